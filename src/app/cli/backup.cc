@@ -1,0 +1,195 @@
+// lifeboat backup: a physical backup of a running server.
+#include "ops/backup/backup.h"
+
+#include <nlohmann/json.hpp>
+
+#include "app/invocation.h"
+#include "app/location.h"
+#include "app/options.h"
+#include "app/output.h"
+#include "app/render.h"
+#include "app/reporter.h"
+#include "app/run.h"
+#include "util/strings.h"
+
+namespace lifeboat::app {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr int64_t kDefaultLabelLimit = 1024;
+
+Json to_json(const ops::BackupOutcome& outcome) {
+  const repo::Card& card = outcome.card;
+  Json broken = Json::array();
+  for (const repo::BrokenPage& page : outcome.broken_pages) {
+    broken.push_back({{"path", page.path}, {"block", page.block}, {"problem", page.problem}});
+  }
+  return {{"backup", card.id.text},
+          {"type", to_string(card.type)},
+          {"state", to_string(card.state)},
+          {"label", card.label},
+          {"started", json_time(card.started)},
+          {"stopped", json_time(card.stopped)},
+          {"start_lsn", card.start_lsn.to_string()},
+          {"stop_lsn", card.stop_lsn.to_string()},
+          {"timeline", card.timeline.value},
+          {"files", card.totals.files},
+          {"plain_bytes", card.totals.plain_bytes},
+          {"read_bytes", card.totals.read_bytes},
+          {"stored_bytes", card.totals.stored_bytes},
+          {"pages_checked", card.totals.pages_checked},
+          {"broken_pages", card.broken_pages},
+          {"broken", broken},
+          {"wal_segments", outcome.wal_segments},
+          {"wal_segments_stored_here", outcome.wal_stored_by_us},
+          {"seconds", card.totals.seconds},
+          {"warnings", outcome.warnings}};
+}
+
+std::string to_text(const ops::BackupOutcome& outcome) {
+  const repo::Card& card = outcome.card;
+  double rate =
+      card.totals.seconds > 0 ? static_cast<double>(card.totals.read_bytes) / card.totals.seconds : 0;
+  Facts facts;
+  facts.add("backup", card.id.text);
+  facts.add("type", cat(to_string(card.type), ", ", to_string(card.state)));
+  facts.add("started", card.started.to_string());
+  facts.add("stopped", card.stopped.to_string());
+  facts.add("wal", cat(card.start_lsn.to_string(), " to ", card.stop_lsn.to_string(), " on timeline ",
+                       card.timeline.value, ", ", outcome.wal_segments, " segments in the repository"));
+  facts.add("read", cat(format_bytes(card.totals.read_bytes), " in ", card.totals.files, " files, ",
+                        format_bytes(static_cast<uint64_t>(rate)), "/s"));
+  facts.add("stored", format_bytes(card.totals.stored_bytes));
+  facts.add("pages", card.data_checksums
+                         ? cat(card.totals.pages_checked, " checked, ", card.broken_pages, " broken")
+                         : std::string("not checked: the cluster has no data checksums"));
+  facts.add("time", format_seconds(card.totals.seconds));
+  return facts.to_string();
+}
+
+Result<int> handle(const Invocation& invocation) {
+  ops::BackupOptions options;
+  TRY_ASSIGN(options.location, repo_location(invocation));
+  options.conninfo = invocation.conninfo();
+  options.pgdata = invocation.pgdata();
+  // "auto" is what is safe and cheapest; only full backups are made so far, and others are refused.
+  std::string type = invocation.value("type");
+  options.type = type == "auto" ? BackupType::full : *parse_backup_type(type);
+  options.checkpoint =
+      invocation.value("checkpoint") == "spread" ? pg::CheckpointMode::spread : pg::CheckpointMode::fast;
+  options.label = invocation.text("label").value_or("lifeboat backup");
+  options.jobs = invocation.jobs();
+  options.bytes_per_second = invocation.bytes("rate").value_or(0);
+  options.wal_timeout_us = invocation.duration_us("wal-timeout").value_or(options.wal_timeout_us);
+  options.tool_version = kVersion;
+  if (static_cast<int64_t>(options.label.size()) > kDefaultLabelLimit) {
+    return make_error(ErrorKind::usage, "--label", cat("longer than ", kDefaultLabelLimit, " bytes"));
+  }
+
+  OutputReporter reporter(invocation.output());
+  TRY_ASSIGN(ops::BackupOutcome outcome, ops::run_backup(options, reporter, invocation.stop()));
+  for (const std::string& warning : outcome.warnings) invocation.output().note(LogLevel::warning, warning);
+  invocation.output().text(to_text(outcome));
+  invocation.output().document(to_json_text(to_json(outcome)));
+  if (outcome.card.broken_pages != 0) {
+    const repo::BrokenPage& first = outcome.broken_pages.front();
+    return make_error(ErrorKind::backup_damaged, cat("backup ", outcome.card.id.text),
+                      cat(outcome.card.broken_pages, " broken pages, the first is block ", first.block,
+                          " of ", first.path, ": ", first.problem))
+        .with_hint(
+            "the backup is kept, marked damaged, and never counts as verified; find the cause before the "
+            "next one");
+  }
+  return 0;
+}
+
+constexpr Option kBackupOptions[] = {
+    {.name = "type",
+     .kind = ValueKind::choice,
+     .placeholder = "TYPE",
+     .help = "how much is read; auto reads as little as is safe (today: everything)",
+     .default_text = "auto",
+     .choices = "auto|full|diff|incr"},
+    {.name = "checkpoint",
+     .kind = ValueKind::choice,
+     .placeholder = "HOW",
+     .help = "begin with an immediate checkpoint, or one that is spread over checkpoint_completion_target",
+     .default_text = "fast",
+     .choices = "fast|spread",
+     .section = ConfigSection::cluster},
+    {.name = "label",
+     .kind = ValueKind::text,
+     .placeholder = "TEXT",
+     .help = "kept with the backup and in backup_label"},
+    {.name = "rate",
+     .kind = ValueKind::bytes,
+     .placeholder = "BYTES",
+     .help = "read at most this much a second (default: no limit)",
+     .min = 1,
+     .section = ConfigSection::cluster},
+    {.name = "wal-timeout",
+     .kind = ValueKind::duration,
+     .placeholder = "TIME",
+     .help = "how long to wait at the end for the WAL of the backup to reach the repository",
+     .default_text = "120s",
+     .min = 0,
+     .section = ConfigSection::cluster},
+};
+constinit const OptionGroup kBackupGroup = {"Backup", kBackupOptions};
+
+}  // namespace
+
+extern const Command kBackupCommand;
+constinit const Command kBackupCommand = {
+    .path = "backup",
+    .summary = "back up a running server",
+    .description =
+        "Copies the data directory, tablespaces and configuration of a running server into the repository, "
+        "in parallel, "
+        "checking page checksums on the way, and waits until every WAL segment from its start to its stop is "
+        "there too: "
+        "only then is there a backup. Needs the data directory on this host and a connection (--pg).\n\n"
+        "A backup that fails, is stopped or killed leaves nothing that could be taken for one. Pages that "
+        "stay broken after "
+        "reading them again do not fail the backup: it is kept, marked damaged, and has an exit code of its "
+        "own.",
+    .danger = Danger::write,
+    .groups = {&kBackupGroup, &kRepoOptions, &kServerOptions, &kGeneralOptions},
+    .examples =
+        "# a backup with two workers\n"
+        "lifeboat backup --repo /srv/backup --jobs 2\n"
+        "# gently, for a busy server\n"
+        "lifeboat backup --repo /srv/backup --checkpoint spread --rate 50MB",
+    .exit_notes =
+        "20: the backup was kept, but pages in it are broken. 15: another backup of this cluster is running.",
+    .schema = R"({
+  "type": "object",
+  "required": ["backup", "type", "state", "started", "stopped", "start_lsn", "stop_lsn", "timeline", "stored_bytes"],
+  "properties": {
+    "backup": {"type": "string", "description": "backup id"},
+    "type": {"enum": ["full", "diff", "incr"]},
+    "state": {"enum": ["complete", "damaged"]},
+    "label": {"type": "string"},
+    "started": {"type": "string", "format": "date-time"},
+    "stopped": {"type": "string", "format": "date-time"},
+    "start_lsn": {"type": "string"},
+    "stop_lsn": {"type": "string"},
+    "timeline": {"type": "integer"},
+    "files": {"type": "integer"},
+    "plain_bytes": {"type": "integer", "description": "what a restore writes"},
+    "read_bytes": {"type": "integer"},
+    "stored_bytes": {"type": "integer", "description": "added to the repository, without WAL"},
+    "pages_checked": {"type": "integer"},
+    "broken_pages": {"type": "integer"},
+    "broken": {"type": "array", "items": {"type": "object", "properties": {"path": {"type": "string"}, "block": {"type": "integer"}, "problem": {"type": "string"}}}},
+    "wal_segments": {"type": "integer"},
+    "wal_segments_stored_here": {"type": "integer", "description": "that the archiver had not brought"},
+    "seconds": {"type": "number"},
+    "warnings": {"type": "array", "items": {"type": "string"}}
+  }
+})",
+    .handler = handle,
+};
+
+}  // namespace lifeboat::app

@@ -1,0 +1,351 @@
+// lifeboat restore: a backup and its WAL become a data directory, recovered to a chosen moment.
+#include "ops/restore/restore.h"
+
+#include <nlohmann/json.hpp>
+
+#include "app/invocation.h"
+#include "app/location.h"
+#include "app/options.h"
+#include "app/output.h"
+#include "app/render.h"
+#include "app/reporter.h"
+#include "app/target.h"
+#include "ops/wal/commands.h"
+#include "util/files.h"
+#include "util/strings.h"
+
+namespace lifeboat::app {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Json or_null(const std::optional<double>& value) {
+  return value ? Json(*value) : Json(nullptr);
+}
+Json or_null(const std::string& value) {
+  return value.empty() ? Json(nullptr) : Json(value);
+}
+
+Json plan_json(const ops::RestorePlan& plan) {
+  Json placements = Json::array();
+  for (const ops::Placement& place : plan.placements) {
+    placements.push_back({{"tablespace", or_null(place.name)},
+                          {"recorded", place.recorded},
+                          {"path", place.final_path},
+                          {"bytes", place.bytes},
+                          {"files", place.files},
+                          {"kept_as", or_null(place.kept_as)}});
+  }
+  Json space = Json::array();
+  for (const ops::SpaceNeed& need : plan.space) {
+    space.push_back({{"path", need.path}, {"needed_bytes", need.needed}, {"free_bytes", need.free}});
+  }
+  return {{"cluster", plan.cluster},
+          {"lineage", plan.lineage.to_string()},
+          {"backup", plan.backup.id.text},
+          {"backup_type", to_string(plan.backup.type)},
+          {"backup_stopped", json_time(plan.backup.stopped)},
+          {"target", plan.asked.to_string()},
+          {"effective_target", plan.reach.effective.to_string()},
+          {"timeline", plan.reach.timeline.value},
+          {"action", to_string(plan.action)},
+          {"stop_lsn", plan.reach.stop.to_string()},
+          {"last_commit", json_time(plan.reach.last_commit)},
+          {"next_commit", json_time(plan.reach.next_commit)},
+          {"replay_from", plan.replay_from.to_string()},
+          {"wal_bytes", plan.reach.wal_bytes},
+          {"wal_segments", plan.reach.segments},
+          {"unfinished_segment", plan.partial ? Json(plan.partial->segment.to_string()) : Json(nullptr)},
+          {"bytes", plan.bytes},
+          {"files", plan.files},
+          {"placements", placements},
+          {"space", space},
+          {"estimate",
+           {{"copy_seconds", or_null(plan.estimate.copy_seconds)},
+            {"replay_seconds", or_null(plan.estimate.replay_seconds)},
+            {"basis", plan.estimate.basis}}},
+          {"replace", plan.replace},
+          {"rescue", plan.rescue},
+          {"owner", plan.owner},
+          {"pg_bin", plan.pg_bin ? Json(plan.pg_bin->directory) : Json(nullptr)},
+          {"archive_off", plan.archive_off},
+          {"notes", plan.reach.notes},
+          {"warnings", plan.warnings}};
+}
+
+Json phases_json(const ops::RestorePhases& phases) {
+  return {{"preflight", phases.preflight}, {"rescue", phases.rescue},     {"copy", phases.copy},
+          {"configure", phases.configure}, {"sync", phases.sync},         {"replace", phases.replace},
+          {"start", phases.start},         {"recovery", phases.recovery}, {"promote", phases.promote}};
+}
+
+Json outcome_json(const ops::RestoreOutcome& outcome) {
+  Json recovery = nullptr;
+  if (outcome.recovery) {
+    const ops::RecoveryResult& r = *outcome.recovery;
+    recovery = {{"phase", to_string(r.phase)},
+                {"replayed_lsn", r.replayed.to_string()},
+                {"last_commit", json_time(r.last_commit)},
+                {"timeline", r.timeline.value == 0 ? Json(nullptr) : Json(r.timeline.value)},
+                {"port", r.port},
+                {"socket_directory", r.socket_directory},
+                {"log_file", r.log_file},
+                {"pid", r.pid}};
+  }
+  return {{"dry_run", false},
+          {"directory", outcome.plan.placements.front().final_path},
+          {"plan", plan_json(outcome.plan)},
+          {"files", outcome.files},
+          {"bytes", outcome.bytes},
+          {"phases", phases_json(outcome.phases)},
+          {"seconds", outcome.phases.total()},
+          {"kept", outcome.kept},
+          {"rescued", outcome.rescued},
+          {"notes", outcome.notes},
+          {"recovery", recovery},
+          {"next_command", or_null(outcome.next_command)}};
+}
+
+std::string recovery_text(const ops::RecoveryResult& recovery) {
+  std::string text = cat(to_string(recovery.phase), " at ", recovery.replayed.to_string());
+  if (recovery.last_commit.valid()) text += cat(", last commit ", recovery.last_commit.to_string());
+  if (recovery.timeline.value != 0) text += cat(", on timeline ", recovery.timeline.value);
+  return text;
+}
+
+std::string outcome_text(const ops::RestoreOutcome& outcome) {
+  Facts facts;
+  const ops::RestorePhases& p = outcome.phases;
+  facts.add("restored", outcome.plan.placements.front().final_path);
+  facts.add("backup", outcome.plan.backup.id.text);
+  facts.add("target", cat(outcome.plan.asked.to_string(), ", reaches ", outcome.plan.reach.stop.to_string(),
+                          " on timeline ", outcome.plan.reach.timeline.value));
+  facts.add("written", cat(format_bytes(outcome.bytes), " in ", outcome.files, " files"));
+  std::string time = cat(format_seconds(p.total()), " (preflight ", format_seconds(p.preflight));
+  for (auto [name, seconds] : {std::pair<const char*, double>{"rescue", p.rescue},
+                               {"copy", p.copy},
+                               {"configure", p.configure},
+                               {"sync", p.sync},
+                               {"replace", p.replace},
+                               {"start", p.start},
+                               {"recovery", p.recovery},
+                               {"promote", p.promote}}) {
+    if (seconds > 0) time += cat(", ", name, " ", format_seconds(seconds));
+  }
+  facts.add("time", time + ")");
+  for (const std::string& file : outcome.rescued) facts.add("rescued", file);
+  for (const std::string& kept : outcome.kept) facts.add("kept", kept);
+  if (outcome.recovery) facts.add("recovery", recovery_text(*outcome.recovery));
+  std::string text = facts.to_string();
+  if (!outcome.next_command.empty()) text += cat("next:\n", outcome.next_command, "\n");
+  return text;
+}
+
+pg::TargetAction action_of(std::string_view text) {
+  return text == "promote"    ? pg::TargetAction::promote
+         : text == "shutdown" ? pg::TargetAction::shutdown
+                              : pg::TargetAction::pause;
+}
+
+Result<ops::RestoreOptions> restore_options(const Invocation& invocation) {
+  ops::RestoreOptions options;
+  TRY_ASSIGN(options.location, repo_location(invocation));
+  TRY_ASSIGN(TargetOptions target, target_options(invocation));
+  options.lineage = target.lineage;
+  options.backup = target.backup;
+  options.target = target.target;
+  options.timeline_choice = target.choice;
+  options.timeline = target.timeline;
+  if (auto action = invocation.text("action")) options.action = action_of(*action);
+  options.replace = invocation.flag("replace");
+  if (options.replace) {
+    auto pgdata = invocation.pgdata();
+    if (!pgdata) {
+      return make_error(ErrorKind::usage, "--replace", "needs --pgdata, the data directory to be replaced");
+    }
+    // What is replaced is the directory itself, never a symbolic link that leads to it.
+    TRY_ASSIGN(options.directory, resolve_path(*pgdata));
+  } else if (auto to = invocation.text("to")) {
+    options.directory = *to;
+  } else {
+    return make_error(ErrorKind::usage, "lifeboat restore", "needs --to DIR, or --replace with --pgdata DIR");
+  }
+  while (options.directory.size() > 1 && options.directory.ends_with('/')) options.directory.pop_back();
+  options.tablespaces = invocation.mappings("tablespace");
+  if (auto mode = invocation.text("archive-mode")) {
+    options.archive = *mode == "keep" ? ops::ArchiveChoice::keep : ops::ArchiveChoice::off;
+  }
+  TRY_ASSIGN(options.program, ops::own_program_path());
+  options.pg_bin = invocation.pg_bin().value_or("");
+  options.jobs = invocation.jobs();
+  if (auto port = invocation.integer("port")) options.port = static_cast<int>(*port);
+  options.socket_directory = invocation.text("socket-dir");
+  options.start = invocation.flag("start");
+  if (auto timeout = invocation.duration_us("recovery-timeout"))
+    options.recovery_timeout_ms = *timeout / 1000;
+  return options;
+}
+
+Result<ops::RestorePlan> plan_only(const ops::RestoreOptions& options, Reporter& reporter, StopToken& stop) {
+  TRY_ASSIGN(ops::RestoreSource source, ops::open_restore(options));
+  return ops::plan_restore(source, options, reporter, stop);
+}
+
+Result<int> handle(const Invocation& invocation) {
+  TRY_ASSIGN(ops::RestoreOptions options, restore_options(invocation));
+  OutputReporter reporter(invocation.output());
+  bool dry_run = invocation.flag("dry-run");
+  if (dry_run || options.replace) {
+    auto plan = plan_only(options, reporter, invocation.stop());
+    // What is not stored yet may be what the target needs: it is rescued before the real preflight.
+    if (!plan && (dry_run || plan.error().kind != ErrorKind::unreachable)) return std::move(plan).error();
+    if (plan) {
+      invocation.output().text(ops::render_plan(*plan));
+      invocation.output().document(to_json_text({{"dry_run", true}, {"plan", plan_json(*plan)}}));
+    }
+    if (dry_run) return 0;
+    TRY(invocation.confirm(cat("Replace ", options.directory, "? What is there now is kept aside.")));
+  }
+  TRY_ASSIGN(ops::RestoreOutcome outcome, ops::run_restore(options, reporter, invocation.stop()));
+  if (!options.replace) {
+    for (const std::string& note : outcome.plan.reach.notes) invocation.output().note(LogLevel::info, note);
+    for (const std::string& warning : outcome.plan.warnings)
+      invocation.output().note(LogLevel::warning, warning);
+  }
+  for (const std::string& note : outcome.notes) invocation.output().note(LogLevel::info, note);
+  invocation.output().text(outcome_text(outcome));
+  invocation.output().document(to_json_text(outcome_json(outcome)));
+  return 0;
+}
+
+constexpr Option kRestoreOptions[] = {
+    {.name = "to",
+     .kind = ValueKind::path,
+     .placeholder = "DIR",
+     .help = "restore into this directory, absent or empty, beside the original",
+     .excludes = "replace"},
+    {.name = "replace",
+     .help = "put the restored cluster in the place of --pgdata; what is there is kept aside, its "
+             "un-archived WAL is "
+             "stored first"},
+    {.name = "dry-run",
+     .help = "say what would be done, whether the target is reachable and how long it takes"},
+    {.name = "action",
+     .kind = ValueKind::choice,
+     .placeholder = "ACTION",
+     .help = "at the target: pause for inspection, promote, or shut down (default: pause with a target, "
+             "promote at the "
+             "end of WAL)",
+     .choices = "pause|promote|shutdown"},
+    {.name = "tablespace",
+     .kind = ValueKind::mapping,
+     .placeholder = "OLD=NEW",
+     .help = "put the tablespace that was at OLD to NEW",
+     .repeatable = true},
+    {.name = "archive-mode",
+     .kind = ValueKind::choice,
+     .placeholder = "MODE",
+     .help = "archiving of the restored cluster (default: off with --to, kept with --replace)",
+     .choices = "keep|off"},
+    {.name = "start", .help = "start the server, watch its recovery, compare where it ended with the plan"},
+    {.name = "port",
+     .kind = ValueKind::integer,
+     .placeholder = "PORT",
+     .help = "port of the restored cluster (default: as its settings say)",
+     .min = 1,
+     .max = 65535},
+    {.name = "socket-dir",
+     .kind = ValueKind::path,
+     .placeholder = "DIR",
+     .help = "socket directory of the restored cluster (default: as its settings say)"},
+    {.name = "recovery-timeout",
+     .kind = ValueKind::duration,
+     .placeholder = "TIME",
+     .help = "with --start: give up watching after this long (default: no limit)"},
+};
+constinit const OptionGroup kRestoreGroup = {"Restore", kRestoreOptions};
+
+}  // namespace
+
+extern const Command kRestoreCommand;
+constinit const Command kRestoreCommand = {
+    .path = "restore",
+    .summary = "bring a cluster back, to any moment its WAL covers",
+    .description =
+        "Finds the backup and the WAL that lead to the target, checks before anything is touched that the "
+        "target can be "
+        "reached, that there is room and that nothing is in the way, writes the data directory in parallel "
+        "with every "
+        "block checked, and leaves it ready to start: started by its owner it recovers to the target, with "
+        "no "
+        "other configuration.\n\n"
+        "--to puts a copy beside the original, with archiving and subscriptions off so that it cannot "
+        "write into the original's archive. --replace takes the place of --pgdata: un-archived WAL of the "
+        "old directory "
+        "is stored first, the old directory and tablespaces are kept aside whole.\n\n"
+        "Without --start the last line printed is the command that starts the server. With --start "
+        "the recovery is watched, and where it ended is compared with the plan before it is promoted. "
+        "pg_verifybackup --no-parse-wal accepts the directory before its first start.",
+    .danger = Danger::destructive,
+    .groups = {&kRestoreGroup, &kTargetOptions, &kBackupChoiceOptions, &kRepoOptions, &kServerOptions,
+               &kGeneralOptions},
+    .creates = "to",
+    .examples =
+        "# what would happen, and would it work\n"
+        "lifeboat restore --repo /srv/backup --to /srv/copy --target-time '2026-11-20 10:56:25+00' "
+        "--dry-run\n"
+        "# the moment before a mistake, beside the running server, on a port of its own\n"
+        "lifeboat restore --repo /srv/backup --to /srv/copy --target-time '2026-11-20 10:56:25+00' --start "
+        "--port 5433\n"
+        "# everything there is, in place of a broken cluster\n"
+        "lifeboat restore --repo /srv/backup --replace --pgdata /var/lib/postgresql/15/main --yes",
+    .schema = R"({
+  "type": "object",
+  "required": ["dry_run", "plan"],
+  "properties": {
+    "dry_run": {"type": "boolean"},
+    "directory": {"type": "string"},
+    "plan": {"type": "object", "required": ["backup", "target", "timeline", "stop_lsn", "placements", "space", "estimate"], "properties": {
+      "cluster": {"type": "string"},
+      "lineage": {"type": "string"},
+      "backup": {"type": "string"},
+      "backup_type": {"type": "string"},
+      "backup_stopped": {"type": ["string", "null"], "format": "date-time"},
+      "target": {"type": "string"},
+      "effective_target": {"type": "string"},
+      "timeline": {"type": "integer"},
+      "action": {"enum": ["pause", "promote", "shutdown"]},
+      "stop_lsn": {"type": "string"},
+      "last_commit": {"type": ["string", "null"], "format": "date-time"},
+      "next_commit": {"type": ["string", "null"], "format": "date-time"},
+      "replay_from": {"type": "string"},
+      "wal_bytes": {"type": "integer"},
+      "wal_segments": {"type": "integer"},
+      "unfinished_segment": {"type": ["string", "null"]},
+      "bytes": {"type": "integer"},
+      "files": {"type": "integer"},
+      "placements": {"type": "array", "items": {"type": "object"}},
+      "space": {"type": "array", "items": {"type": "object"}},
+      "estimate": {"type": "object", "properties": {"copy_seconds": {"type": ["number", "null"]}, "replay_seconds": {"type": ["number", "null"]}, "basis": {"type": "string"}}},
+      "replace": {"type": "boolean"},
+      "rescue": {"type": "array", "items": {"type": "string"}},
+      "owner": {"type": "string"},
+      "pg_bin": {"type": ["string", "null"]},
+      "archive_off": {"type": "boolean"},
+      "notes": {"type": "array", "items": {"type": "string"}},
+      "warnings": {"type": "array", "items": {"type": "string"}}}},
+    "files": {"type": "integer"},
+    "bytes": {"type": "integer"},
+    "phases": {"type": "object", "additionalProperties": {"type": "number"}, "description": "seconds"},
+    "seconds": {"type": "number"},
+    "kept": {"type": "array", "items": {"type": "string"}},
+    "rescued": {"type": "array", "items": {"type": "string"}},
+    "notes": {"type": "array", "items": {"type": "string"}},
+    "recovery": {"type": ["object", "null"]},
+    "next_command": {"type": ["string", "null"]}
+  }
+})",
+    .handler = handle,
+};
+
+}  // namespace lifeboat::app

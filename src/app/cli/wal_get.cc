@@ -1,0 +1,99 @@
+// lifeboat wal get: restore_command.
+#include "ops/wal/get.h"
+
+#include <nlohmann/json.hpp>
+
+#include "app/invocation.h"
+#include "app/location.h"
+#include "app/options.h"
+#include "app/output.h"
+#include "app/render.h"
+#include "util/strings.h"
+
+namespace lifeboat::app {
+namespace {
+
+constexpr int kAbsent = 1;
+
+Result<int> handle(const Invocation& invocation) {
+  ops::WalGetOptions options;
+  TRY_ASSIGN(options.repo, repo_location(invocation));
+  options.name = invocation.positional(0);
+  options.path = invocation.positional(1);
+  options.working_directory = invocation.working_directory();
+  if (auto lineage = invocation.text("lineage")) {
+    options.lineage = Lineage::parse(*lineage);
+    if (!options.lineage) {
+      return make_error(
+          ErrorKind::usage, cat("--lineage ", *lineage),
+          "not a lineage; expected a system identifier and a major version, as in 7424242424242424242-15");
+    }
+  }
+  // The code depends on it already, since it must hold for command lines that do not parse.
+  invocation.flag("standby");
+  TRY_ASSIGN(ops::WalGetOutcome outcome, ops::get_wal(options));
+  bool delivered = outcome == ops::WalGetOutcome::delivered;
+  // PostgreSQL asks for files that nobody has all the time; that is no news.
+  invocation.output().note(LogLevel::debug,
+                           cat(options.name, delivered ? " was delivered" : " is not stored"));
+  nlohmann::ordered_json json = {{"file", options.name}, {"delivered", delivered}};
+  invocation.output().document(to_json_text(json));
+  return delivered ? 0 : kAbsent;
+}
+
+constexpr Positional kPositionals[] = {
+    {.name = "NAME",
+     .kind = ValueKind::text,
+     .help = "the file that is wanted, as restore_command's %f gives it"},
+    {.name = "PATH", .kind = ValueKind::text, .help = "where to put it, as restore_command's %p gives it"},
+};
+constexpr Option kGetOptions[] = {
+    {.name = "standby",
+     .help = "a standby asks: never exit above 125, so that the server tries again instead of ending"},
+    {.name = "lineage",
+     .kind = ValueKind::text,
+     .placeholder = "ID-MAJOR",
+     .help = "system identifier and major version (default: what global/pg_control in the working directory "
+             "says, else the "
+             "newest that is registered)"},
+};
+constinit const OptionGroup kGetGroup = {"Get", kGetOptions};
+
+}  // namespace
+
+extern const Command kWalGetCommand;
+constinit const Command kWalGetCommand = {
+    .path = "wal get",
+    .summary = "bring one WAL file back (for restore_command)",
+    .description =
+        "Brings a WAL segment or a .history file from the repository to PATH: whole, checked against its "
+        "name, its hash and the "
+        "cluster, synced, and only then under its name.\n\n"
+        "PostgreSQL takes every ordinary failure for the end of the archive and ends recovery there. So the "
+        "exit code is 1 only "
+        "when the repository answered and certainly does not have the file, and 255 for everything else, "
+        "which makes recovery "
+        "stop instead.",
+    .danger = Danger::write,
+    .exit_rule = ExitRule::wal_get,
+    .positionals = kPositionals,
+    .groups = {&kGetGroup, &kRepoOptions, &kServerOptions, &kGeneralOptions},
+    .examples =
+        "# in postgresql.auto.conf\n"
+        "restore_command = '/usr/bin/lifeboat --repo file:///srv/backup --cluster main wal get %f %p'",
+    .exit_notes =
+        "0: delivered. 1: certainly not stored. 255: anything else, so that recovery never ends early; with "
+        "--standby "
+        "the code of docs/errors.md, never above 125 and never 1.",
+    .schema = R"({
+  "type": "object",
+  "required": ["file", "delivered"],
+  "properties": {
+    "file": {"type": "string"},
+    "delivered": {"type": "boolean", "description": "false: certainly not stored, exit code 1"}
+}
+})",
+    .handler = handle,
+};
+
+}  // namespace lifeboat::app

@@ -1,0 +1,88 @@
+// lifeboat wal push: archive_command.
+#include "ops/wal/push.h"
+
+#include <nlohmann/json.hpp>
+
+#include "app/invocation.h"
+#include "app/location.h"
+#include "app/options.h"
+#include "app/output.h"
+#include "app/render.h"
+#include "ops/wal/push_state.h"
+#include "util/strings.h"
+
+namespace lifeboat::app {
+namespace {
+
+Result<int> handle(const Invocation& invocation) {
+  ops::WalPushOptions options;
+  TRY_ASSIGN(options.repo, repo_location(invocation));
+  options.path = invocation.positional(0);
+  options.working_directory = invocation.working_directory();
+  // PGDATA is not looked at: the server's own environment may name a directory of configuration files.
+  options.pgdata = invocation.text("pgdata");
+  options.state_directory = invocation.value("state-dir");
+  TRY_ASSIGN(ops::WalPushResult result, ops::push_wal(options));
+  bool again = result.outcome == repo::PushOutcome::already_stored;
+  invocation.output().note(LogLevel::debug,
+                           cat(result.file.text, again ? " was stored already" : " is stored"));
+  nlohmann::ordered_json json = {
+      {"file", result.file.text}, {"lineage", result.lineage.to_string()}, {"already_stored", again}};
+  invocation.output().document(to_json_text(json));
+  return 0;
+}
+
+constexpr Positional kPositionals[] = {
+    {.name = "PATH", .kind = ValueKind::text, .help = "the WAL file, as archive_command's %p gives it"},
+};
+constexpr Option kPushOptions[] = {
+    {.name = "state-dir",
+     .kind = ValueKind::path,
+     .placeholder = "DIR",
+     .help = "where the last failure is noted for doctor, when this user may write there",
+     .default_text = "/var/lib/lifeboat",
+     .section = ConfigSection::cluster},
+};
+constinit const OptionGroup kPushGroup = {"Push", kPushOptions};
+
+}  // namespace
+
+extern const Command kWalPushCommand;
+constinit const Command kWalPushCommand = {
+    .path = "wal push",
+    .summary = "store one WAL file (for archive_command)",
+    .description =
+        "Stores a WAL segment, a .partial, .history or .backup file of the data directory that is the "
+        "working directory, and "
+        "returns only when it is durable. The same content again is success; other content under the same "
+        "name is an error "
+        "and changes nothing.\n\n"
+        "A file is refused when the working directory is not the data directory of a cluster that is "
+        "registered in the "
+        "repository, when it does not lie in that directory's pg_wal, and when its header names another "
+        "cluster, version, "
+        "timeline or position than its name does.",
+    .danger = Danger::write,
+    .exit_rule = ExitRule::wal_push,
+    .positionals = kPositionals,
+    .groups = {&kPushGroup, &kRepoOptions, &kServerOptions, &kGeneralOptions},
+    .examples =
+        "# in postgresql.conf\n"
+        "archive_command = '/usr/bin/lifeboat --repo file:///srv/backup --cluster main wal push %p'",
+    .exit_notes =
+        "0: stored durably. Failures are 1 to 125 only, because PostgreSQL's archiver ends when a command "
+        "ends above "
+        "125 or by a signal.",
+    .schema = R"({
+  "type": "object",
+  "required": ["file", "lineage", "already_stored"],
+  "properties": {
+    "file": {"type": "string"},
+    "lineage": {"type": "string", "description": "system identifier and major version"},
+    "already_stored": {"type": "boolean"}
+  }
+})",
+    .handler = handle,
+};
+
+}  // namespace lifeboat::app

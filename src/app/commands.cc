@@ -1,0 +1,54 @@
+// The list of commands, in the order of the help. Each entry stands beside its handler in cli/.
+#include <algorithm>
+
+#include "app/command.h"
+
+namespace lifeboat::app {
+
+extern const Command kBackupCommand;
+extern const Command kDoctorCommand;
+extern const Command kDrillCommand;
+extern const Command kExpireCommand;
+extern const Command kHelpCommand;
+extern const Command kInitCommand;
+extern const Command kInternalCommand;
+extern const Command kKeyAddCommand;
+extern const Command kKeyCheckCommand;
+extern const Command kKeyListCommand;
+extern const Command kListCommand;
+extern const Command kRestoreCommand;
+extern const Command kShowCommand;
+extern const Command kVerifyCommand;
+extern const Command kVersionCommand;
+extern const Command kWalGetCommand;
+extern const Command kWalPushCommand;
+
+namespace {
+
+constinit const Command* const kCommands[] = {
+    &kInitCommand,    &kDoctorCommand,   &kBackupCommand, &kRestoreCommand,  &kDrillCommand,
+    &kVerifyCommand,  &kListCommand,     &kShowCommand,   &kExpireCommand,   &kWalPushCommand,
+    &kWalGetCommand,  &kKeyListCommand,  &kKeyAddCommand, &kKeyCheckCommand, &kHelpCommand,
+    &kVersionCommand, &kInternalCommand,
+};
+
+}  // namespace
+
+CommandTable commands() {
+  return kCommands;
+}
+
+const Command* find_command(std::string_view path, CommandTable table) {
+  auto found = std::ranges::find_if(table, [&](const Command* command) { return command->path == path; });
+  return found == table.end() ? nullptr : *found;
+}
+
+const Option* find_option(const Command& command, std::string_view name) {
+  const Option* found = nullptr;
+  for_each_option(command, [&](const Option& option) {
+    if (option.name == name) found = &option;
+  });
+  return found;
+}
+
+}  // namespace lifeboat::app

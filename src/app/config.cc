@@ -1,0 +1,209 @@
+#include "app/config.h"
+
+#include <algorithm>
+
+// The parser stays in this file; its exceptions are off, so that it returns its errors.
+#define TOML_EXCEPTIONS 0
+#define TOML_ENABLE_FORMATTERS 0
+#include <toml++/toml.h>
+
+#include "app/options.h"
+#include "app/values.h"
+#include "model/names.h"
+#include "util/files.h"
+#include "util/strings.h"
+
+namespace lifeboat::app {
+namespace {
+
+// `url` and `repo` are the only keys that are not options of the same name and section.
+const Option& url_option() {
+  static constexpr Option kUrl = {
+      .name = "url", .kind = ValueKind::repository, .placeholder = "URL", .help = "where the repository is"};
+  return kUrl;
+}
+
+std::string_view section_name(ConfigSection section) {
+  return section == ConfigSection::cluster ? "cluster" : "repo";
+}
+
+// Every option that any command lets the section set.
+std::vector<const Option*> options_of(ConfigSection section) {
+  std::vector<const Option*> options;
+  auto add = [&](const Option& option) {
+    if (option.section != section) return;
+    if (std::ranges::none_of(options, [&](const Option* known) { return known->name == option.name; })) {
+      options.push_back(&option);
+    }
+  };
+  for (const OptionGroup* group : {&kRepoOptions, &kServerOptions}) {
+    for (const Option& option : group->options) add(option);
+  }
+  for (const Command* command : commands()) for_each_option(*command, add);
+  return options;
+}
+
+class Reader {
+ public:
+  explicit Reader(std::string path) { config_.path = std::move(path); }
+
+  Result<Config> read(std::string_view text) {
+    toml::parse_result parsed = toml::parse(text, config_.path);
+    if (!parsed) {
+      return error(parsed.error().source(), std::string(parsed.error().description()));
+    }
+    for (auto&& [key, node] : parsed.table()) {
+      if (key.str() == "cluster") {
+        TRY(section(ConfigSection::cluster, node));
+      } else if (key.str() == "repo") {
+        TRY(section(ConfigSection::repo, node));
+      } else {
+        return error(key.source(), cat("unknown section or key '", key.str(), "'"))
+            .with_hint("the file has sections [cluster.NAME] and [repo.NAME]");
+      }
+    }
+    return std::move(config_);
+  }
+
+ private:
+  Error error(const toml::source_region& where, std::string message) const {
+    return make_error(ErrorKind::config, cat(config_.path, ":", where.begin.line), std::move(message));
+  }
+
+  Status section(ConfigSection kind, const toml::node& node) {
+    const toml::table* names = node.as_table();
+    if (names == nullptr) {
+      return error(node.source(),
+                   cat("'", section_name(kind), "' must be a section [", section_name(kind), ".NAME]"));
+    }
+    for (auto&& [key, child] : *names) {
+      const toml::table* table = child.as_table();
+      if (table == nullptr) {
+        return error(key.source(), cat("expected a section [", section_name(kind), ".NAME], found the key '",
+                                       key.str(), "' outside of one"));
+      }
+      if (!check_cluster_name(key.str())) {
+        return error(key.source(), cat("'", key.str(), "' is not a name: 1 to 63 of a-z, 0-9, _ and -"));
+      }
+      ConfigBlock block = {kind, std::string(key.str()), {}, {}, {}};
+      for (auto&& [name, value] : *table) TRY(entry(block, name, value));
+      if (kind == ConfigSection::repo && block.url.empty()) {
+        return error(child.source(), cat("[repo.", block.name, "] has no url"));
+      }
+      config_.blocks.push_back(std::move(block));
+    }
+    return {};
+  }
+
+  Status entry(ConfigBlock& block, const toml::key& key, const toml::node& node) {
+    std::string_view name = key.str();
+    if (block.section == ConfigSection::repo && name == "url") {
+      TRY_ASSIGN(block.url, scalar(url_option(), key, node));
+      if (block.url.find(':') == std::string::npos)
+        return error(key.source(), "url: expected a URL or a directory");
+      return {};
+    }
+    if (block.section == ConfigSection::cluster && name == "repo") {
+      TRY_ASSIGN(block.repo, scalar(url_option(), key, node));
+      return {};
+    }
+    auto options = options_of(block.section);
+    auto found = std::ranges::find_if(options, [&](const Option* option) { return option->name == name; });
+    if (found == options.end()) return unknown_key(block, key, options);
+    ConfigValue value = {*found, {}, static_cast<int>(key.source().begin.line)};
+    if (const toml::array* array = node.as_array()) {
+      if (!(*found)->repeatable) return error(key.source(), cat(name, ": expected one value, found a list"));
+      for (const toml::node& element : *array) {
+        TRY_ASSIGN(std::string text, scalar(**found, key, element));
+        value.values.push_back(std::move(text));
+      }
+      if (value.values.empty()) return {};
+    } else {
+      TRY_ASSIGN(std::string text, scalar(**found, key, node));
+      value.values.push_back(std::move(text));
+    }
+    block.values.push_back(std::move(value));
+    return {};
+  }
+
+  Error unknown_key(const ConfigBlock& block, const toml::key& key,
+                    const std::vector<const Option*>& options) const {
+    std::vector<std::string_view> known = {block.section == ConfigSection::repo ? "url" : "repo"};
+    for (const Option* option : options) known.push_back(option->name);
+    Error result = error(key.source(), cat("unknown key '", key.str(), "' in [", section_name(block.section),
+                                           ".", block.name, "]"));
+    if (auto near = nearest(key.str(), known); !near.empty()) {
+      result.hint = cat("did you mean ", near, "?");
+      return result;
+    }
+    result.hint = "known keys:";
+    for (std::string_view name : known) result.hint += cat(" ", name);
+    return result;
+  }
+
+  // A string, whole number or boolean, checked as the same text on the command line would be.
+  Result<std::string> scalar(const Option& option, const toml::key& key, const toml::node& node) const {
+    std::string text;
+    if (auto string = node.as_string()) {
+      text = string->get();
+    } else if (auto integer = node.as_integer()) {
+      text = std::to_string(integer->get());
+    } else if (auto boolean = node.as_boolean()) {
+      text = boolean->get() ? "true" : "false";
+    } else {
+      return error(node.source(), cat(key.str(), ": expected a text, a whole number or a boolean"));
+    }
+    auto checked = check_value(option, text, "");
+    if (checked) return std::move(checked).value();
+    const Error& reason = checked.error();
+    std::string message = reason.object.empty() ? reason.message : cat(reason.object, ": ", reason.message);
+    return error(node.source(), cat(key.str(), ": ", message)).with_hint(reason.hint);
+  }
+
+  Config config_;
+};
+
+}  // namespace
+
+const ConfigBlock* Config::find(ConfigSection section, std::string_view name) const {
+  for (const ConfigBlock& block : blocks) {
+    if (block.section == section && block.name == name) return &block;
+  }
+  return nullptr;
+}
+
+const ConfigBlock* Config::only_repo() const {
+  const ConfigBlock* only = nullptr;
+  for (const ConfigBlock& block : blocks) {
+    if (block.section != ConfigSection::repo) continue;
+    if (only != nullptr) return nullptr;
+    only = &block;
+  }
+  return only;
+}
+
+const ConfigBlock* Config::repo_with_url(std::string_view url) const {
+  for (const ConfigBlock& block : blocks) {
+    if (block.section == ConfigSection::repo && block.url == url) return &block;
+  }
+  return nullptr;
+}
+
+Result<Config> parse_config(std::string_view text, std::string path) {
+  return Reader(std::move(path)).read(text);
+}
+
+Result<Config> read_config(const std::string& path) {
+  constexpr uint64_t kLimit = 1 << 20;
+  auto text = read_text(path, kLimit);
+  if (text) return parse_config(*text, path);
+  Error error = std::move(text).error();
+  if (error.kind == ErrorKind::damaged) {
+    return make_error(ErrorKind::config, path, "is larger than 1 MB: not a configuration file of lifeboat");
+  }
+  if (error.kind == ErrorKind::permission)
+    error.hint = "the user who runs the command must be able to read it";
+  return std::move(error).within("configuration file");
+}
+
+}  // namespace lifeboat::app

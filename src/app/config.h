@@ -1,0 +1,45 @@
+// The configuration file: TOML with sections [cluster.NAME] and [repo.NAME], whose keys are the names of
+// options that may be set there (Option::section), plus `repo` in a cluster (a repository URL or the NAME of
+// a section) and `url` in a repository. Unknown sections, unknown keys and values of the wrong kind are
+// `config` errors with the line.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "app/command.h"
+#include "util/result.h"
+
+namespace lifeboat::app {
+
+inline constexpr std::string_view kDefaultConfigPath = "/etc/lifeboat/lifeboat.toml";
+
+struct ConfigValue {
+  const Option* option;
+  std::vector<std::string> values;  // checked, in normal form
+  int line;
+};
+
+struct ConfigBlock {
+  ConfigSection section;
+  std::string name;  // NAME of [cluster.NAME]
+  std::string url;   // of a repo
+  std::string repo;  // of a cluster: URL or name, empty when not set
+  std::vector<ConfigValue> values;
+};
+
+struct Config {
+  std::string path;  // empty: no file
+  std::vector<ConfigBlock> blocks;
+  const ConfigBlock* find(ConfigSection section, std::string_view name) const;
+  const ConfigBlock* only_repo() const;  // null when the file has none or several
+  const ConfigBlock* repo_with_url(std::string_view url) const;
+};
+
+// Relative paths in the file are refused: a file must mean the same wherever the command was typed.
+Result<Config> parse_config(std::string_view text, std::string path);
+// Reads the file. not_found when it is not there.
+Result<Config> read_config(const std::string& path);
+
+}  // namespace lifeboat::app

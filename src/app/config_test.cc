@@ -1,0 +1,113 @@
+#include "app/config.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "util/strings.h"
+
+namespace lifeboat::app {
+namespace {
+
+using testing::HasSubstr;
+
+std::string refusal(std::string_view text) {
+  auto config = parse_config(text, "/etc/x.toml");
+  if (config) return "accepted";
+  return cat(info(config.error().kind).id, " ", config.error().to_string());
+}
+
+TEST(config, sections_hold_options_under_their_own_names) {
+  auto config = parse_config(R"(
+    [cluster.main]
+    repo = "offsite"
+    pgdata = "/srv/pg"
+    jobs = 3
+
+    [repo.offsite]
+    url = "file:///backup"
+    key-file = "/etc/lifeboat/key"
+  )",
+                             "/etc/x.toml");
+  ASSERT_TRUE(config) << config.error().to_string();
+  const ConfigBlock* cluster = config->find(ConfigSection::cluster, "main");
+  ASSERT_NE(cluster, nullptr);
+  EXPECT_EQ(cluster->repo, "offsite");
+  ASSERT_EQ(cluster->values.size(), 2u);
+  const ConfigBlock* repo = config->only_repo();
+  ASSERT_NE(repo, nullptr);
+  EXPECT_EQ(repo->url, "file:///backup");
+  EXPECT_EQ(repo->values.at(0).option->name, "key-file");
+  EXPECT_EQ(repo->values.at(0).values.at(0), "/etc/lifeboat/key");
+  EXPECT_EQ(repo->values.at(0).line, 9);
+  EXPECT_EQ(config->repo_with_url("file:///backup"), repo);
+  EXPECT_EQ(config->find(ConfigSection::repo, "main"), nullptr);
+}
+
+TEST(config, a_directory_is_a_url_too) {
+  auto config = parse_config("[repo.a]\nurl = '/backup'", "f");
+  ASSERT_TRUE(config);
+  EXPECT_EQ(config->blocks.at(0).url, "file:///backup");
+}
+
+TEST(config, unknown_keys_and_sections_name_their_line) {
+  auto config = parse_config("[cluster.main]\n\npgdta = '/x'\n", "/etc/x.toml");
+  ASSERT_FALSE(config);
+  EXPECT_EQ(config.error().kind, ErrorKind::config);
+  EXPECT_EQ(config.error().to_string(), "/etc/x.toml:3: unknown key 'pgdta' in [cluster.main]");
+  EXPECT_EQ(config.error().hint, "did you mean pgdata?");
+  EXPECT_THAT(refusal("[clusters.main]\n"), HasSubstr("/etc/x.toml:1: unknown section or key 'clusters'"));
+  EXPECT_THAT(refusal("\njobs = 3\n"), HasSubstr("/etc/x.toml:2: unknown section or key 'jobs'"));
+  EXPECT_THAT(refusal("[cluster]\npgdata = '/x'\n"),
+              HasSubstr("/etc/x.toml:2: expected a section [cluster.NAME]"));
+  EXPECT_THAT(refusal("cluster = 1\n"), HasSubstr("must be a section"));
+}
+
+TEST(config, keys_belong_to_their_section) {
+  EXPECT_THAT(refusal("[cluster.main]\nkey-file = '/k'\n"), HasSubstr("unknown key 'key-file'"));
+  EXPECT_THAT(refusal("[repo.a]\nurl = '/r'\npgdata = '/x'\n"), HasSubstr("unknown key 'pgdata'"));
+}
+
+TEST(config, values_are_checked_as_on_the_command_line) {
+  EXPECT_THAT(refusal("[cluster.main]\njobs = 0\n"),
+              HasSubstr("/etc/x.toml:2: jobs: expected a whole number from 1 to 1024, found '0'"));
+  EXPECT_THAT(refusal("[cluster.main]\njobs = [1]\n"), HasSubstr("found a list"));
+  EXPECT_THAT(refusal("[cluster.main]\njobs = 1.5\n"),
+              HasSubstr("jobs: expected a text, a whole number or a boolean"));
+  EXPECT_THAT(refusal("[cluster.main]\npg = 'password=hunter2'\n"), HasSubstr("holds a password"));
+  EXPECT_THAT(refusal("[cluster.main]\npg = 'password=hunter2'\n"), testing::Not(HasSubstr("hunter2")));
+}
+
+TEST(config, relative_paths_are_refused) {
+  EXPECT_THAT(refusal("[cluster.main]\npgdata = 'data'\n"),
+              HasSubstr("expected an absolute path, found 'data'"));
+}
+
+TEST(config, a_repository_needs_its_url) {
+  EXPECT_THAT(refusal("[repo.a]\n"), HasSubstr("[repo.a] has no url"));
+}
+
+TEST(config, names_are_cluster_names) {
+  EXPECT_THAT(refusal("[cluster.\"A b\"]\n"), HasSubstr("is not a name"));
+}
+
+TEST(config, broken_toml_names_its_line) {
+  EXPECT_THAT(refusal("[cluster.main]\njobs = = 2\n"), HasSubstr("config /etc/x.toml:2: "));
+}
+
+TEST(config, the_example_that_is_shipped_is_accepted) {
+  const char* source = getenv("LIFEBOAT_SOURCE_DIR");
+  if (source == nullptr) GTEST_SKIP() << "LIFEBOAT_SOURCE_DIR is not set: run it with ctest";
+  auto config = read_config(cat(source, "/packaging/lifeboat.toml"));
+  ASSERT_TRUE(config) << config.error().to_string();
+  EXPECT_NE(config->find(ConfigSection::cluster, "main"), nullptr);
+  EXPECT_NE(config->only_repo(), nullptr);
+}
+
+TEST(config, a_missing_file_is_not_found) {
+  auto config = read_config("/nonexistent/lifeboat.toml");
+  ASSERT_FALSE(config);
+  EXPECT_EQ(config.error().kind, ErrorKind::not_found);
+}
+
+}  // namespace
+}  // namespace lifeboat::app

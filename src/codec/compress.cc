@@ -1,0 +1,176 @@
+#include <lz4.h>
+#include <zstd.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "codec/codec.h"
+#include "util/check.h"
+#include "util/strings.h"
+
+namespace lifeboat::codec {
+
+namespace {
+
+struct FreeZstd {
+  void operator()(ZSTD_CCtx* context) const { ZSTD_freeCCtx(context); }
+  void operator()(ZSTD_DCtx* context) const { ZSTD_freeDCtx(context); }
+};
+
+Error damaged(std::string message) {
+  return make_error(ErrorKind::damaged, "compressed data", std::move(message));
+}
+
+// memcpy with null pointers is undefined even for no bytes.
+void copy(ByteView from, MutableBytes to) {
+  std::copy(from.begin(), from.end(), to.begin());
+}
+
+}  // namespace
+
+std::string_view to_string(Compression compression) {
+  switch (compression) {
+    case Compression::none:
+      return "none";
+    case Compression::zstd:
+      return "zstd";
+    case Compression::lz4:
+      return "lz4";
+  }
+  return "unknown";
+}
+
+Result<Compression> parse_compression(std::string_view text) {
+  for (auto compression : {Compression::none, Compression::zstd, Compression::lz4}) {
+    if (text == to_string(compression)) return compression;
+  }
+  return make_error(ErrorKind::usage, cat("compression \"", text, "\""), "not a compression method")
+      .with_hint("use zstd, lz4 or none");
+}
+
+struct Compressor::Impl {
+  Compression compression;
+  std::unique_ptr<ZSTD_CCtx, FreeZstd> zstd;
+  std::vector<uint64_t> lz4_state;
+
+  // The compressed size, or 0 when this input cannot be compressed.
+  size_t try_compress(ByteView plain, MutableBytes out) {
+    switch (compression) {
+      case Compression::none:
+        return 0;
+      case Compression::zstd: {
+        size_t size = ZSTD_compress2(zstd.get(), out.data(), out.size(), plain.data(), plain.size());
+        return ZSTD_isError(size) != 0 ? 0 : size;
+      }
+      case Compression::lz4: {
+        if (plain.size() > LZ4_MAX_INPUT_SIZE) return 0;
+        int room = static_cast<int>(std::min<size_t>(out.size(), INT32_MAX));
+        return static_cast<size_t>(LZ4_compress_fast_extState(
+            lz4_state.data(), reinterpret_cast<const char*>(plain.data()),
+            reinterpret_cast<char*>(out.data()), static_cast<int>(plain.size()), room, 1));
+      }
+    }
+    return 0;
+  }
+};
+
+Compressor::Compressor(Compression compression, int level) : impl_(std::make_unique<Impl>()) {
+  impl_->compression = compression;
+  if (compression == Compression::zstd) {
+    impl_->zstd.reset(ZSTD_createCCtx());
+    ZSTD_CCtx* context = impl_->zstd.get();
+    CHECK(context != nullptr);
+    // Seals check every stored byte; a checksum inside the frame would be paid twice.
+    CHECK(ZSTD_isError(ZSTD_CCtx_setParameter(context, ZSTD_c_checksumFlag, 0)) == 0);
+    CHECK(ZSTD_isError(ZSTD_CCtx_setParameter(context, ZSTD_c_contentSizeFlag, 1)) == 0);
+    CHECK(ZSTD_isError(ZSTD_CCtx_setParameter(context, ZSTD_c_compressionLevel, std::clamp(level, -7, 19))) ==
+          0);
+  } else if (compression == Compression::lz4) {
+    impl_->lz4_state.resize((static_cast<size_t>(LZ4_sizeofState()) + 7) / 8);
+  }
+}
+
+Compressor::Compressor(Compressor&&) noexcept = default;
+Compressor& Compressor::operator=(Compressor&&) noexcept = default;
+Compressor::~Compressor() = default;
+
+size_t Compressor::bound(size_t plain_size) {
+  // LZ4_COMPRESSBOUND counts in int and says 0 for what is too large for it, which is then stored as it is.
+  size_t lz4 = plain_size > LZ4_MAX_INPUT_SIZE ? 0 : plain_size + plain_size / 255 + 16;
+  return std::max({plain_size, ZSTD_compressBound(plain_size), lz4});
+}
+
+Compressor::Outcome Compressor::compress(ByteView plain, MutableBytes out) {
+  CHECK(out.size() >= bound(plain.size()));
+  size_t size = plain.empty() ? 0 : impl_->try_compress(plain, out);
+  if (size != 0 && size <= plain.size() - plain.size() / 32 && size < plain.size()) {
+    return {impl_->compression, size};
+  }
+  copy(plain, out);
+  return {Compression::none, plain.size()};
+}
+
+struct Decompressor::Impl {
+  std::unique_ptr<ZSTD_DCtx, FreeZstd> zstd;
+
+  Status unzstd(ByteView stored, MutableBytes out) {
+    // Exactly one frame, not skippable, of exactly this size: ZSTD_decompressDCtx alone would accept several.
+    if (stored.size() < 4 || load_le<uint32_t>(stored.data()) != ZSTD_MAGICNUMBER) {
+      return damaged("not a zstd frame");
+    }
+    unsigned long long content = ZSTD_getFrameContentSize(stored.data(), stored.size());
+    if (content != out.size())
+      return damaged(cat("zstd frame is not for the expected ", out.size(), " bytes"));
+    if (ZSTD_findFrameCompressedSize(stored.data(), stored.size()) != stored.size()) {
+      return damaged("zstd frame is cut off or followed by other bytes");
+    }
+    if (zstd == nullptr) {
+      zstd.reset(ZSTD_createDCtx());
+      CHECK(zstd != nullptr);
+    }
+    uint8_t nothing;
+    uint8_t* target = out.empty() ? &nothing : out.data();
+    size_t size = ZSTD_decompressDCtx(zstd.get(), target, out.size(), stored.data(), stored.size());
+    if (ZSTD_isError(size) != 0)
+      return damaged("zstd frame is malformed").with_cause(ZSTD_getErrorName(size));
+    if (size != out.size()) return damaged(cat("zstd frame holds ", size, " bytes, expected ", out.size()));
+    return {};
+  }
+
+  Status unlz4(ByteView stored, MutableBytes out) {
+    if (stored.size() > INT32_MAX || out.size() > LZ4_MAX_INPUT_SIZE)
+      return damaged("lz4 block is too large");
+    char nothing;
+    char* target = out.empty() ? &nothing : reinterpret_cast<char*>(out.data());
+    int size = LZ4_decompress_safe(reinterpret_cast<const char*>(stored.data()), target,
+                                   static_cast<int>(stored.size()), static_cast<int>(out.size()));
+    if (size < 0) return damaged("lz4 block is malformed");
+    if (static_cast<size_t>(size) != out.size()) {
+      return damaged(cat("lz4 block holds ", size, " bytes, expected ", out.size()));
+    }
+    return {};
+  }
+};
+
+Decompressor::Decompressor() : impl_(std::make_unique<Impl>()) {}
+Decompressor::Decompressor(Decompressor&&) noexcept = default;
+Decompressor& Decompressor::operator=(Decompressor&&) noexcept = default;
+Decompressor::~Decompressor() = default;
+
+Status Decompressor::decompress(Compression compression, ByteView stored, MutableBytes out) {
+  switch (compression) {
+    case Compression::none:
+      if (stored.size() != out.size()) {
+        return damaged(cat("holds ", stored.size(), " bytes, expected ", out.size()));
+      }
+      copy(stored, out);
+      return {};
+    case Compression::zstd:
+      return impl_->unzstd(stored, out);
+    case Compression::lz4:
+      return impl_->unlz4(stored, out);
+  }
+  return damaged(cat("unknown compression ", static_cast<int>(compression)));
+}
+
+}  // namespace lifeboat::codec

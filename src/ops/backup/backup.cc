@@ -1,0 +1,296 @@
+#include "ops/backup/backup.h"
+
+#include <grp.h>
+#include <pwd.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <set>
+
+#include "ops/backup/catalog.h"
+#include "ops/backup/copy_tree.h"
+#include "ops/backup/wal_wait.h"
+#include "pg/client/facts.h"
+#include "pg/server/postmaster.h"
+#include "repo/lease.h"
+#include "util/clock.h"
+#include "util/strings.h"
+
+namespace lifeboat::ops {
+
+namespace {
+
+// Between the start that postmaster.pid names and pg_postmaster_start_time() lies the postmaster's own
+// start-up, in seconds.
+constexpr double kStartTolerance = 120;
+
+// What a backup needs to know before it begins.
+struct Source {
+  pg::ServerFacts server;
+  DataDirFacts data_dir;
+  CatalogRecord catalog;
+  std::vector<pg::ConfigFile> config_files;
+};
+
+pg::ConnectOptions connect_options(const StopToken& stop) {
+  pg::ConnectOptions options;
+  options.application_name = "lifeboat backup";
+  options.stop = &stop;
+  return options;
+}
+
+Status check_source(const Source& source) {
+  if (source.server.system_id != source.data_dir.control.system_id ||
+      source.server.major != source.data_dir.version->major) {
+    return make_error(ErrorKind::foreign, source.data_dir.path,
+                      cat("belongs to system identifier ", source.data_dir.control.system_id.to_string(),
+                          ", but the server has ", source.server.system_id.to_string()))
+        .with_hint("--pg and --pgdata must name the same server");
+  }
+  if (source.server.in_recovery) {
+    return make_error(ErrorKind::unsupported, source.data_dir.path, "the server is a standby")
+        .with_hint("back up the primary");
+  }
+  return {};
+}
+
+// The server of the backup session must be the one that works in the data directory: a copy of it, a standby
+// or another host of the connection string has the same system identifier (T26). Returns the tablespaces as
+// they are since the backup began: one that is created later comes from WAL (T11).
+Result<std::vector<pg::TablespaceFacts>> check_session(pg::BackupSession& session, const Source& source) {
+  TRY_ASSIGN(pg::ServerFacts now, pg::read_facts(session.client(), {}));
+  if (now.in_recovery || session.started().in_recovery) {
+    return make_error(ErrorKind::unsupported, session.client().where(), "the server is a standby")
+        .with_hint("back up the primary");
+  }
+  TRY_ASSIGN(auto running, pg::running_server(source.data_dir.path));
+  double apart =
+      running ? Timestamp::from_seconds(running->pid_file.start_time).seconds_since(now.postmaster_start)
+              : kStartTolerance + 1;
+  if (std::abs(apart) > kStartTolerance) {
+    return make_error(ErrorKind::foreign, source.data_dir.path,
+                      running
+                          ? "another server works in this data directory than the one that --pg reaches"
+                          : "no server works in this data directory, so it is not the one that --pg reaches")
+        .with_hint(
+            "--pg and --pgdata must name the same server; a copy of the directory has the same system "
+            "identifier");
+  }
+  return std::move(now.tablespaces);
+}
+
+Result<Source> read_source(const BackupOptions& options, const StopToken& stop,
+                           std::vector<std::string>& warnings) {
+  Source source;
+  TRY_ASSIGN(pg::PgClient client, pg::PgClient::connect(options.conninfo, connect_options(stop)));
+  pg::FactsRequest request;
+  request.settings = recorded_settings();
+  request.settings.push_back("stats_temp_directory");
+  request.databases = true;
+  TRY_ASSIGN(source.server, pg::read_facts(client, request));
+  std::string directory = options.pgdata.value_or(source.server.data_directory);
+  if (directory.empty()) {
+    return make_error(ErrorKind::permission, client.where(), "this role may not read data_directory")
+        .with_hint("give --pgdata DIR, or grant pg_read_all_settings to the role");
+  }
+  TRY_ASSIGN(source.data_dir, read_data_dir(directory));
+  TRY(check_source(source));
+  TRY_ASSIGN(source.catalog, read_catalog(client, options.conninfo, source.server, stop));
+  TRY_ASSIGN(pg::ConfigFiles config, pg::list_config_files(client, source.data_dir.path));
+  source.config_files = std::move(config.files);
+  for (const auto* list : {&source.catalog.warnings, &config.warnings})
+    warnings.insert(warnings.end(), list->begin(), list->end());
+  return source;
+}
+
+Result<pg::DataDirLister> open_lister(const Source& source) {
+  pg::DataDirOptions options;
+  options.data_directory = source.data_dir.path;
+  options.tablespace_version_dir = source.server.tablespace_version_dir();
+  options.major = source.server.major;
+  // 13 and 14 keep temporary statistics in a directory that a setting names; inside, it stays empty.
+  auto stats = source.server.settings.find("stats_temp_directory");
+  if (stats != source.server.settings.end() && !stats->second.starts_with('/'))
+    options.keep_empty.push_back(stats->second);
+  return pg::DataDirLister::open(std::move(options));
+}
+
+std::string user_name(uid_t uid) {
+  const passwd* entry = getpwuid(uid);
+  return entry != nullptr ? entry->pw_name : cat(uid);
+}
+std::string group_name(gid_t gid) {
+  const struct group* entry = getgrgid(gid);
+  return entry != nullptr ? entry->gr_name : cat(gid);
+}
+std::string host_name() {
+  char text[256] = {};
+  gethostname(text, sizeof text - 1);
+  return text;
+}
+
+// The parts of a manifest that are known before the copy.
+repo::Manifest describe(const BackupOptions& options, const Source& source, const repo::LineageRepo& repo,
+                        const BackupId& id, const pg::BackupStart& start,
+                        const std::vector<pg::TablespaceFacts>& tablespaces) {
+  repo::Manifest m;
+  m.card.id = id;
+  m.card.type = BackupType::full;
+  m.card.label = options.label;
+  m.card.started = start.time;
+  m.card.start_lsn = start.start_lsn;
+  m.card.timeline = start.timeline;
+  m.card.server_version_num = source.server.version_num;
+  m.card.data_checksums = source.data_dir.control.checksums();
+  m.card.encrypted = repo.keys().encrypted();
+  m.card.key_id = repo.keys().current();
+  m.card.compression = cat(codec::to_string(repo.compression().compression), " ", repo.compression().level);
+  m.card.host = host_name();
+  m.card.tool_version = options.tool_version;
+  m.card.databases = source.catalog.databases.size();
+  m.card.tables = source.catalog.table_count;
+  m.card.estimated_rows = source.catalog.estimated_rows;
+  m.block_size = source.data_dir.control.block_size;
+  m.segment_size = {source.data_dir.control.wal_segment_size};
+  m.catalog_version = source.data_dir.control.catalog_version;
+  m.start_timeline = start.timeline;
+  m.data_directory = source.data_dir.path;
+  m.owner = user_name(source.data_dir.owner);
+  m.group = group_name(source.data_dir.group);
+  m.databases = source.catalog.databases;
+  m.tables = source.catalog.tables;
+  m.extensions = source.catalog.extensions;
+  for (const pg::TablespaceFacts& t : tablespaces) {
+    m.tablespaces.push_back({t.oid, t.name, t.location, !t.location.starts_with('/'), 0});
+  }
+  m.settings.push_back({std::string(kBootstrapRoleSetting), source.catalog.bootstrap_role});
+  for (const auto& [name, value] : source.server.settings) {
+    auto unit = source.server.setting_units.find(name);
+    m.settings.push_back(
+        {name, unit == source.server.setting_units.end() ? value : cat(value, " * ", unit->second)});
+  }
+  return m;
+}
+
+Status copy_files(const BackupOptions& options, const Source& source, const repo::LineageRepo& repo,
+                  PageChecker& checker, repo::Manifest& manifest, std::vector<std::string>& warnings,
+                  Reporter& reporter, StopToken& stop) {
+  TRY_ASSIGN(pg::DataDirLister lister, open_lister(source));
+  TRY_ASSIGN(Measure measure, measure_tree(lister, stop));
+  repo::PackNumbers numbers(manifest.card.id);
+  CopyOptions copy;
+  copy.workers = options.jobs;
+  copy.block_size = manifest.block_size;
+  copy.segment_blocks = source.data_dir.control.relation_segment_blocks;
+  copy.bytes_per_second = options.bytes_per_second;
+  CopyPool pool(repo, numbers, checker, copy, reporter, stop);
+  pool.expect_bytes(measure.bytes);
+  std::set<Oid> tablespaces;
+  for (const repo::TablespaceInfo& tablespace : manifest.tablespaces) tablespaces.insert(tablespace.oid);
+  TRY_ASSIGN(CopiedTree tree, copy_tree(pool, lister, tablespaces, source.config_files, stop));
+  TRY(pool.finish());
+  warnings.insert(warnings.end(), tree.warnings.begin(), tree.warnings.end());
+  manifest.root = pool.root();
+  manifest.external_files = std::move(tree.external_files);
+  CopyTotals totals = pool.totals();
+  manifest.card.totals.files = totals.files;
+  manifest.card.totals.directories = totals.directories;
+  manifest.card.totals.plain_bytes = totals.plain_bytes;
+  manifest.card.totals.read_bytes = totals.read_bytes;
+  manifest.card.totals.stored_bytes = totals.stored_bytes;
+  manifest.card.totals.pages_checked = checker.pages();
+  return {};
+}
+
+void record_stop(const pg::BackupStop& stopped, const PageChecker& checker, repo::Manifest& manifest) {
+  manifest.card.stopped = stopped.time;
+  manifest.card.stop_lsn = stopped.stop_lsn;
+  manifest.backup_label = stopped.backup_label;
+  manifest.tablespace_map = stopped.tablespace_map;
+  PageChecker::Verdict verdict = checker.judge(stopped.stop_lsn);
+  manifest.card.broken_pages = verdict.count;
+  manifest.broken_pages = std::move(verdict.broken);
+  if (verdict.count != 0) {
+    manifest.card.state = repo::BackupState::damaged;
+    manifest.card.reason = cat(verdict.count, " broken page", verdict.count == 1 ? "" : "s");
+  }
+}
+
+// Everything between the lease and the card. Any error leaves an attempt without a card.
+Result<BackupOutcome> back_up(const BackupOptions& options, const Source& source,
+                              const ChosenLineage& lineage, const BackupId& id, repo::BackupLease& lease,
+                              BackupOutcome outcome, int64_t began_us, Reporter& reporter, StopToken& stop) {
+  TRY_ASSIGN(pg::PgClient client, pg::PgClient::connect(options.conninfo, connect_options(stop)));
+  reporter.progress("starting", 0, 0, ProgressUnit::items);
+  TRY_ASSIGN(pg::BackupSession session,
+             pg::BackupSession::start(std::move(client), options.label, options.checkpoint));
+  const pg::BackupStart& start = session.started();
+  TRY(lease.set_start(start.timeline, start.start_lsn, {source.data_dir.control.wal_segment_size}));
+  TRY_ASSIGN(std::vector<pg::TablespaceFacts> tablespaces, check_session(session, source));
+  repo::Manifest manifest = describe(options, source, lineage.repo, id, start, tablespaces);
+  manifest.lease_sequence = lease.sequence();
+
+  PageChecker checker({manifest.block_size, manifest.card.data_checksums, start.start_lsn});
+  TRY(copy_files(options, source, lineage.repo, checker, manifest, outcome.warnings, reporter, stop));
+  TRY(lease.check());
+  TRY_ASSIGN(pg::BackupStop stopped, session.stop());
+  record_stop(stopped, checker, manifest);
+
+  WalRequest wal;
+  wal.pg_wal = source.data_dir.path + "/pg_wal";
+  wal.system_id = source.data_dir.control.system_id;
+  wal.timeline = start.timeline;
+  wal.start = start.start_lsn;
+  wal.stop = stopped.stop_lsn;
+  wal.segment_size = manifest.segment_size;
+  wal.version = source.data_dir.version;
+  wal.timeout_us = options.wal_timeout_us;
+  TRY_ASSIGN(WalOutcome arrived, require_wal(lineage.repo, wal, reporter, stop));
+  outcome.wal_segments = arrived.segments;
+  outcome.wal_stored_by_us = arrived.stored_by_us;
+
+  manifest.card.totals.seconds = static_cast<double>(Clock::system().monotonic_us() - began_us) / 1e6;
+  TRY(repo::write_manifest(lineage.repo, manifest));
+  TRY(lease.confirm());
+  TRY(repo::write_card(lineage.repo, manifest.card));
+  outcome.card = manifest.card;
+  outcome.broken_pages = std::move(manifest.broken_pages);
+  return outcome;
+}
+
+BackupId new_backup_id() {
+  uint8_t random[4];
+  codec::random_bytes(random);
+  return BackupId::make({Clock::system().unix_us()}, load_le<uint32_t>(random));
+}
+
+}  // namespace
+
+Result<BackupOutcome> run_backup(const BackupOptions& options, Reporter& reporter, StopToken& stop) {
+  int64_t began_us = Clock::system().monotonic_us();
+  if (options.type != BackupType::full) {
+    return make_error(ErrorKind::unsupported, cat("--type ", to_string(options.type)),
+                      "only full backups are made so far");
+  }
+  BackupOutcome outcome;
+  TRY_ASSIGN(repo::Repository repository, open_repository(options.location));
+  TRY_ASSIGN(Source source, read_source(options, stop, outcome.warnings));
+  TRY_ASSIGN(ChosenLineage lineage,
+             lineage_of(repository, options.location.cluster, source.data_dir.lineage));
+
+  BackupId id = new_backup_id();
+  repo::LeaseOptions lease_options;
+  lease_options.stop = &stop;
+  TRY_ASSIGN(repo::BackupLease lease,
+             repo::BackupLease::acquire(lineage.repo, id, {}, std::move(lease_options)));
+  auto result = back_up(options, source, lineage, id, lease, std::move(outcome), began_us, reporter, stop);
+  if (!result) {
+    auto aborted = lease.abort(result.error().to_string());
+    if (!aborted)
+      reporter.note(NoteLevel::warning,
+                    cat("the failed attempt could not be marked: ", aborted.error().to_string()));
+  }
+  return result;
+}
+
+}  // namespace lifeboat::ops

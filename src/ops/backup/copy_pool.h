@@ -1,0 +1,139 @@
+// The copy pipeline: workers that each take a range of a file through every stage in one pass over memory
+// (read, page checksum, hash, compress, seal, append to their own pack). Nothing is shared on the hot path
+// but the queue.
+//
+// Work is cut into ranges of kRangeBytes, so one large file keeps every worker busy. The worker that finishes
+// the last range of a file writes its block map, the one that finishes the last entry of a directory writes
+// the directory, and so up to the root: memory is bounded by the queue and by the directories that are open
+// at one time (T42).
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "ops/backup/page_check.h"
+#include "pg/files/entry.h"
+#include "pg/files/range_reader.h"
+#include "repo/tree.h"
+#include "util/clock.h"
+#include "util/reporter.h"
+#include "util/stop.h"
+
+namespace lifeboat::ops {
+
+struct CopyOptions {
+  int workers = 1;
+  uint32_t block_size = 8192;
+  uint64_t segment_blocks = 131072;  // blocks of one relation segment file
+  uint64_t bytes_per_second = 0;     // 0: no limit
+};
+
+// A directory whose entries are being copied. Finished when its last entry and its listing token are given
+// back.
+class OpenDirectory {
+ public:
+  OpenDirectory(std::string tree_path, std::shared_ptr<OpenDirectory> parent, size_t slot_in_parent)
+      : tree_path_(std::move(tree_path)), parent_(std::move(parent)), slot_in_parent_(slot_in_parent) {}
+  const std::string& tree_path() const { return tree_path_; }  // "pgdata/base/5"
+
+ private:
+  friend class CopyPool;
+  std::string tree_path_;
+  std::shared_ptr<OpenDirectory> parent_;
+  size_t slot_in_parent_;
+  std::vector<std::optional<repo::Entry>> entries_;  // in order of names; nullopt: vanished
+  std::atomic<size_t> pending_{1};                   // the listing token
+};
+
+struct CopyTotals {
+  uint64_t files = 0;
+  uint64_t directories = 0;
+  uint64_t plain_bytes = 0;
+  uint64_t read_bytes = 0;
+  uint64_t stored_bytes = 0;
+};
+
+// Thread rule: one coordinator thread opens directories and submits files.
+class CopyPool {
+ public:
+  CopyPool(const repo::LineageRepo& repo, repo::PackNumbers& numbers, PageChecker& checker,
+           CopyOptions options, Reporter& reporter, StopToken& stop);
+  ~CopyPool();
+  CopyPool(const CopyPool&) = delete;
+  CopyPool& operator=(const CopyPool&) = delete;
+
+  // What the progress display counts towards.
+  void expect_bytes(uint64_t total) { expected_bytes_ = total; }
+
+  // Opens a directory with one slot per entry of its listing.
+  std::shared_ptr<OpenDirectory> open_root(size_t slots);
+  std::shared_ptr<OpenDirectory> open_directory(const std::shared_ptr<OpenDirectory>& parent, size_t slot,
+                                                repo::Entry entry, size_t slots);
+  // Copies a file in the background; waits while the queue is full. The error of a failed worker is returned
+  // here or by finish().
+  Status copy_file(const std::shared_ptr<OpenDirectory>& directory, size_t slot,
+                   const std::string& absolute_path, repo::Entry entry, const pg::Entry& facts);
+  // Puts an entry that needs no copying (a link), or content that the caller holds.
+  void put_entry(const std::shared_ptr<OpenDirectory>& directory, size_t slot,
+                 std::optional<repo::Entry> entry);
+  Status put_content(const std::shared_ptr<OpenDirectory>& directory, size_t slot, repo::Entry entry,
+                     ByteView content);
+  // Gives back the listing token: no more entries will be submitted.
+  void close_directory(const std::shared_ptr<OpenDirectory>& directory) { give_back(directory); }
+  // Waits until the queue is empty and every submitted range is copied.
+  Status drain();
+  // drain(), then commits every pack. The root's reference is valid afterwards.
+  Status finish();
+  const repo::NodeRef& root() const { return root_; }
+  CopyTotals totals() const;
+
+ private:
+  struct FileJob;
+  struct RangeTask;
+  class Worker;
+  enum class Ending : uint8_t { no, commit, abandon };
+  void end_threads(Ending how);
+  Ending ending();
+  Status enqueue(RangeTask task);
+  bool take(RangeTask& task);
+  void run(Worker& worker);
+  void finish_file(FileJob& job);
+  void give_back(std::shared_ptr<OpenDirectory> directory);
+  void fail(Error error);
+  Status failure();
+  void throttle(uint64_t bytes);
+
+  repo::LineageRepo repo_;
+  repo::PackNodeSink nodes_;
+  PageChecker& checker_;
+  CopyOptions options_;
+  Reporter& reporter_;
+  StopToken& stop_;
+  uint64_t expected_bytes_ = 0;
+  repo::NodeRef root_;
+
+  std::mutex mutex_;
+  std::condition_variable work_ready_;  // a task was queued, or the end
+  std::condition_variable room_ready_;  // a task was taken or finished, or a failure
+  std::deque<RangeTask> queue_;
+  size_t running_ = 0;
+  Ending ending_ = Ending::no;
+  std::optional<Error> error_;
+
+  std::atomic<uint64_t> files_{0};
+  std::atomic<uint64_t> directories_{0};
+  std::atomic<uint64_t> plain_bytes_{0};
+  std::atomic<uint64_t> read_bytes_{0};
+  int64_t began_us_;
+  std::vector<std::unique_ptr<Worker>> workers_;
+  std::vector<std::thread> threads_;
+};
+
+}  // namespace lifeboat::ops

@@ -1,0 +1,34 @@
+// Walks the data directory and hands everything that belongs into a backup to the copy pool.
+#pragma once
+
+#include <set>
+#include <string>
+#include <vector>
+
+#include "ops/backup/copy_pool.h"
+#include "pg/files/data_dir.h"
+#include "pg/files/external_config.h"
+#include "repo/manifest.h"
+
+namespace lifeboat::ops {
+
+// What there is to copy, by listing alone: for the progress display and the plan.
+struct Measure {
+  uint64_t files = 0;
+  uint64_t bytes = 0;
+};
+Result<Measure> measure_tree(const pg::DataDirLister& lister, const StopToken& stop);
+
+struct CopiedTree {
+  std::vector<repo::ExternalFile> external_files;
+  std::vector<std::string> warnings;  // what was left out and why
+};
+
+// `tablespaces`: oids that exist since the backup's start; a link to another one was made since and is left
+// out, because WAL makes it anew. Copies the data directory to "pgdata" and the external configuration files
+// to "config", pg_control last (T04). Returns when everything was read; the pool is finished by the caller.
+Result<CopiedTree> copy_tree(CopyPool& pool, const pg::DataDirLister& lister,
+                             const std::set<Oid>& tablespaces,
+                             const std::vector<pg::ConfigFile>& config_files, StopToken& stop);
+
+}  // namespace lifeboat::ops

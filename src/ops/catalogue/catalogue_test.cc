@@ -1,0 +1,160 @@
+#include "ops/catalogue/catalogue.h"
+
+#include <gtest/gtest.h>
+
+#include "repo/evidence.h"
+#include "repo/tombstone.h"
+#include "tests/support/repo_fixture.h"
+
+namespace lifeboat::ops {
+namespace {
+
+using repo::BackupState;
+using repo::tiny_content;
+using repo::TinyRepo;
+
+class CatalogueTest : public ::testing::Test {
+ protected:
+  BackupId back_up(BackupState state = BackupState::complete) {
+    tiny_.clock.advance_us(1'000'000);
+    auto id =
+        tiny_.back_up({{"pgdata", tiny_content(1, 100)}}, std::nullopt, {{1}, {1 << 20}, {2 << 20}}, state);
+    EXPECT_TRUE(id) << id.error().to_string();
+    return *id;
+  }
+  void prove(const BackupId& id, const char* kind, bool passed, ProofLevel level = ProofLevel::wal) {
+    tiny_.clock.advance_us(1'000'000);
+    ProofRecord record;
+    record.kind = kind;
+    record.time = {tiny_.clock.unix_us()};
+    record.backups.push_back(
+        {id, level, passed, passed ? std::vector<std::string>() : std::vector<std::string>{"x"}});
+    ASSERT_TRUE(repo::write_evidence(tiny_.repo, record.time, encode_proof(record)));
+  }
+  BackupProofs proofs(const BackupId& id) {
+    auto all = read_proofs(tiny_.repo);
+    EXPECT_TRUE(all);
+    const BackupProofs* known = all->of(id);
+    return known == nullptr ? BackupProofs() : *known;
+  }
+  TinyRepo tiny_;
+};
+
+TEST_F(CatalogueTest, lists_by_time_and_hides_attempts_and_the_condemned) {
+  BackupId first = back_up();
+  BackupId second = back_up();
+  BackupId condemned = back_up();
+  BackupId aborted = back_up(BackupState::aborted);
+  repo::Tombstone tombstone;
+  tombstone.created = {tiny_.clock.unix_us()};
+  tombstone.backups = {condemned};
+  ASSERT_TRUE(repo::write_tombstone(tiny_.repo, tombstone));
+
+  auto shown = read_catalogue(tiny_.repository, "main", ListAttempts::hide);
+  ASSERT_TRUE(shown) << shown.error().to_string();
+  ASSERT_EQ(shown->lineages.size(), 1u);
+  ASSERT_EQ(shown->lineages[0].backups.size(), 2u);
+  EXPECT_EQ(shown->lineages[0].backups[0].card.id, first);
+  EXPECT_EQ(shown->lineages[0].backups[1].card.id, second);
+
+  auto all = read_catalogue(tiny_.repository, "main", ListAttempts::show);
+  ASSERT_TRUE(all);
+  ASSERT_EQ(all->lineages[0].backups.size(), 3u);
+  EXPECT_EQ(all->lineages[0].backups[2].card.id, aborted);
+}
+
+TEST_F(CatalogueTest, an_unknown_cluster_names_those_that_are_known) {
+  auto shown = read_catalogue(tiny_.repository, "shop", ListAttempts::hide);
+  ASSERT_FALSE(shown);
+  EXPECT_EQ(shown.error().kind, ErrorKind::not_found);
+  EXPECT_NE(shown.error().hint.find("main"), std::string::npos);
+}
+
+TEST_F(CatalogueTest, a_damaged_card_does_not_hide_the_others) {
+  BackupId sound = back_up();
+  BackupId broken = back_up();
+  std::string name = tiny_.repo.name("cards/" + broken.text);
+  Bytes bytes = *tiny_.memory.get(name, 1 << 20);
+  bytes[bytes.size() / 2] ^= 1;
+  ASSERT_TRUE(tiny_.memory.overwrite(name, bytes));
+  auto shown = read_catalogue(tiny_.repository, "main", ListAttempts::hide);
+  ASSERT_TRUE(shown) << shown.error().to_string();
+  ASSERT_EQ(shown->lineages[0].backups.size(), 1u);
+  EXPECT_EQ(shown->lineages[0].backups[0].card.id, sound);
+  ASSERT_EQ(shown->lineages[0].problems.size(), 1u);
+  EXPECT_EQ(shown->lineages[0].problems[0].kind, ErrorKind::damaged);
+  // And it is not "no such backup".
+  auto found = find_backup(tiny_.repository, "main", broken.text);
+  ASSERT_FALSE(found);
+  EXPECT_EQ(found.error().kind, ErrorKind::damaged);
+}
+
+TEST_F(CatalogueTest, latest_is_the_newest_complete_one) {
+  auto none = find_backup(tiny_.repository, "main", "latest");
+  ASSERT_FALSE(none);
+  EXPECT_EQ(none.error().kind, ErrorKind::not_found);
+  BackupId complete = back_up();
+  back_up(BackupState::damaged);
+  back_up(BackupState::aborted);
+  auto found = find_backup(tiny_.repository, "main", "latest");
+  ASSERT_TRUE(found) << found.error().to_string();
+  EXPECT_EQ(found->card.id, complete);
+  auto missing = find_backup(tiny_.repository, "main", "20200101T000000Z-000000");
+  ASSERT_FALSE(missing);
+  EXPECT_NE(missing.error().hint.find(complete.text), std::string::npos);
+}
+
+TEST_F(CatalogueTest, the_newest_word_on_a_backup_decides) {
+  BackupId id = back_up();
+  EXPECT_FALSE(proofs(id).good()) << "unverified is never good";
+  prove(id, "verify", true, ProofLevel::hashed);
+  EXPECT_FALSE(proofs(id).good()) << "bytes alone are not enough, its WAL has to be there";
+  prove(id, "verify", true);
+  EXPECT_TRUE(proofs(id).good());
+  prove(id, "drill", false, ProofLevel::none);
+  EXPECT_FALSE(proofs(id).good()) << "a drill that failed takes it back";
+  prove(id, "drill", true, ProofLevel::asserted);
+  EXPECT_TRUE(proofs(id).good());
+  prove(id, "verify", false, ProofLevel::none);
+  EXPECT_FALSE(proofs(id).good()) << "damage was found since";
+  EXPECT_EQ(proofs(id).verified->problems, std::vector<std::string>{"x"});
+}
+
+TEST_F(CatalogueTest, a_record_that_cannot_be_read_is_told_and_proves_nothing) {
+  BackupId id = back_up();
+  prove(id, "verify", true);
+  for (const char* text : {"not json", "{}", "[]", R"({"format": 2})",
+                           R"({"format": 1, "kind": "verify", "time_us": 1, "backups": [{"id": 5}]})",
+                           R"({"format": 1, "kind": "verify", "time_us": "x", "backups": [{"id":
+                              "20201120T105625Z-4f2a9c", "level": "wal", "passed": true}]})"}) {
+    ASSERT_TRUE(repo::write_evidence(tiny_.repo, {tiny_.clock.unix_us()}, text));
+  }
+  ASSERT_TRUE(repo::write_evidence(tiny_.repo, {tiny_.clock.unix_us()}, R"({"format": 1, "kind": "other"})"));
+  auto all = read_proofs(tiny_.repo);
+  ASSERT_TRUE(all);
+  EXPECT_EQ(all->unreadable.size(), 6u);
+  EXPECT_TRUE(all->of(id)->good());
+  EXPECT_EQ(all->verified(), std::set<BackupId>{id});
+}
+
+TEST_F(CatalogueTest, show_gives_the_wal_that_a_backup_needs) {
+  BackupId id = back_up();
+  auto details = describe_backup(tiny_.repository, "main", "latest", 0);
+  ASSERT_TRUE(details) << details.error().to_string();
+  EXPECT_EQ(details->manifest.card.id, id);
+  // From 1 MiB to before 2 MiB with segments of 1 MiB: one segment, though the stop is the next one's first
+  // byte.
+  EXPECT_EQ(details->first_wal, "000000010000000000000001");
+  EXPECT_EQ(details->last_wal, "000000010000000000000001");
+  EXPECT_EQ(details->wal_segments, 1u);
+}
+
+TEST_F(CatalogueTest, show_of_an_attempt_says_why_there_is_no_backup) {
+  BackupId id = back_up(BackupState::aborted);
+  auto details = describe_backup(tiny_.repository, "main", id.text, 0);
+  ASSERT_FALSE(details);
+  EXPECT_EQ(details.error().kind, ErrorKind::not_found);
+}
+
+}  // namespace
+}  // namespace lifeboat::ops

@@ -1,0 +1,146 @@
+#include "ops/catalogue/proof.h"
+
+#include <nlohmann/json.hpp>
+
+#include "repo/evidence.h"
+#include "util/strings.h"
+
+namespace lifeboat::ops {
+
+namespace {
+
+using nlohmann::json;
+using nlohmann::ordered_json;
+
+constexpr ProofLevel kLevels[] = {ProofLevel::none, ProofLevel::present,  ProofLevel::hashed,
+                                  ProofLevel::wal,  ProofLevel::restored, ProofLevel::asserted};
+
+std::optional<double> optional_number(const json& document, const char* name) {
+  auto found = document.find(name);
+  if (found == document.end() || !found->is_number()) return std::nullopt;
+  return found->get<double>();
+}
+
+// Adds what one record says; later records replace what earlier ones said of the same kind.
+Status add_record(const std::string& id, const std::string& text, Proofs& proofs) {
+  auto damaged = [&](std::string_view what) {
+    return make_error(ErrorKind::damaged, cat("evidence ", id), std::string(what));
+  };
+  try {
+    json document = json::parse(text);
+    if (document.at("format").get<int>() != 1) return damaged("a format that this program does not know");
+    std::string kind = document.at("kind").get<std::string>();
+    if (kind != "verify" && kind != "drill") return {};  // evidence of something else
+    for (const json& item : document.at("backups")) {
+      auto backup = BackupId::parse(item.at("id").get<std::string>());
+      auto level = parse_proof_level(item.at("level").get<std::string>());
+      if (!backup || !level) return damaged("not a record of proofs");
+      BackupProof proof;
+      proof.level = *level;
+      proof.passed = item.at("passed").get<bool>();
+      proof.time = {document.at("time_us").get<int64_t>()};
+      proof.evidence = id;
+      proof.problems = item.value("problems", std::vector<std::string>());
+      proof.rto_seconds = optional_number(document, "rto_seconds");
+      proof.rpo_seconds = optional_number(document, "rpo_seconds");
+      BackupProofs& known = proofs.backups[*backup];
+      (kind == "verify" ? known.verified : known.drilled) = std::move(proof);
+    }
+  } catch (const json::exception& exception) {
+    return damaged("not a record of proofs").with_cause(exception.what());
+  }
+  return {};
+}
+
+}  // namespace
+
+std::string_view to_string(ProofLevel level) {
+  switch (level) {
+    case ProofLevel::none:
+      return "none";
+    case ProofLevel::present:
+      return "present";
+    case ProofLevel::hashed:
+      return "hashed";
+    case ProofLevel::wal:
+      return "wal";
+    case ProofLevel::restored:
+      return "restored";
+    case ProofLevel::asserted:
+      return "asserted";
+  }
+  return "?";
+}
+
+std::optional<ProofLevel> parse_proof_level(std::string_view text) {
+  for (ProofLevel level : kLevels) {
+    if (text == to_string(level)) return level;
+  }
+  return std::nullopt;
+}
+
+bool BackupProofs::good() const {
+  auto strong = [](const std::optional<BackupProof>& proof) {
+    return proof && proof->passed && proof->level >= ProofLevel::wal;
+  };
+  if (!strong(verified) && !strong(drilled)) return false;
+  // The newer of the two has the last word: damage that was found after a success counts, and so does a
+  // success after a repair.
+  bool verify_failed = verified && !verified->passed;
+  bool drill_failed = drilled && !drilled->passed;
+  if (verify_failed) return strong(drilled) && drilled->time > verified->time;
+  if (drill_failed) return strong(verified) && verified->time > drilled->time;
+  return true;
+}
+
+const BackupProofs* Proofs::of(const BackupId& id) const {
+  auto found = backups.find(id);
+  return found == backups.end() ? nullptr : &found->second;
+}
+
+std::set<BackupId> Proofs::verified() const {
+  std::set<BackupId> good;
+  for (const auto& [id, proofs] : backups) {
+    if (proofs.good()) good.insert(id);
+  }
+  return good;
+}
+
+Result<Proofs> read_proofs(const repo::LineageRepo& repo) {
+  Proofs proofs;
+  TRY_ASSIGN(auto ids, repo::list_evidence(repo));
+  for (const std::string& id : ids) {
+    auto text = repo::read_evidence(repo, id);
+    // One broken record must not hide the backups; it proves nothing.
+    if (!text) {
+      proofs.unreadable.push_back(text.error().to_string());
+      continue;
+    }
+    if (auto added = add_record(id, *text, proofs); !added) {
+      proofs.unreadable.push_back(added.error().to_string());
+    }
+  }
+  return proofs;
+}
+
+std::string encode_proof(const ProofRecord& record) {
+  ordered_json document = {{"format", 1}, {"kind", record.kind}, {"time_us", record.time.unix_us}};
+  ordered_json backups = ordered_json::array();
+  for (const ProofRecord::Item& item : record.backups) {
+    backups.push_back({{"id", item.id.text},
+                       {"level", to_string(item.level)},
+                       {"passed", item.passed},
+                       {"problems", item.problems}});
+  }
+  document["backups"] = std::move(backups);
+  if (record.rto_seconds) document["rto_seconds"] = *record.rto_seconds;
+  if (record.rpo_seconds) document["rpo_seconds"] = *record.rpo_seconds;
+  if (!record.more.empty()) {
+    ordered_json more = ordered_json::parse(record.more, nullptr, false);
+    CHECK(more.is_object());
+    for (auto& [name, value] : more.items()) document[name] = value;
+  }
+  return document.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
+}
+
+}  // namespace lifeboat::ops

@@ -1,0 +1,80 @@
+// What has been proven of each backup, from the repository's evidence records.
+//
+// An evidence record is one JSON document, written by `verify` and `drill`:
+//   {"format": 1, "kind": "verify" | "drill", "time_us": …, "host": "…", "tool_version": "…",
+//    "backups": [{"id": "20261120T105625Z-4f2a9c", "level": "hashed", "passed": true, "problems": ["…"]}],
+//    "rto_seconds": …, "rpo_seconds": …,         drills, where measured
+//    …}                                          whatever else the writer wants to keep
+// The newest record that names a backup decides for its kind: damage found later takes the verdict back.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "model/names.h"
+#include "model/timestamp.h"
+#include "repo/repository.h"
+
+namespace lifeboat::ops {
+
+// What a check of a backup covered; each includes those before it (V1).
+enum class ProofLevel : uint8_t {
+  none,
+  present,   // everything it refers to is there
+  hashed,    // every byte was read and matches its seal and hash
+  wal,       // and the WAL from its start to its stop is stored, whole and continuous
+  restored,  // it was restored and recovered
+  asserted,  // and the restored server passed its checks
+};
+std::string_view to_string(ProofLevel level);
+std::optional<ProofLevel> parse_proof_level(std::string_view text);
+
+struct BackupProof {
+  ProofLevel level = ProofLevel::none;
+  bool passed = false;
+  Timestamp time;
+  std::string evidence;               // id of the record
+  std::vector<std::string> problems;  // of a failed one
+  std::optional<double> rto_seconds;  // drills
+  std::optional<double> rpo_seconds;
+};
+
+struct BackupProofs {
+  std::optional<BackupProof> verified;  // newest record of kind verify
+  std::optional<BackupProof> drilled;   // newest record of kind drill
+  // Passed at least at level `wal` and not contradicted since; a backup that is not verified is never called
+  // good.
+  bool good() const;
+};
+
+struct Proofs {
+  std::map<BackupId, BackupProofs> backups;
+  std::vector<std::string> unreadable;  // evidence ids that could not be read, with the reason
+  const BackupProofs* of(const BackupId& id) const;
+  std::set<BackupId> verified() const;  // those that are good(); what expiry honours
+};
+Result<Proofs> read_proofs(const repo::LineageRepo& repo);
+
+// The document for `backups`, ready for repo::write_evidence. `more` is JSON text of an object whose members
+// are added.
+struct ProofRecord {
+  std::string kind;  // "verify" or "drill"
+  Timestamp time;
+  struct Item {
+    BackupId id;
+    ProofLevel level = ProofLevel::none;
+    bool passed = false;
+    std::vector<std::string> problems;
+  };
+  std::vector<Item> backups;
+  std::optional<double> rto_seconds;
+  std::optional<double> rpo_seconds;
+  std::string more;  // "{}" or empty: nothing
+};
+std::string encode_proof(const ProofRecord& record);
+
+}  // namespace lifeboat::ops

@@ -1,0 +1,166 @@
+// Everything that the checks look at, gathered once. Gathering does all input and output; the checks
+// (checks.h) are pure, so that each of their branches is a short test.
+//
+// What cannot be had is not an error: the fact is absent and the reason stands beside it, because "the server
+// does not answer" is itself a finding.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "ops/session.h"
+#include "ops/wal/push_state.h"
+#include "pg/client/facts.h"
+#include "repo/manifest.h"
+#include "repo/repository.h"
+#include "util/files.h"
+#include "util/process.h"
+#include "util/reporter.h"
+#include "util/stop.h"
+
+namespace lifeboat::ops {
+
+struct DiskFacts {
+  std::string path;
+  uint64_t device = 0;
+  uint64_t free_bytes = 0;  // for unprivileged users
+  uint64_t total_bytes = 0;
+};
+
+// pg_wal/archive_status.
+struct BacklogFacts {
+  uint64_t ready = 0;       // .ready files: WAL that waits to be archived
+  std::string oldest_name;  // "000000010000000000000007"
+  Timestamp oldest;         // when it became ready
+};
+
+// Whether an operating system user may use a file or directory. By access(2) when we are that user, else by
+// owner, groups and mode bits along the path; access control lists and SELinux are not looked at then.
+enum class Use : uint8_t { read, execute, write_into };  // write_into: make files in a directory
+struct AccessFacts {
+  std::string path;
+  bool exists = false;
+  bool allowed = false;
+  std::string obstacle;  // "/srv/backup has mode 0750 and belongs to root"; empty when allowed
+};
+AccessFacts look_at_access(const OsUser& user, const std::string& path, Use use);
+
+// archive_command taken apart.
+struct CommandFacts {
+  std::string text;
+  bool ours = false;                   // runs `wal push`
+  bool shell = false;                  // more of the shell than words: pipes, lists, redirections, variables
+  std::string program;                 // first word
+  std::optional<std::string> repo;     // --repo
+  std::optional<std::string> cluster;  // --cluster
+  repo::KeySource key;                 // --key-file or --passphrase-file
+  bool has_path = false;               // %p stands in it
+  std::string state_directory;         // --state-dir
+};
+// Splits it into words as a POSIX shell would.
+CommandFacts parse_archive_command(const std::string& text);
+
+// The WAL file that the archiver could not get rid of, compared with the repository.
+struct FailedWalFacts {
+  std::string file;
+  bool here = false;          // it is still in pg_wal
+  bool stored_same = false;   // its content is in the repository
+  bool stored_other = false;  // another content is, under the same name (T46)
+};
+
+// Settings that postgresql.auto.conf holds and that a restore writes.
+struct RestoreLeftovers {
+  bool archive_off = false;               // archive_mode = off, written by a restore of ours
+  bool recovery_signal = false;           // recovery.signal lies in the data directory
+  std::vector<std::string> recovery_set;  // recovery_target* and the like that are not empty, "name = value"
+};
+
+// WAL from the newest complete backup on, along the server's timeline.
+struct ContinuityFacts {
+  BackupId backup;
+  Timeline timeline;
+  Lsn end;                              // continuous to here
+  std::optional<SegmentName> missing;   // a later segment is stored, this one is not
+  std::optional<SegmentName> conflict;  // stored with two contents
+  std::optional<SegmentName> newest;    // newest segment of the timeline that is stored at all
+};
+
+struct RepositoryFacts {
+  std::string url;
+  std::string directory;  // of a file:// repository on this host, else ""
+  std::string cluster;
+  repo::KeySource key;
+  std::optional<repo::Marker> marker;
+  std::optional<Error> problem;               // why it could not be opened; the rest is then absent
+  std::vector<repo::LineageRecord> lineages;  // of the cluster, oldest registration first
+  std::vector<repo::SlotInfo> key_slots;
+  std::vector<repo::Card> backups;  // complete and damaged, not condemned, of the server's lineage, by time
+  std::optional<BackupId> newest_verified;
+  std::optional<Error> catalogue_problem;  // why `backups` could not be read
+  std::optional<ContinuityFacts> continuity;
+  std::optional<FailedWalFacts> failed_wal;
+};
+
+// How one OS user, the server's, meets what archive_command names.
+struct ServerUserFacts {
+  OsUser user;
+  std::optional<AccessFacts> program;     // of archive_command
+  std::optional<AccessFacts> key;         // file that archive_command names
+  std::optional<AccessFacts> repository;  // directory that archive_command names
+  bool command_repo_exists = false;       // a repository's marker lies in that directory
+};
+
+struct DoctorFacts {
+  Timestamp now;
+  std::string program;      // this executable, absolute
+  std::string conninfo;     // as given
+  std::string config_path;  // configuration file in use, "" when none
+
+  std::optional<pg::ServerFacts> server;
+  std::optional<Error> server_problem;
+  bool patroni = false;
+
+  std::optional<DataDirFacts> data;  // only when it is this host's
+  std::optional<Error> data_problem;
+  std::optional<ServerUserFacts> server_user;
+  std::optional<BacklogFacts> backlog;
+  std::optional<RestoreLeftovers> leftovers;
+  std::string state_directory;              // where our own pushes note their failures
+  std::optional<PushFailure> push_failure;  // noted since the last success
+  CommandFacts archive_command;
+
+  std::optional<DiskFacts> data_disk;
+  std::optional<DiskFacts> wal_disk;
+  std::optional<DiskFacts> repository_disk;
+
+  RepositoryFacts repository;
+  std::string expected_archive_command;
+
+  // The lineage of the server or data directory, whichever is known; both agree (else data_problem says so).
+  std::optional<Lineage> lineage() const;
+};
+
+struct DoctorRequest {
+  RepoLocation where;
+  std::string conninfo;
+  std::optional<std::string> pgdata;
+  std::string program;  // this executable, absolute; empty: /proc/self/exe
+  std::string config_path;
+  bool catalogue = true;  // read cards and WAL listings; init does not
+  Timestamp now;          // zero: the system clock
+  const StopToken* stop = nullptr;
+};
+
+// Never fails for what is broken, only when stopped.
+Result<DoctorFacts> gather_facts(const DoctorRequest& request);
+
+// The parts of it that can stand alone.
+BacklogFacts read_backlog(const std::vector<DirEntry>& archive_status, const std::string& directory);
+// `auto_conf` is the text of postgresql.auto.conf; true when a restore of ours turned archiving off there.
+bool archiving_turned_off_by_restore(std::string_view auto_conf);
+
+// Settings that the checks ask of the server.
+const std::vector<std::string>& checked_settings();
+
+}  // namespace lifeboat::ops

@@ -1,0 +1,61 @@
+// What a drill checks on the recovered server.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "pg/server/launcher.h"
+#include "pg/server/pg_bin.h"
+#include "repo/manifest.h"
+#include "util/reporter.h"
+#include "util/stop.h"
+
+namespace lifeboat::ops {
+
+enum class CheckResult : uint8_t { passed, failed, skipped };
+std::string_view to_string(CheckResult result);
+
+struct DrillCheck {
+  std::string id;  // "page_checksums", "amcheck", "row_counts", "assertion", …
+  CheckResult result = CheckResult::skipped;
+  std::string detail;  // what was found, or why it was skipped
+  double seconds = 0;
+};
+
+// Exact number of rows of one table on the copy.
+struct RowCount {
+  std::string database;
+  std::string schema;
+  std::string table;
+  uint32_t file_node = 0;  // relfilenode on the copy, for finding its changes in WAL
+  Oid database_oid = 0;
+  int64_t rows = 0;
+};
+
+// Counts every table of every database; stops between tables. Tables past `most` are left out and the result
+// says so.
+struct CountedRows {
+  std::vector<RowCount> counts;
+  uint64_t left_out = 0;
+  uint64_t next_xid = 0;  // the first transaction id that the copy had not given out
+};
+Result<CountedRows> count_rows(pg::PgServer& server, size_t most, Reporter& reporter, const StopToken& stop);
+
+// pg_amcheck with heapallindexed on every database (14 on), bt_index_check for 13. The extension is created
+// in the copy. Skipped with its reason where contrib is not installed.
+Result<DrillCheck> check_amcheck(pg::PgServer& server, const pg::PgBin& bin, int jobs, const StopToken& stop);
+
+// pg_checksums over the cleanly stopped copy. Skipped when the cluster has no checksums.
+Result<DrillCheck> check_page_checksums(const pg::PgBin& bin, const std::string& directory, bool checksums,
+                                        const StopToken& stop);
+
+// The operator's SQL: one row whose first column is true.
+Result<DrillCheck> check_assertion(pg::PgServer& server, const std::string& database, const std::string& sql);
+
+// Indexes that are not valid, collations whose version differs from this host's (PR1).
+Result<std::vector<DrillCheck>> check_catalogues(pg::PgServer& server, const StopToken& stop);
+
+}  // namespace lifeboat::ops

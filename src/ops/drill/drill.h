@@ -1,0 +1,68 @@
+// `lifeboat drill`: a rehearsed, timed restore. A backup without one is not a backup.
+//
+// Restores into a directory of its own, recovers, checks, measures RTO by phase and RPO, stores the evidence,
+// and takes everything away again. Isolation is absolute (T10, T11, T32, T33, T43, T44; drill/isolate.h):
+// nothing that the copy does reaches production, its archive or its files.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "ops/drill/checks.h"
+#include "ops/drill/loss.h"
+#include "ops/restore/restore.h"
+#include "util/reporter.h"
+#include "util/stop.h"
+
+namespace lifeboat::ops {
+
+enum class AfterDrill : uint8_t { remove, keep };  // of the restored directory
+
+struct DrillOptions {
+  RepoLocation location;
+  std::optional<Lineage> lineage;
+  std::optional<BackupId> backup;
+  RecoveryTarget target;
+  TimelineChoice timeline_choice = TimelineChoice::unset;
+  Timeline timeline;
+  std::string directory;  // absolute; made, must be absent or empty
+  AfterDrill after = AfterDrill::remove;
+  std::string program;  // lifeboat itself, for restore_command
+  std::string pg_bin;
+  int jobs = 1;
+  std::vector<std::string>
+      assertions;  // the operator's SQL: each must return one row whose first column is true
+  std::string assertion_database = "postgres";
+  std::optional<double> rto_seconds;  // targets; without them the verdict is from the checks alone
+  std::optional<double> rpo_seconds;
+  // Where the lost server's last commit can be learnt, for the RPO. Both may be empty: then it is not
+  // measured.
+  std::optional<std::string> source_pgdata;
+  std::optional<std::string> source_conninfo;
+  int64_t recovery_timeout_ms = 0;  // 0: no limit
+  std::string tool_version;
+};
+
+struct DrillOutcome {
+  bool passed = false;
+  std::string evidence;  // id of the record
+  RestorePlan plan;
+  RestorePhases phases;
+  double first_query_seconds = 0;  // from the end of the recovery to the first answer
+  double checks_seconds = 0;
+  double rto_seconds = 0;  // from the command to the first answer of the recovered server
+  MeasuredLoss loss;       // RPO
+  std::optional<RecoveryResult> recovery;
+  std::vector<DrillCheck> checks;
+  std::vector<RowCount> counts;
+  std::string kept_directory;  // with AfterDrill::keep
+  std::vector<std::string> notes;
+};
+
+// Errors are those of restoring; a failed check or a missed target is an outcome that has not passed.
+// Evidence is written for both verdicts, and for a restore that failed.
+Result<DrillOutcome> run_drill(const DrillOptions& options, Reporter& reporter, StopToken& stop);
+
+}  // namespace lifeboat::ops

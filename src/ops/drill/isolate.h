@@ -1,0 +1,35 @@
+// Settings that cut a drill's server off from production and make it fit this host.
+//
+// Pure: a manifest in, settings out. They go above everything else in the copy's configuration and are
+// repeated on the server's command line, so nothing in the source's files can undo them.
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "repo/manifest.h"
+
+namespace lifeboat::ops {
+
+using Settings = std::vector<std::pair<std::string, std::string>>;
+
+struct IsolationInput {
+  const repo::Manifest* manifest = nullptr;
+  std::string hba_file;  // ours, in the drill's own directory
+  std::string ident_file;
+  std::vector<std::string>
+      libraries;             // of shared_preload_libraries, those that this host has and that start no jobs
+  uint64_t host_memory = 0;  // bytes
+};
+Settings isolation_settings(const IsolationInput& input);
+
+// Libraries of the source's shared_preload_libraries.
+std::vector<std::string> preload_libraries(const repo::Manifest& manifest);
+// Libraries that start workers which run jobs, talk to other hosts or write elsewhere: never loaded in a
+// drill.
+bool runs_jobs(const std::string& library);
+// The value that a setting had on the source; "" when it was not recorded.
+std::string recorded_setting(const repo::Manifest& manifest, const std::string& name);
+
+}  // namespace lifeboat::ops

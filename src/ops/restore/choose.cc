@@ -1,0 +1,157 @@
+#include "ops/restore/choose.h"
+
+#include <algorithm>
+#include <set>
+
+#include "ops/catalogue/proof.h"
+#include "repo/tombstone.h"
+#include "util/strings.h"
+
+namespace lifeboat::ops {
+
+namespace {
+
+// Can its end lie before the target? Decided by what the card says, before any WAL is read.
+bool ends_too_late(const repo::Card& card, const RecoveryTarget& target) {
+  if (target.kind == pg::TargetKind::lsn) return card.stop_lsn > target.lsn;
+  if (target.kind == pg::TargetKind::time) return card.stopped > target.time;
+  return false;
+}
+
+class Chooser {
+ public:
+  Chooser(const ChosenLineage& lineage, const RestoreOptions& options,
+          const std::optional<PartialSegment>& local, const WalHistory& history, Reporter& reporter,
+          const StopToken& stop)
+      : lineage_(lineage), options_(options), local_(local), history_(history) {
+    scan_.reporter = &reporter;
+    scan_.stop = &stop;
+  }
+
+  Result<ChosenBackup> asked(const repo::Card& card) {
+    if (card.state == repo::BackupState::aborted) {
+      return make_error(
+          ErrorKind::not_found, cat("backup ", card.id.text),
+          cat("was never completed: ", card.reason.empty() ? "the attempt was aborted" : card.reason));
+    }
+    return attempt(card);
+  }
+
+  Result<ChosenBackup> newest(const std::vector<repo::Card>& candidates) {
+    std::optional<Error> first;
+    for (const repo::Card& card : candidates) {
+      auto chosen = attempt(card);
+      if (chosen) {
+        chosen->warnings.insert(chosen->warnings.begin(), passed_over_.begin(), passed_over_.end());
+        return chosen;
+      }
+      ErrorKind kind = chosen.error().kind;
+      if (kind != ErrorKind::unreachable && kind != ErrorKind::conflict) return chosen;
+      if (options_.target.kind == pg::TargetKind::latest ||
+          options_.target.kind == pg::TargetKind::immediate) {
+        passed_over_.push_back(cat("backup ", card.id.text, " is passed over: ", chosen.error().to_string()));
+      }
+      if (!first) first = std::move(chosen).error();
+    }
+    return std::move(*first);
+  }
+
+ private:
+  Result<ChosenBackup> attempt(const repo::Card& card) {
+    ReachRequest request;
+    request.backup_timeline = card.timeline;
+    request.backup_start = card.start_lsn;
+    request.backup_stop = card.stop_lsn;
+    request.backup_stopped = card.stopped;
+    request.target = options_.target;
+    request.choice = options_.timeline_choice;
+    request.timeline = options_.timeline;
+    TRY_ASSIGN(PartialReach reached, find_reach_through_partial(lineage_, history_, request, local_, scan_));
+    WalPath path = history_.path(reached.reach.timeline, card.start_lsn);
+    return ChosenBackup{card, std::move(reached.reach), std::move(reached.used), std::move(path), {}};
+  }
+
+  const ChosenLineage& lineage_;
+  const RestoreOptions& options_;
+  const std::optional<PartialSegment>& local_;
+  const WalHistory& history_;
+  ScanOptions scan_;
+  std::vector<std::string> passed_over_;
+};
+
+// What is known against a backup; empty: nothing.
+std::string known_against(const repo::Card& card, const Proofs& proofs) {
+  if (card.state == repo::BackupState::damaged) {
+    return cat("backup ", card.id.text, " holds ", card.broken_pages, " broken pages");
+  }
+  const BackupProofs* of = proofs.of(card.id);
+  if (of == nullptr) return "";
+  for (const auto* proof : {&of->verified, &of->drilled}) {
+    if (*proof && !(*proof)->passed) {
+      return cat("backup ", card.id.text, " failed its last check (", (*proof)->evidence, "): ",
+                 (*proof)->problems.empty() ? std::string("no reason recorded") : (*proof)->problems.front());
+    }
+  }
+  return "";
+}
+
+}  // namespace
+
+Result<ChosenBackup> choose_backup(const ChosenLineage& lineage, const RestoreOptions& options,
+                                   const std::optional<PartialSegment>& local, Reporter& reporter,
+                                   const StopToken& stop) {
+  std::string where = cat("cluster ", lineage.repo.cluster(), " in ", lineage.repo.store().url());
+  TRY_ASSIGN(WalHistory history, WalHistory::load(lineage));
+  TRY_ASSIGN(std::vector<repo::Card> cards, repo::read_cards(lineage.repo));
+  TRY_ASSIGN(std::set<BackupId> condemned, repo::tombstoned_backups(lineage.repo));
+  // What was proven is advice here: a restore goes on without it.
+  Proofs proofs;
+  if (auto read = read_proofs(lineage.repo)) proofs = std::move(*read);
+  Chooser chooser(lineage, options, local, history, reporter, stop);
+
+  if (options.backup) {
+    auto card = std::ranges::find_if(cards, [&](const repo::Card& c) { return c.id == *options.backup; });
+    if (card == cards.end() || condemned.contains(card->id)) {
+      return make_error(ErrorKind::not_found, cat("backup ", options.backup->text),
+                        cat(card == cards.end() ? "is not in " : "has expired in ", where))
+          .with_hint("lifeboat list shows what is there");
+    }
+    TRY_ASSIGN(ChosenBackup chosen, chooser.asked(*card));
+    if (std::string against = known_against(*card, proofs); !against.empty())
+      chosen.warnings.push_back(against);
+    return chosen;
+  }
+
+  std::vector<repo::Card> good;
+  std::vector<repo::Card> doubtful;
+  const repo::Card* oldest = nullptr;
+  for (auto card = cards.rbegin(); card != cards.rend(); ++card) {
+    if (card->state == repo::BackupState::aborted || condemned.contains(card->id)) continue;
+    oldest = &*card;
+    if (ends_too_late(*card, options.target)) continue;
+    (known_against(*card, proofs).empty() ? good : doubtful).push_back(*card);
+  }
+  if (oldest == nullptr) {
+    return make_error(ErrorKind::not_found, where, "there is no backup")
+        .with_hint("make one: lifeboat backup");
+  }
+  if (good.empty() && doubtful.empty()) {
+    return make_error(ErrorKind::unreachable, cat("recovery target ", options.target.to_string()),
+                      cat("lies before the end of the oldest backup, ", oldest->id.text, ", which ended at ",
+                          oldest->stopped.to_string(), ", ", oldest->stop_lsn.to_string()))
+        .with_hint("recovery can only go forward from the end of a backup");
+  }
+  if (!good.empty()) {
+    auto chosen = chooser.newest(good);
+    if (chosen || doubtful.empty()) return chosen;
+    auto fallback = chooser.newest(doubtful);
+    if (!fallback) return chosen;
+    fallback->warnings.push_back(known_against(fallback->card, proofs));
+    return fallback;
+  }
+  TRY_ASSIGN(ChosenBackup chosen, chooser.newest(doubtful));
+  chosen.warnings.push_back(known_against(chosen.card, proofs));
+  return chosen;
+}
+
+}  // namespace lifeboat::ops

@@ -1,0 +1,31 @@
+// Which backup reaches the target: the newest that ends before it on the target's history, unless one was
+// asked for.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "ops/restore/options.h"
+#include "ops/restore/partial.h"
+#include "repo/manifest.h"
+#include "util/reporter.h"
+#include "util/stop.h"
+
+namespace lifeboat::ops {
+
+struct ChosenBackup {
+  repo::Card card;
+  Reach reach;
+  std::optional<PartialSegment> partial;
+  WalPath path;                       // of the whole segments
+  std::vector<std::string> warnings;  // why another one was passed over, what is known against this one
+};
+
+// Errors: not_found (no such backup, or none at all), unreachable (none leads to the target; says what the
+// newest one lacks), those of find_reach().
+Result<ChosenBackup> choose_backup(const ChosenLineage& lineage, const RestoreOptions& options,
+                                   const std::optional<PartialSegment>& local, Reporter& reporter,
+                                   const StopToken& stop);
+
+}  // namespace lifeboat::ops

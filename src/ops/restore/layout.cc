@@ -1,0 +1,281 @@
+#include "ops/restore/layout.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "ops/restore/config_text.h"
+#include "ops/restore/marker.h"
+#include "util/files.h"
+#include "util/strings.h"
+
+namespace lifeboat::ops {
+
+namespace {
+
+constexpr uint64_t kAllocation = 4096;
+
+std::optional<Oid> tablespace_of(std::string_view path) {
+  constexpr std::string_view kPrefix = "pg_tblspc/";
+  if (!path.starts_with(kPrefix)) return std::nullopt;
+  path.remove_prefix(kPrefix.size());
+  auto oid = parse_u64(path.substr(0, path.find('/')));
+  if (!oid || *oid > UINT32_MAX) return std::nullopt;
+  return static_cast<Oid>(*oid);
+}
+
+bool same_or_below(std::string_view path, std::string_view directory) {
+  return path == directory ||
+         (path.size() > directory.size() && path.starts_with(directory) && path[directory.size()] == '/');
+}
+
+// The nearest directory above (or at) `path` that exists.
+std::string existing_above(std::string path) {
+  while (path != "/" && path != ".") {
+    auto there = path_exists(path);
+    if (there && *there) return path;
+    path = parent_path(path);
+  }
+  return path;
+}
+
+Status check_can_create(const std::string& path) {
+  std::string above = existing_above(path);
+  if (access(above.c_str(), W_OK | X_OK) == 0) return {};
+  int err = errno;
+  return errno_error(err, path, cat("create below ", above))
+      .with_hint(cat("make ", path, " as an empty directory that this user owns, or choose another place"));
+}
+
+class Placer {
+ public:
+  Placer(const repo::Manifest& manifest, const TreeSurvey& survey, const RestoreOptions& options,
+         std::string suffix)
+      : manifest_(manifest), survey_(survey), options_(options), suffix_(std::move(suffix)) {}
+
+  Result<std::vector<Placement>> run() {
+    TRY(place_data_directory());
+    TRY(read_mappings());
+    for (const repo::TablespaceInfo& tablespace : manifest_.tablespaces) {
+      if (!tablespace.in_place) TRY(place_tablespace(tablespace));
+    }
+    if (!blocked_.empty()) return blocked_error();
+    TRY(check_apart());
+    return std::move(placements_);
+  }
+
+ private:
+  Status place_data_directory() {
+    const std::string& directory = options_.directory;
+    if (!directory.starts_with('/') || directory == "/") {
+      return make_error(ErrorKind::usage, directory, "is not an absolute path of a directory");
+    }
+    Placement place;
+    place.recorded = manifest_.data_directory;
+    place.final_path = directory;
+    place.staging_path = directory;
+    place.bytes = survey_.data_directory.allocated;
+    place.files = survey_.data_directory.files;
+    TRY_ASSIGN(DirectoryLook look, look_at_directory(directory));
+    switch (look.state) {
+      case DirectoryState::absent:
+        TRY(check_can_create(directory));
+        break;
+      case DirectoryState::empty:
+      case DirectoryState::incomplete:
+        TRY(check_writable(directory));
+        break;
+      case DirectoryState::occupied:
+        if (!options_.replace) {
+          return make_error(ErrorKind::precondition, directory, cat("is not empty, it holds ", look.found))
+              .with_hint(
+                  "give a new or empty directory with --to, or --replace with --pgdata to keep what is there "
+                  "aside");
+        }
+        stage_replacement(place);
+    }
+    placements_.push_back(std::move(place));
+    return {};
+  }
+
+  // Beside the old directory on the same file system when it can be renamed; inside it when it is a mount
+  // point or its parent may not be written.
+  void stage_replacement(Placement& place) const {
+    const std::string& directory = place.final_path;
+    place.moves_contents =
+        is_mount_point(directory) || access(parent_path(directory).c_str(), W_OK | X_OK) != 0;
+    if (place.moves_contents) {
+      place.staging_path = cat(directory, "/lifeboat.new-", suffix_);
+      place.kept_as = cat(directory, "/lifeboat.old-", suffix_);
+    } else {
+      place.staging_path = cat(directory, ".new-", suffix_);
+      place.kept_as = cat(directory, ".old-", suffix_);
+    }
+  }
+
+  Status check_writable(const std::string& directory) const {
+    if (access(directory.c_str(), W_OK | X_OK) == 0) return {};
+    return errno_error(errno, directory, "write into");
+  }
+
+  Status read_mappings() {
+    for (const auto& [from, to] : options_.tablespaces) {
+      auto named = std::ranges::find_if(manifest_.tablespaces, [&](const repo::TablespaceInfo& tablespace) {
+        return !tablespace.in_place && normal_path(tablespace.location, "/") == normal_path(from, "/");
+      });
+      if (named == manifest_.tablespaces.end()) {
+        return make_error(ErrorKind::usage, cat("--tablespace ", from, "=", to),
+                          "the backup has no tablespace at that location")
+            .with_hint(cat("tablespaces of this backup: ", list_tablespaces()));
+      }
+      if (!to.starts_with('/')) {
+        return make_error(ErrorKind::usage, cat("--tablespace ", from, "=", to),
+                          "the new location must be absolute");
+      }
+      mapped_[named->oid] = normal_path(to, "/");
+    }
+    return {};
+  }
+
+  std::string list_tablespaces() const {
+    std::vector<std::string> names;
+    for (const repo::TablespaceInfo& tablespace : manifest_.tablespaces) {
+      if (!tablespace.in_place) names.push_back(cat(tablespace.location, " (", tablespace.name, ")"));
+    }
+    return names.empty() ? "none outside the data directory" : join(names, ", ");
+  }
+
+  Status place_tablespace(const repo::TablespaceInfo& tablespace) {
+    Placement place;
+    place.tablespace = tablespace.oid;
+    place.name = tablespace.name;
+    place.recorded = tablespace.location;
+    if (auto part = survey_.tablespaces.find(tablespace.oid); part != survey_.tablespaces.end()) {
+      place.bytes = part->second.allocated;
+      place.files = part->second.files;
+    }
+    auto mapped = mapped_.find(tablespace.oid);
+    if (mapped != mapped_.end()) {
+      place.final_path = mapped->second;
+    } else if (options_.unmapped == UnmappedTablespaces::beside) {
+      place.final_path = cat(options_.directory, "_tablespaces/", tablespace.oid);
+    } else {
+      place.final_path = normal_path(tablespace.location, "/");
+    }
+    place.staging_path = place.final_path;
+    TRY_ASSIGN(DirectoryLook look, look_at_directory(place.final_path));
+    switch (look.state) {
+      case DirectoryState::absent:
+        TRY(check_can_create(place.final_path));
+        break;
+      case DirectoryState::empty:
+      case DirectoryState::incomplete:
+        TRY(check_writable(place.final_path));
+        break;
+      case DirectoryState::occupied:
+        if (options_.replace && placements_.front().staging_path != placements_.front().final_path) {
+          place.staging_path = cat(place.final_path, "/lifeboat.new-", suffix_);
+          place.kept_as = cat(place.final_path, "/lifeboat.old-", suffix_);
+          place.moves_contents = true;
+        } else {
+          blocked_.push_back(place);
+        }
+    }
+    placements_.push_back(std::move(place));
+    return {};
+  }
+
+  Error blocked_error() const {
+    std::vector<std::string> options;
+    for (const Placement& place : blocked_) {
+      options.push_back(
+          cat("--tablespace ", place.recorded, "=", options_.directory, "_tablespaces/", place.name));
+    }
+    const Placement& first = blocked_.front();
+    return make_error(ErrorKind::precondition, first.final_path,
+                      cat("tablespace ", first.name, " cannot go there, the directory is not empty"))
+        .with_hint(cat("give every tablespace a new place, for example: ", join(options, " ")));
+  }
+
+  // No tree may lie in another one.
+  Status check_apart() const {
+    for (const Placement& a : placements_) {
+      for (const Placement& b : placements_) {
+        if (&a == &b || !same_or_below(a.final_path, b.final_path)) continue;
+        return make_error(
+                   ErrorKind::usage, a.final_path,
+                   cat("the place of ", a.tablespace == 0 ? "the data directory" : cat("tablespace ", a.name),
+                       " lies in ", b.final_path, ", where ",
+                       b.tablespace == 0 ? "the data directory" : cat("tablespace ", b.name), " goes"))
+            .with_hint(
+                "give each tablespace a directory of its own outside the data directory: --tablespace "
+                "OLD=NEW");
+      }
+    }
+    return {};
+  }
+
+  const repo::Manifest& manifest_;
+  const TreeSurvey& survey_;
+  const RestoreOptions& options_;
+  std::string suffix_;
+  std::map<Oid, std::string> mapped_;
+  std::vector<Placement> placements_;
+  std::vector<Placement> blocked_;
+};
+
+}  // namespace
+
+bool is_mount_point(const std::string& path) {
+  auto self = stat_path(path);
+  auto parent = stat_path(cat(path, "/.."));
+  if (!self || !parent) return false;
+  return self->device != parent->device || self->inode == parent->inode;
+}
+
+Result<TreeSurvey> survey_tree(const repo::LineageRepo& repo, const repo::Manifest& manifest,
+                               const StopToken& stop) {
+  TreeSurvey survey;
+  repo::TreeReader tree(repo);
+  std::optional<repo::NodeRef> pgdata;
+  TRY(tree.list(manifest.root, [&](const repo::Entry& entry) -> Status {
+    if (entry.type != repo::EntryType::directory) return {};
+    if (entry.name == "pgdata") {
+      pgdata = entry.directory;
+      survey.mode = entry.mode & 07777;
+    } else if (entry.name == "config") {
+      survey.config = entry.directory;
+    }
+    return {};
+  }));
+  if (!pgdata) {
+    return make_error(ErrorKind::damaged, cat("backup ", manifest.card.id.text),
+                      "its tree has no data directory");
+  }
+  survey.pgdata = *pgdata;
+  std::set<Oid> external;
+  for (const repo::TablespaceInfo& tablespace : manifest.tablespaces) {
+    if (!tablespace.in_place) external.insert(tablespace.oid);
+  }
+  TRY(tree.walk(*pgdata, [&](const std::string& path, const repo::Entry& entry) -> Status {
+    TRY(stop.check());
+    if (path.find('/') == std::string::npos) survey.top.insert(path);
+    if (entry.type == repo::EntryType::symlink) survey.links.push_back(cat(path, " → ", entry.target));
+    if (entry.type != repo::EntryType::file) return {};
+    auto oid = tablespace_of(path);
+    TreeSurvey::Part& part =
+        oid && external.contains(*oid) ? survey.tablespaces[*oid] : survey.data_directory;
+    ++part.files;
+    part.bytes += entry.size;
+    part.allocated += (entry.size + kAllocation - 1) / kAllocation * kAllocation;
+    return {};
+  }));
+  return survey;
+}
+
+Result<std::vector<Placement>> place_trees(const repo::Manifest& manifest, const TreeSurvey& survey,
+                                           const RestoreOptions& options, const std::string& suffix) {
+  return Placer(manifest, survey, options, suffix).run();
+}
+
+}  // namespace lifeboat::ops

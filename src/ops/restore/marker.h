@@ -1,0 +1,61 @@
+// The file that says: a restore into this directory began and did not finish.
+//
+// It is written before anything else and removed after global/pg_control got its name, so PostgreSQL cannot
+// start on what an aborted restore leaves (T04), and the next restore knows that it may start over. The data
+// directory and each new tablespace directory have one, all with the same id.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "model/names.h"
+#include "model/timestamp.h"
+#include "util/files.h"
+#include "util/result.h"
+
+namespace lifeboat::ops {
+
+inline constexpr std::string_view kMarkerName = "lifeboat.restore_incomplete";
+// The name that pg_control has until everything else is durable.
+inline constexpr std::string_view kControlFile = "global/pg_control";
+inline constexpr std::string_view kControlFileStaged = "global/pg_control.lifeboat_restore";
+
+struct RestoreMarker {
+  std::string id;  // of this restore: random
+  BackupId backup;
+  Timestamp started;
+
+  static RestoreMarker make(const BackupId& backup, Timestamp now);
+  std::string to_text() const;
+  // nullopt: not a marker of ours.
+  static std::optional<RestoreMarker> parse(std::string_view text);
+};
+
+// What stands in the way of writing into a directory.
+enum class DirectoryState : uint8_t {
+  absent,
+  empty,       // nothing, or only lost+found and temporary files of ours
+  incomplete,  // our marker, and PostgreSQL cannot start there: an aborted restore of ours
+  occupied,
+};
+struct DirectoryLook {
+  DirectoryState state = DirectoryState::absent;
+  std::optional<RestoreMarker> marker;  // of an incomplete one
+  std::string found;                    // one name that is in an occupied one
+};
+// Errors: precondition (not a directory), busy (another restore is writing there now), permission.
+Result<DirectoryLook> look_at_directory(const std::string& path);
+
+// The returned descriptor holds a lock that says that this restore is at work; it goes with the process.
+// `busy` when somebody else was faster.
+Result<Fd> write_marker(const std::string& directory, const RestoreMarker& marker);
+Status remove_marker(const std::string& directory);
+// Removes what a crash while the marker was written left in an `empty` directory.
+Status remove_temporary_files(const std::string& directory);
+// Empties an `incomplete` directory, the marker last; links are removed, not followed. The
+// state is looked at again first: `precondition` when it is another one now.
+Status clear_incomplete(const std::string& directory);
+
+}  // namespace lifeboat::ops

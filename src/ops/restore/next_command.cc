@@ -1,0 +1,59 @@
+#include "ops/restore/next_command.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "ops/restore/start.h"
+#include "util/files.h"
+#include "util/strings.h"
+
+namespace lifeboat::ops {
+
+namespace {
+
+// The command that asked for the restore may run as somebody else than its parent: it becomes the data's
+// owner when root starts it. The person at the keyboard has to do the same.
+std::string as_owner(const std::string& owner) {
+  auto parent = stat_path(cat("/proc/", getppid()));
+  if (!parent || parent->uid == geteuid()) return "";
+  return cat("runuser -u ", shell_quote(owner), " -- ");
+}
+
+// "15 main" from /etc/postgresql/15/main/postgresql.conf, where Debian's own commands know the cluster.
+std::string debian_cluster(const std::string& config_file) {
+  constexpr std::string_view kPrefix = "/etc/postgresql/";
+  if (!config_file.starts_with(kPrefix) || access("/usr/bin/pg_ctlcluster", X_OK) != 0) return "";
+  std::vector<std::string_view> parts = split(std::string_view(config_file).substr(kPrefix.size()), '/');
+  return parts.size() == 3 ? cat(parts[0], " ", parts[1]) : "";
+}
+
+}  // namespace
+
+std::string start_command(const RestorePlan& plan, const repo::Manifest& manifest) {
+  if (!plan.pg_bin) return "";
+  const std::string& directory = plan.placements.front().final_path;
+  std::string options;
+  if (std::string config = outside_config_file(plan, manifest); !config.empty()) {
+    if (std::string cluster = debian_cluster(config); !cluster.empty())
+      return cat("pg_ctlcluster ", cluster, " start");
+    options = cat(" -o ", shell_quote(cat("-c config_file=", shell_quote(config))));
+  }
+  return cat(as_owner(plan.owner), shell_quote(plan.pg_bin->program("pg_ctl")), " -D ",
+             shell_quote(directory), " -l ", shell_quote(join_path(directory, "startup.log")), options,
+             " start");
+}
+
+std::string after_recovery_command(const RestorePlan& plan, const RecoveryResult& recovery,
+                                   const std::string& role) {
+  if (recovery.phase == pg::ServerPhase::ended || !plan.pg_bin) return "";
+  std::string psql =
+      cat(shell_quote(plan.pg_bin->program("psql")), " -h ", shell_quote(recovery.socket_directory), " -p ",
+          recovery.port, role.empty() ? "" : cat(" -U ", shell_quote(role)), " postgres");
+  std::string command = cat(as_owner(plan.owner), psql);
+  if (recovery.phase == pg::ServerPhase::paused) command += cat(" -c ", shell_quote("SELECT pg_promote()"));
+  return command;
+}
+
+}  // namespace lifeboat::ops

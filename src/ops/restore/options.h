@@ -1,0 +1,56 @@
+// What a restore is asked to do, and where things go.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "model/lsn.h"
+#include "model/names.h"
+#include "model/timestamp.h"
+#include "ops/session.h"
+#include "ops/wal/reach.h"
+#include "pg/server/recovery_settings.h"
+
+namespace lifeboat::ops {
+
+enum class ArchiveChoice : uint8_t {
+  automatic,  // off beside the original, kept in its place (R5)
+  keep,
+  off,
+};
+
+// Where an external tablespace goes whose location --tablespace does not name.
+enum class UnmappedTablespaces : uint8_t {
+  original_if_free,  // its recorded location when that is absent or empty; else the restore is refused (T11)
+  beside,            // DIRECTORY_tablespaces/<oid>, whatever is at the recorded location: drills
+};
+
+struct RestoreOptions {
+  RepoLocation location;           // key path and URL stand in the generated restore_command
+  std::optional<Lineage> lineage;  // default: the newest of the cluster
+  std::optional<BackupId> backup;  // default: the newest that ends before the target on the target's history
+  RecoveryTarget target;           // how far recovery goes (ops/wal/reach.h)
+  TimelineChoice timeline_choice = TimelineChoice::unset;
+  Timeline timeline;                       // of TimelineChoice::number
+  std::optional<pg::TargetAction> action;  // default: pause with a target, promote for latest
+
+  std::string directory;  // absolute: the new directory, or with `replace` the cluster's data directory
+  bool replace = false;   // put the restored cluster in the place of the one that is there (R3)
+  std::vector<std::pair<std::string, std::string>> tablespaces;  // recorded location → new location
+  UnmappedTablespaces unmapped = UnmappedTablespaces::original_if_free;
+
+  ArchiveChoice archive = ArchiveChoice::automatic;
+  std::string program;  // absolute path of lifeboat, for restore_command
+  std::string pg_bin;   // PostgreSQL's programs; empty: searched
+  int jobs = 1;
+  std::optional<int> port;                                    // written to the settings when given
+  std::optional<std::string> socket_directory;                // likewise
+  std::vector<std::pair<std::string, std::string>> settings;  // written last, above everything else
+  bool start = false;               // start the server and watch its recovery to the end
+  int64_t recovery_timeout_ms = 0;  // 0: no limit
+};
+
+}  // namespace lifeboat::ops

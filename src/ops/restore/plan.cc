@@ -1,0 +1,302 @@
+#include "ops/restore/plan.h"
+
+#include <algorithm>
+
+#include "ops/restore/choose.h"
+#include "ops/restore/estimate.h"
+#include "ops/restore/layout.h"
+#include "ops/restore/marker.h"
+#include "ops/restore/owner.h"
+#include "ops/restore/replayed_tablespaces.h"
+#include "ops/restore/rescue.h"
+#include "ops/restore/restore.h"
+#include "ops/restore/space.h"
+#include "ops/restore/target_dir.h"
+#include "ops/restore/tree_writer.h"
+#include "pg/format/control_file.h"
+#include "pg/server/postmaster.h"
+#include "util/clock.h"
+#include "util/files.h"
+#include "util/strings.h"
+
+namespace lifeboat::ops {
+
+namespace {
+
+// Recovery fetches segments one by one and recycles them at restartpoints, so it keeps about max_wal_size of
+// them.
+constexpr uint64_t kDefaultMaxWalSize = 1ull << 30;
+constexpr uint64_t kLeastWalSegments = 3;
+constexpr uint64_t kControlFileLimit = 64 << 10;
+
+uint64_t max_wal_size(const repo::Manifest& manifest) {
+  for (const repo::Setting& setting : manifest.settings) {
+    if (setting.name != "max_wal_size") continue;
+    // SHOW prints a unit, pg_settings megabytes.
+    size_t digits = setting.value.find_first_not_of("0123456789");
+    auto number = parse_u64(std::string_view(setting.value).substr(0, digits));
+    std::string_view unit =
+        digits == std::string::npos ? "MB" : trim(std::string_view(setting.value).substr(digits));
+    if (!number) break;
+    if (unit == "kB") return *number << 10;
+    if (unit == "GB") return *number << 30;
+    if (unit == "TB") return *number << 40;
+    return *number << 20;
+  }
+  return kDefaultMaxWalSize;
+}
+
+uint64_t wal_room(const repo::Manifest& manifest, const Reach& reach) {
+  uint64_t segment = manifest.segment_size.bytes;
+  uint64_t kept = std::min(reach.wal_bytes + segment, max_wal_size(manifest));
+  return std::max(kept, kLeastWalSegments * segment);
+}
+
+// The unfinished last segment of the directory that is replaced, when it is not stored.
+std::optional<PartialSegment> local_partial(const RescuePlan& rescue) {
+  for (const RescueFile& file : rescue.files) {
+    if (file.file.kind == WalFileKind::partial && file.end.valid())
+      return PartialSegment{file.file.segment, file.path};
+  }
+  return std::nullopt;
+}
+
+Error with_rescue_hint(Error error, const RestorePlan& plan) {
+  if (error.kind != ErrorKind::unreachable || plan.rescue.empty()) return error;
+  error.hint += cat(error.hint.empty() ? "" : "; ", plan.rescue.size(),
+                    " WAL files of the old directory are not stored yet (", plan.rescue.front(),
+                    " …); without --dry-run they are stored before the target is looked for");
+  return error;
+}
+
+// Names what is made and kept beside `directory` by the time; two restores within a second do not meet.
+Result<std::string> unused_suffix(const std::string& directory) {
+  const std::string base = Timestamp{Clock::system().unix_us()}.to_compact();
+  std::string suffix = base;
+  for (int number = 2;; ++number) {
+    bool used = false;
+    for (std::string_view place : {".new-", ".old-", "/lifeboat.new-", "/lifeboat.old-"}) {
+      TRY_ASSIGN(bool there, path_exists(cat(directory, place, suffix)));
+      used = used || there;
+    }
+    if (!used) return suffix;
+    suffix = cat(base, ".", number);  // what follows the last dash is the time
+  }
+}
+
+class Planner {
+ public:
+  Planner(const RestoreSource& source, const RestoreOptions& options, Reporter& reporter,
+          const StopToken& stop)
+      : source_(source), repo_(source.repo()), options_(options), reporter_(reporter), stop_(stop) {}
+
+  Result<RestorePlan> run() {
+    TRY(check_options());
+    begin_plan();
+    TRY(look_at_old_directory());
+    TRY(choose());
+    TRY(place());
+    TRY(look_at_host());
+    TRY(measure());
+    collect_warnings();
+    return std::move(plan_);
+  }
+
+ private:
+  Status check_options() const {
+    const RecoveryTarget& target = options_.target;
+    bool may_exclude = target.kind == pg::TargetKind::time || target.kind == pg::TargetKind::lsn ||
+                       target.kind == pg::TargetKind::xid;
+    if (!target.inclusive && !may_exclude) {
+      return make_error(ErrorKind::usage, "--exclusive",
+                        cat("does not go with a target of ", pg::to_string(target.kind)))
+          .with_hint("it stops before a time, an LSN or a transaction");
+    }
+    if (!options_.program.starts_with('/')) {
+      return make_error(ErrorKind::internal, "restore", "the path of the program is not absolute");
+    }
+    return {};
+  }
+
+  void begin_plan() {
+    plan_.cluster = repo_.cluster();
+    plan_.lineage = repo_.lineage();
+    plan_.other_lineages = source_.lineage->others;
+    plan_.repository = repo_.store().url();
+    plan_.asked = options_.target;
+    plan_.replace = options_.replace;
+    plan_.archive_off = options_.archive == ArchiveChoice::off ||
+                        (options_.archive == ArchiveChoice::automatic && !options_.replace);
+    bool aims = options_.target.kind != pg::TargetKind::latest;
+    plan_.action = options_.action.value_or(aims ? pg::TargetAction::pause : pg::TargetAction::promote);
+  }
+
+  Status look_at_old_directory() {
+    TRY_ASSIGN(DirectoryLook look, look_at_directory(options_.directory));
+    if (!options_.replace) {
+      // "not empty" would be true but not helpful where a server runs.
+      if (look.state == DirectoryState::occupied) {
+        auto running = pg::running_server(options_.directory);
+        if (running && *running) {
+          return make_error(ErrorKind::precondition, options_.directory,
+                            cat("a server is running there, process ", (*running)->pid_file.pid))
+              .with_hint("give a new or empty directory with --to");
+        }
+      }
+      return {};
+    }
+    TRY(check_replaceable(options_.directory));
+    plan_.existing_data = look.state == DirectoryState::occupied;
+    if (!plan_.existing_data) return {};
+    if (auto theirs = lineage_of_directory(options_.directory);
+        theirs && theirs->system_id != plan_.lineage.system_id) {
+      return make_error(ErrorKind::foreign, options_.directory,
+                        cat("is of system ", theirs->system_id.to_string(), ", cluster ", plan_.cluster,
+                            " is system ", plan_.lineage.system_id.to_string()))
+          .with_hint("name the right cluster with --cluster, or restore beside it with --to");
+    }
+    if (auto link = read_link(join_path(options_.directory, "pg_wal"))) {
+      plan_.warnings.push_back(
+          cat("pg_wal is a symbolic link to ", *link,
+              "; the restored one is inside the data directory, move it before the start if it "
+              "has to be elsewhere"));
+    }
+    TRY_ASSIGN(RescuePlan rescue, plan_rescue(*source_.lineage, options_.directory, stop_));
+    for (const RescueFile& file : rescue.files) plan_.rescue.push_back(file.file.text);
+    plan_.warnings.insert(plan_.warnings.end(), rescue.notes.begin(), rescue.notes.end());
+    local_partial_ = local_partial(rescue);
+    return {};
+  }
+
+  Status choose() {
+    auto chosen = choose_backup(*source_.lineage, options_, local_partial_, reporter_, stop_);
+    if (!chosen) return with_rescue_hint(std::move(chosen).error(), plan_);
+    plan_.backup = chosen->card;
+    plan_.reach = std::move(chosen->reach);
+    plan_.partial = std::move(chosen->partial);
+    plan_.warnings.insert(plan_.warnings.end(), chosen->warnings.begin(), chosen->warnings.end());
+    plan_.replay_from = plan_.backup.start_lsn;
+    TRY_ASSIGN(manifest_, repo::read_manifest(repo_, plan_.backup.id));
+    TRY_ASSIGN(pg::ControlFile control, read_backup_control(repo_, manifest_, plan_.lineage.major));
+    if (control.system_id != plan_.lineage.system_id) {
+      return make_error(ErrorKind::damaged, cat("backup ", plan_.backup.id.text),
+                        cat("its pg_control is of system ", control.system_id.to_string(), ", expected ",
+                            plan_.lineage.system_id.to_string()));
+    }
+    plan_.minimums = minimums_of(control);
+    ScanOptions scan;
+    scan.reporter = &reporter_;
+    scan.stop = &stop_;
+    TRY(raise_by_wal(*source_.lineage, chosen->path, plan_.replay_from, plan_.reach, scan, plan_.minimums,
+                     plan_.warnings));
+    if (options_.replace) return {};
+    return refuse_live_tablespaces(*source_.lineage, chosen->path, plan_.replay_from, plan_.reach, scan);
+  }
+
+  Status place() {
+    TRY_ASSIGN(survey_, survey_tree(repo_, manifest_, stop_));
+    TRY_ASSIGN(std::string suffix, unused_suffix(options_.directory));
+    TRY_ASSIGN(plan_.placements, place_trees(manifest_, survey_, options_, suffix));
+    plan_.files = survey_.data_directory.files;
+    plan_.bytes = survey_.data_directory.bytes;
+    for (const auto& [oid, part] : survey_.tablespaces) {
+      plan_.files += part.files;
+      plan_.bytes += part.bytes;
+    }
+    for (const repo::TablespaceInfo& tablespace : manifest_.tablespaces) {
+      if (tablespace.in_place)
+        plan_.in_place_tablespaces.push_back(cat(tablespace.name, " (", tablespace.oid, ")"));
+    }
+    for (const Placement& place : plan_.placements) {
+      if (place.kept_as.empty()) {
+        TRY_ASSIGN(DirectoryLook look, look_at_directory(place.staging_path));
+        if (look.state == DirectoryState::incomplete) plan_.clears.push_back(place.staging_path);
+      } else {
+        TRY(find_aborted_replacements(place));
+      }
+    }
+    return {};
+  }
+
+  // An aborted --replace leaves a directory beside or inside the one to be replaced, with an earlier time in
+  // its name.
+  Status find_aborted_replacements(const Placement& place) {
+    std::string parent = parent_path(place.staging_path);
+    std::string_view name = base_name(place.staging_path);
+    std::string_view prefix = name.substr(0, name.rfind('-') + 1);
+    auto entries = list_dir(parent);
+    if (!entries) return {};  // may not be listed: then nothing is cleared either
+    for (const DirEntry& entry : *entries) {
+      if (entry.kind != FileKind::directory || !std::string_view(entry.name).starts_with(prefix)) continue;
+      std::string path = join_path(parent, entry.name);
+      TRY_ASSIGN(DirectoryLook look, look_at_directory(path));
+      if (look.state == DirectoryState::incomplete) plan_.clears.push_back(path);
+    }
+    return {};
+  }
+
+  Status look_at_host() {
+    TRY_ASSIGN(Owner owner, owner_of_files(manifest_));
+    plan_.owner = owner.user;
+    auto bin = pg::find_pg_bin(plan_.lineage.major, options_.pg_bin);
+    if (bin) {
+      plan_.pg_bin = std::move(*bin);
+    } else if (options_.start || !options_.pg_bin.empty() || bin.error().kind != ErrorKind::not_found) {
+      return std::move(bin).error();
+    } else {
+      plan_.warnings.push_back(
+          cat("PostgreSQL ", plan_.lineage.major,
+              " is not on this host: the directory can be written, but not started here"));
+    }
+    return {};
+  }
+
+  Status measure() {
+    TRY_ASSIGN(plan_.space, measure_space(plan_.placements, wal_room(manifest_, plan_.reach)));
+    TRY(check_space(plan_.space));
+    TRY_ASSIGN(plan_.estimate, estimate_time(repo_, manifest_, survey_.pgdata, plan_.bytes,
+                                             plan_.reach.wal_bytes, options_.jobs, stop_));
+    return {};
+  }
+
+  void collect_warnings() {
+    for (const std::string& link : survey_.links) {
+      plan_.warnings.push_back(cat("symbolic link in the data directory is restored as a link: ", link));
+    }
+    for (const Placement& place : plan_.placements) {
+      if (place.tablespace == 0 || place.final_path != place.recorded || options_.replace) continue;
+      plan_.warnings.push_back(cat("tablespace ", place.name, " goes to its recorded location ",
+                                   place.final_path, ", which is free on this host"));
+    }
+  }
+
+  const RestoreSource& source_;
+  const repo::LineageRepo& repo_;
+  const RestoreOptions& options_;
+  Reporter& reporter_;
+  const StopToken& stop_;
+  RestorePlan plan_;
+  repo::Manifest manifest_;
+  TreeSurvey survey_;
+  std::optional<PartialSegment> local_partial_;
+};
+
+}  // namespace
+
+Result<pg::ControlFile> read_backup_control(const repo::LineageRepo& repo, const repo::Manifest& manifest,
+                                            int major) {
+  repo::TreeReader tree(repo);
+  TRY_ASSIGN(repo::Entry entry, tree.find(manifest.root, cat("pgdata/", kControlFile)));
+  TRY_ASSIGN(Bytes content, read_tree_file(repo, entry, manifest.block_size, kControlFileLimit));
+  auto control = pg::parse_control_file(content, major);
+  if (!control)
+    return std::move(control).error().within(cat("backup ", manifest.card.id.text, ": ", kControlFile));
+  return control;
+}
+
+Result<RestorePlan> plan_restore(const RestoreSource& source, const RestoreOptions& options,
+                                 Reporter& reporter, StopToken& stop) {
+  return Planner(source, options, reporter, stop).run();
+}
+
+}  // namespace lifeboat::ops

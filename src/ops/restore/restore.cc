@@ -1,0 +1,308 @@
+#include "ops/restore/restore.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "ops/catalogue/catalogue.h"
+#include "ops/restore/backup_manifest.h"
+#include "ops/restore/configure.h"
+#include "ops/restore/durability.h"
+#include "ops/restore/layout.h"
+#include "ops/restore/marker.h"
+#include "ops/restore/next_command.h"
+#include "ops/restore/owner.h"
+#include "ops/restore/replace.h"
+#include "ops/restore/rescue.h"
+#include "ops/restore/target_dir.h"
+#include "ops/restore/tree_writer.h"
+#include "repo/lease.h"
+#include "util/clock.h"
+#include "util/fault.h"
+#include "util/files.h"
+#include "util/strings.h"
+
+namespace lifeboat::ops {
+
+namespace {
+
+// Adds the time of its life to a phase.
+class PhaseTimer {
+ public:
+  explicit PhaseTimer(double& seconds) : seconds_(seconds), began_us_(Clock::system().monotonic_us()) {}
+  ~PhaseTimer() { seconds_ += static_cast<double>(Clock::system().monotonic_us() - began_us_) / 1e6; }
+  PhaseTimer(const PhaseTimer&) = delete;
+  PhaseTimer& operator=(const PhaseTimer&) = delete;
+
+ private:
+  double& seconds_;
+  int64_t began_us_;
+};
+
+class Execution {
+ public:
+  Execution(const RestoreSource& source, const RestoreOptions& options, RestorePlan plan, Reporter& reporter,
+            StopToken& stop)
+      : repo_(source.repo()), lineage_(*source.lineage), options_(options), reporter_(reporter), stop_(stop) {
+    outcome_.plan = std::move(plan);
+  }
+
+  Result<RestoreOutcome> run() {
+    TRY(read_backup());
+    repo::LeaseOptions lease_options;
+    lease_options.stop = &stop_;
+    TRY_ASSIGN(repo::ReaderLease lease,
+               repo::ReaderLease::acquire(repo_, "restore", {plan().backup.id}, lease_options));
+    if (Status written = write(); !written) return unfinished(std::move(written).error());
+    TRY(lease.check());
+    {
+      PhaseTimer timer(outcome_.phases.replace);
+      TRY_ASSIGN(outcome_.kept, put_in_place(plan().placements));
+    }
+    if (Status ended = lease.end(); !ended) {
+      outcome_.notes.push_back(cat("the lease could not be ended: ", ended.error().to_string()));
+    }
+    outcome_.next_command = start_command(plan(), manifest_);
+    return std::move(outcome_);
+  }
+
+ private:
+  const RestorePlan& plan() const { return outcome_.plan; }
+  const Placement& data() const { return outcome_.plan.placements.front(); }
+
+  Status read_backup() {
+    TRY_ASSIGN(manifest_, repo::read_manifest(repo_, plan().backup.id));
+    TRY_ASSIGN(survey_, survey_tree(repo_, manifest_, stop_));
+    TRY_ASSIGN(owner_, owner_of_files(manifest_));
+    return {};
+  }
+
+  // Everything up to directories that PostgreSQL can start.
+  Status write() {
+    TRY(prepare_directories());
+    TRY_ASSIGN(DurableTrees trees, DurableTrees::watch(staging_paths()));
+    TRY(copy());
+    TRY(configure());
+    {
+      PhaseTimer timer(outcome_.phases.sync);
+      reporter_.progress("syncing", 0, 0, ProgressUnit::items);
+      uint64_t point = fault::point("restore.sync");
+      TRY(trees.sync(options_.jobs, stop_));
+      fault::passed(point);
+      TRY(publish());
+    }
+    return {};
+  }
+
+  Error unfinished(Error error) const {
+    std::string state =
+        cat(data().staging_path,
+            " holds an unfinished restore that PostgreSQL cannot start; the same command starts over");
+    error.hint = error.hint.empty() ? state : cat(error.hint, "; ", state);
+    return error;
+  }
+
+  std::vector<std::string> staging_paths() const {
+    std::vector<std::string> paths;
+    for (const Placement& place : plan().placements) paths.push_back(place.staging_path);
+    return paths;
+  }
+
+  Status prepare_directories() {
+    const std::vector<std::string> staging = staging_paths();
+    for (const std::string& left : plan().clears) {
+      TRY(clear_incomplete(left));
+      bool used_again = std::ranges::find(staging, left) != staging.end();
+      if (!used_again && rmdir(left.c_str()) != 0) return errno_error(errno, left, "remove");
+    }
+    RestoreMarker marker = RestoreMarker::make(plan().backup.id, {Clock::system().unix_us()});
+    for (const Placement& place : plan().placements) {
+      const std::string& path = place.staging_path;
+      TRY(create_dirs(parent_path(path), 0755));
+      if (mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) return errno_error(errno, path, "create");
+      // PostgreSQL accepts 0700 and 0750 only (checkDataDir in src/backend/utils/init/miscinit.c).
+      mode_t mode = place.tablespace == 0 && survey_.mode == 0750 ? 0750 : 0700;
+      if (chmod(path.c_str(), mode) != 0) return errno_error(errno, path, "set the mode of");
+      TRY(give_away(path));
+      // Whoever came in between loses: the directory must still be empty.
+      TRY_ASSIGN(DirectoryLook look, look_at_directory(path));
+      if (look.state != DirectoryState::empty) {
+        return make_error(ErrorKind::precondition, path, cat("is not empty any more, it holds ", look.found));
+      }
+      TRY(remove_temporary_files(path));
+      uint64_t point = fault::point("restore.marker");
+      TRY_ASSIGN(Fd lock, write_marker(path, marker));
+      fault::passed(point);
+      marker_locks_.push_back(std::move(lock));
+    }
+    return {};
+  }
+
+  Status give_away(const std::string& path) const {
+    if (geteuid() != 0 || lchown(path.c_str(), owner_.uid, owner_.gid) == 0) return {};
+    return errno_error(errno, path, "set the owner of");
+  }
+
+  ConfigureInput configure_input() const {
+    return {repo_, manifest_, survey_, plan(), options_, owner_.uid, owner_.gid};
+  }
+
+  // --- the tree
+  Status copy() {
+    PhaseTimer timer(outcome_.phases.copy);
+    TRY_ASSIGN(const pg::VersionTraits* version, pg::require_version(plan().lineage.major));
+    TRY_ASSIGN(BackupManifestWriter files,
+               BackupManifestWriter::create(join_path(data().staging_path, "backup_manifest"),
+                                            survey_.mode == 0750 ? 0640 : 0600,
+                                            {version, plan().lineage.system_id}));
+    backup_manifest_.emplace(std::move(files));
+    TRY(give_away(join_path(data().staging_path, "backup_manifest")));
+    const std::set<std::string> configured = configured_files(configure_input());
+    TreeWriteOptions write;
+    write.workers = options_.jobs;
+    write.block_size = manifest_.block_size;
+    write.uid = owner_.uid;
+    write.gid = owner_.gid;
+    write.total_bytes = plan().bytes;
+    write.place = [&](const std::string& path, const repo::Entry& entry) {
+      return place(path, entry, configured);
+    };
+    write.written = [&](const WrittenFile& file) -> Status {
+      if (!listed_in_backup_manifest(file.path)) return {};
+      return backup_manifest_->add(file.path, file.size, file.mtime_us, file.crc);
+    };
+    uint64_t point = fault::point("restore.tree");
+    TRY_ASSIGN(TreeWriteTotals totals, write_tree(repo_, survey_.pgdata, write, reporter_, stop_));
+    fault::passed(point);
+    outcome_.files = totals.files;
+    outcome_.bytes = totals.bytes;
+    return {};
+  }
+
+  TreePlace place(const std::string& path, const repo::Entry& entry,
+                  const std::set<std::string>& configured) const {
+    using Do = TreePlace::Do;
+    if (configured.contains(path)) return {Do::skip, "", ""};
+    if (path == kControlFile) return {Do::write, join_path(data().staging_path, kControlFileStaged), ""};
+    for (const Placement& tablespace : plan().placements) {
+      if (tablespace.tablespace == 0) continue;
+      std::string link = cat("pg_tblspc/", tablespace.tablespace);
+      if (path == link) return {Do::as_link, join_path(data().staging_path, link), tablespace.final_path};
+      if (path.starts_with(cat(link, "/"))) {
+        return {Do::write, join_path(tablespace.staging_path, std::string_view(path).substr(link.size() + 1)),
+                ""};
+      }
+    }
+    std::string target;
+    if (entry.type == repo::EntryType::symlink &&
+        entry.target.starts_with(cat(manifest_.data_directory, "/"))) {
+      // A link into the original would lead the copy to its files.
+      target = cat(data().final_path, entry.target.substr(manifest_.data_directory.size()));
+    }
+    return {Do::write, join_path(data().staging_path, path), target};
+  }
+
+  // --- configuration
+  Status configure() {
+    PhaseTimer timer(outcome_.phases.configure);
+    reporter_.progress("configuring", 0, 0, ProgressUnit::items);
+    TRY_ASSIGN(std::vector<std::string> notes,
+               configure_directory(configure_input(), *backup_manifest_, stop_));
+    std::ranges::move(notes, std::back_inserter(outcome_.notes));
+    if (plan().partial) {
+      std::string path = cat(data().staging_path, "/pg_wal/", plan().partial->segment.to_string());
+      TRY(write_partial_segment(lineage_, *plan().partial, path, survey_.mode == 0750 ? 0640 : 0600));
+      TRY(give_away(path));
+    }
+    return backup_manifest_->finish(
+        {manifest_.start_timeline, plan().backup.start_lsn, plan().backup.stop_lsn});
+  }
+
+  // pg_control gets its name when everything else is durable, and only then the markers go (T04).
+  Status publish() {
+    uint64_t point = fault::point("restore.publish");
+    TRY(rename_durable(join_path(data().staging_path, kControlFileStaged),
+                       join_path(data().staging_path, kControlFile)));
+    fault::passed(point);
+    point = fault::point("restore.unmark");
+    for (const Placement& place : plan().placements) TRY(remove_marker(place.staging_path));
+    fault::passed(point);
+    marker_locks_.clear();
+    return {};
+  }
+
+  const repo::LineageRepo& repo_;
+  const ChosenLineage& lineage_;
+  const RestoreOptions& options_;
+  Reporter& reporter_;
+  StopToken& stop_;
+  RestoreOutcome outcome_;
+  repo::Manifest manifest_;
+  TreeSurvey survey_;
+  Owner owner_;
+  std::optional<BackupManifestWriter> backup_manifest_;
+  std::vector<Fd> marker_locks_;
+};
+
+// The lineage to restore from: the one asked for, the backup's, that of the directory to be replaced, else
+// the newest.
+Result<ChosenLineage> restore_lineage(const repo::Repository& repository, const RestoreOptions& options) {
+  const std::string& cluster = options.location.cluster;
+  if (options.lineage) return choose_lineage(repository, cluster, options.lineage);
+  if (options.backup) {
+    TRY_ASSIGN(FoundBackup found, find_backup(repository, cluster, options.backup->text));
+    return found.lineage;
+  }
+  if (options.replace) {
+    if (auto theirs = lineage_of_directory(options.directory))
+      return lineage_of(repository, cluster, *theirs);
+  }
+  return choose_lineage(repository, cluster);
+}
+
+// R3: what only the old directory has goes into the repository before anything is decided.
+Status rescue_old_wal(const RestoreSource& source, const RestoreOptions& options, RestoreOutcome& rescued,
+                      const StopToken& stop) {
+  PhaseTimer timer(rescued.phases.rescue);
+  TRY(check_replaceable(options.directory));
+  TRY_ASSIGN(RescuePlan plan, plan_rescue(*source.lineage, options.directory, stop));
+  TRY_ASSIGN(rescued.rescued, carry_out_rescue(*source.lineage, plan, rescued.notes, stop));
+  return {};
+}
+
+}  // namespace
+
+Result<RestoreSource> open_restore(const RestoreOptions& options) {
+  RestoreSource source;
+  TRY_ASSIGN(repo::Repository repository, open_repository(options.location));
+  source.repository = std::make_unique<repo::Repository>(std::move(repository));
+  TRY_ASSIGN(ChosenLineage lineage, restore_lineage(*source.repository, options));
+  source.lineage.emplace(std::move(lineage));
+  return source;
+}
+
+Result<RestoreOutcome> execute_restore(const RestoreSource& source, const RestoreOptions& options,
+                                       RestorePlan plan, Reporter& reporter, StopToken& stop) {
+  return Execution(source, options, std::move(plan), reporter, stop).run();
+}
+
+Result<RestoreOutcome> run_restore(const RestoreOptions& options, Reporter& reporter, StopToken& stop) {
+  RestoreOutcome before;
+  TRY_ASSIGN(RestoreSource source, open_restore(options));
+  if (options.replace) TRY(rescue_old_wal(source, options, before, stop));
+  std::optional<RestorePlan> plan;
+  {
+    PhaseTimer timer(before.phases.preflight);
+    TRY_ASSIGN(plan, plan_restore(source, options, reporter, stop));
+  }
+  TRY_ASSIGN(RestoreOutcome outcome, execute_restore(source, options, std::move(*plan), reporter, stop));
+  outcome.phases.preflight = before.phases.preflight;
+  outcome.phases.rescue = before.phases.rescue;
+  outcome.rescued = std::move(before.rescued);
+  outcome.notes.insert(outcome.notes.begin(), before.notes.begin(), before.notes.end());
+  if (options.start) TRY(start_restored(source, options, outcome, reporter, stop));
+  return outcome;
+}
+
+}  // namespace lifeboat::ops

@@ -1,0 +1,237 @@
+#include "ops/restore/start.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "ops/restore/config_text.h"
+#include "ops/restore/next_command.h"
+#include "util/clock.h"
+#include "util/files.h"
+#include "util/process.h"
+#include "util/strings.h"
+
+namespace lifeboat::ops {
+
+namespace {
+
+constexpr int64_t kAskTimeoutMs = 30'000;
+constexpr int64_t kNoLimitMs = 365ll * 24 * 3600 * 1000;
+constexpr uint64_t kWalBlock = 8192;      // XLOG_BLCKSZ of every distribution's build
+constexpr uint64_t kLongPageHeader = 40;  // of a segment's first page; other pages have 24 bytes
+constexpr std::string_view kLogName = "startup.log";
+
+std::string recorded(const repo::Manifest& manifest, std::string_view name) {
+  auto found =
+      std::ranges::find_if(manifest.settings, [&](const repo::Setting& s) { return s.name == name; });
+  return found == manifest.settings.end() ? "" : found->value;
+}
+
+double seconds_since(int64_t began_us) {
+  return static_cast<double>(Clock::system().monotonic_us() - began_us) / 1e6;
+}
+
+class Starter {
+ public:
+  Starter(const RestoreOptions& options, const repo::Manifest& manifest, RestoreOutcome& outcome,
+          Reporter& reporter, StopToken& stop)
+      : options_(options),
+        manifest_(manifest),
+        outcome_(outcome),
+        plan_(outcome.plan),
+        reporter_(reporter),
+        stop_(stop) {}
+
+  Status run() {
+    TRY_ASSIGN(pg::LaunchOptions launch, prepare());
+    int port = launch.port;
+    std::string sockets = launch.socket_directory;
+    std::string log = launch.log_file;
+    role_ = launch.role;
+    TRY_ASSIGN(pg::PgServer server, pg::PgServer::start(std::move(launch)));
+    TRY_ASSIGN(pg::ServerState state, watch(server));
+    outcome_.recovery = RecoveryResult{
+        state.phase, state.replayed, state.last_commit, state.timeline, port, sockets, log, server.pid()};
+    TRY(judge(server, state));
+    if (state.phase == pg::ServerPhase::paused && plan_.action == pg::TargetAction::promote)
+      TRY(promote(server));
+    outcome_.next_command = after_recovery_command(plan_, *outcome_.recovery, role_);
+    server.release();
+    return {};
+  }
+
+ private:
+  // What PostgreSQL reads from the configuration of the restored directory.
+  Result<std::string> effective(std::string_view name) {
+    ProcessSpec spec;
+    spec.argv = {plan_.pg_bin->program("postgres"), "-C", std::string(name), "-D", directory()};
+    if (std::string config = outside_config_file(plan_, manifest_); !config.empty()) {
+      spec.argv.push_back(cat("--config_file=", config));
+    }
+    spec.env = {{"LC_ALL", "C"}, {"PGDATA", std::nullopt}, {"PGPORT", std::nullopt}};
+    RunOptions run;
+    run.timeout_ms = kAskTimeoutMs;
+    run.stop = &stop_;
+    TRY_ASSIGN(ProcessOutcome outcome, run_process(spec, run));
+    if (!outcome.ok()) {
+      return make_error(ErrorKind::config, directory(), "PostgreSQL does not accept the configuration")
+          .with_cause(std::string(trim(outcome.err)));
+    }
+    return std::string(trim(outcome.out));
+  }
+
+  const std::string& directory() const { return plan_.placements.front().final_path; }
+
+  Result<pg::LaunchOptions> prepare() {
+    if (!plan_.pg_bin) {
+      return make_error(ErrorKind::not_found, cat("PostgreSQL ", plan_.lineage.major), "is not on this host");
+    }
+    pg::LaunchOptions launch;
+    launch.bin = *plan_.pg_bin;
+    launch.data_directory = directory();
+    launch.log_file = join_path(directory(), kLogName);
+    launch.role = recorded(manifest_, "lifeboat.bootstrap_role");
+    launch.stop = &stop_;
+    if (options_.port) {
+      launch.port = *options_.port;
+    } else {
+      TRY_ASSIGN(std::string port, effective("port"));
+      launch.port = static_cast<int>(parse_u64(port).value_or(5432));
+    }
+    if (options_.socket_directory) {
+      launch.socket_directory = *options_.socket_directory;
+    } else {
+      TRY_ASSIGN(std::string sockets, effective("unix_socket_directories"));
+      launch.socket_directory = std::string(trim(split(sockets, ',')[0]));
+      if (launch.socket_directory.empty()) launch.socket_directory = "/tmp";
+    }
+    std::string socket = cat(launch.socket_directory, "/.s.PGSQL.", launch.port);
+    if (access(socket.c_str(), F_OK) == 0 && access(cat(socket, ".lock").c_str(), F_OK) == 0) {
+      return make_error(ErrorKind::precondition, socket, "another server uses this port and socket directory")
+          .with_hint("choose others with --port and --socket-dir");
+    }
+    if (plan_.replace) {
+      TRY_ASSIGN(launch.listen_addresses, effective("listen_addresses"));
+      if (std::string config = outside_config_file(plan_, manifest_); !config.empty()) {
+        launch.settings.emplace_back("config_file", config);
+      }
+    }
+    // It is checked where recovery ended before it is promoted (R6).
+    if (plan_.action == pg::TargetAction::promote && has_target()) {
+      launch.settings.emplace_back("recovery_target_action", "pause");
+    }
+    return launch;
+  }
+
+  bool has_target() const { return plan_.reach.effective.kind != pg::TargetKind::latest; }
+
+  Result<pg::ServerState> watch(pg::PgServer& server) {
+    int64_t began = Clock::system().monotonic_us();
+    bool replaying = false;
+    pg::PgServer::WaitFor wait;
+    wait.paused = true;
+    wait.ready = true;
+    int64_t limit = options_.recovery_timeout_ms > 0 ? options_.recovery_timeout_ms : kNoLimitMs;
+    auto state = server.wait(wait, limit, [&](const pg::ServerState& now) {
+      if (!replaying && now.phase != pg::ServerPhase::starting) {
+        replaying = true;
+        outcome_.phases.start = seconds_since(began);
+        began = Clock::system().monotonic_us();
+      }
+      uint64_t done = now.replayed > plan_.replay_from ? now.replayed.value - plan_.replay_from.value : 0;
+      reporter_.progress("replaying WAL", std::min(done, plan_.reach.wal_bytes), plan_.reach.wal_bytes,
+                         ProgressUnit::bytes);
+    });
+    outcome_.phases.recovery = seconds_since(began);
+    return state;
+  }
+
+  // Did recovery end where the preflight said?
+  Status judge(pg::PgServer& server, const pg::ServerState& state) {
+    std::string log = server.options().log_file;
+    if (state.phase == pg::ServerPhase::ended) {
+      if (state.stopped_at_target && plan_.action == pg::TargetAction::shutdown) return {};
+      return make_error(ErrorKind::failed, directory(), "the server ended during recovery")
+          .with_cause(state.last_error)
+          .with_hint(cat("its log is ", log));
+    }
+    if (state.phase == pg::ServerPhase::paused) {
+      if (same_wal_position(state.replayed, plan_.reach.stop)) return {};
+      Error error =
+          make_error(ErrorKind::check_failed, directory(),
+                     cat("recovery is paused at ", state.replayed.to_string(), ", the preflight expected ",
+                         plan_.reach.stop.to_string(), "; it is not promoted"))
+              .with_hint(cat("the server runs and can be queried; its log says why it stopped: ", log));
+      server.release();
+      return error;
+    }
+    return judge_promoted(server);
+  }
+
+  // Without a target PostgreSQL promotes by itself; the new timeline's history says where the old one ended.
+  Status judge_promoted(pg::PgServer& server) {
+    Timeline timeline = outcome_.recovery->timeline;
+    std::string path = cat(directory(), "/pg_wal/", timeline.to_hex(), ".history");
+    auto text = read_text(path, 1 << 20);
+    std::optional<Lsn> ended;
+    if (text) {
+      auto history = pg::TimelineHistory::parse(timeline, *text);
+      if (history && !history->ancestors().empty()) ended = history->ancestors().back().end;
+    }
+    if (!ended) {
+      outcome_.notes.push_back(cat("where recovery ended could not be read from ", path));
+      return {};
+    }
+    outcome_.recovery->replayed = *ended;
+    if (*ended >= plan_.reach.stop || same_wal_position(*ended, plan_.reach.stop)) return {};
+    // It must not go on as if it were whole.
+    std::string stopped = server.stop(pg::StopMode::fast) ? "it was stopped" : "stopping it failed";
+    return make_error(ErrorKind::check_failed, directory(),
+                      cat("recovery ended at ", ended->to_string(), " and promoted, the preflight expected ",
+                          plan_.reach.stop.to_string(), "; ", stopped))
+        .with_hint(
+            cat("transactions are missing; the log says where WAL ended: ", server.options().log_file));
+  }
+
+  Status promote(pg::PgServer& server) {
+    int64_t began = Clock::system().monotonic_us();
+    TRY(server.promote());
+    TRY_ASSIGN(pg::ServerState state, server.state());
+    outcome_.recovery->phase = state.phase;
+    outcome_.recovery->timeline = state.timeline;
+    outcome_.phases.promote = seconds_since(began);
+    return {};
+  }
+
+  const RestoreOptions& options_;
+  const repo::Manifest& manifest_;
+  RestoreOutcome& outcome_;
+  const RestorePlan& plan_;
+  Reporter& reporter_;
+  StopToken& stop_;
+  std::string role_;
+};
+
+}  // namespace
+
+std::string outside_config_file(const RestorePlan& plan, const repo::Manifest& manifest) {
+  if (!plan.replace) return "";
+  for (const repo::ExternalFile& file : manifest.external_files) {
+    if (file.setting == "config_file" && access(file.path.c_str(), R_OK) == 0) return file.path;
+  }
+  return "";
+}
+
+bool same_wal_position(Lsn a, Lsn b) {
+  if (a == b) return true;
+  auto [low, high] = std::minmax(a.value, b.value);
+  return low % kWalBlock == 0 && high - low <= kLongPageHeader;
+}
+
+Status start_restored(const RestoreSource& source, const RestoreOptions& options, RestoreOutcome& outcome,
+                      Reporter& reporter, StopToken& stop) {
+  TRY_ASSIGN(repo::Manifest manifest, repo::read_manifest(source.repo(), outcome.plan.backup.id));
+  return Starter(options, manifest, outcome, reporter, stop).run();
+}
+
+}  // namespace lifeboat::ops

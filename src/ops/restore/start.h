@@ -1,0 +1,19 @@
+// Starting a restored directory and watching its recovery.
+#pragma once
+
+#include <string>
+
+#include "ops/restore/restore.h"
+#include "repo/manifest.h"
+
+namespace lifeboat::ops {
+
+// The configuration file outside the data directory that a replaced cluster is started with; "" when there is
+// none, or for a copy beside the original, which has everything inside.
+std::string outside_config_file(const RestorePlan& plan, const repo::Manifest& manifest);
+
+// Do two positions mean the same place in WAL? A record's end at a page's end and the next record's beginning
+// behind the page header do.
+bool same_wal_position(Lsn a, Lsn b);
+
+}  // namespace lifeboat::ops

@@ -1,0 +1,98 @@
+// What WAL the repository holds of a lineage: timelines, their ancestry, and which segments are there.
+//
+// Made from one listing and the history files; no segment is read. WAL that is condemned by a tombstone
+// counts as absent, because it may vanish at any moment. How far a recovery gets with it: ops/wal/reach.h.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "model/lsn.h"
+#include "model/wal_name.h"
+#include "ops/session.h"
+#include "pg/format/timeline_history.h"
+#include "repo/wal_store.h"
+#include "util/result.h"
+
+namespace lifeboat::ops {
+
+// Consecutive whole segments of one timeline, by their index (SegmentName::index).
+struct SegmentRun {
+  uint64_t first = 0;
+  uint64_t last = 0;
+};
+
+struct StoredTimeline {
+  Timeline timeline;
+  // nullopt: unusable (`problem` says why). Timeline 1 has the root history, and so has one whose history
+  // file is certainly not stored (`has_history_file` is false): the file may have been lost long before we
+  // came.
+  std::optional<pg::TimelineHistory> history;
+  bool has_history_file = true;        // or needs none
+  std::string problem;                 // for people; empty: none
+  std::vector<SegmentRun> runs;        // ascending; a hole lies between two of them
+  std::vector<SegmentName> conflicts;  // segments with more than one content (T46); not part of `runs`
+  std::vector<SegmentName> partials;   // .partial files
+
+  bool has(uint64_t index) const;
+  // Last index of the run that holds `index`.
+  std::optional<uint64_t> run_end(uint64_t index) const;
+};
+
+// The way of a recovery through the segments: which file gives which bytes. Follows PostgreSQL's choice
+// (XLogFileReadAnyTLI in src/backend/access/transam/xlogrecovery.c): a segment comes from the newest timeline
+// of the target's history that had begun by that segment and has the file.
+struct WalPiece {
+  Timeline timeline;   // of the files
+  uint64_t first = 0;  // segment indexes
+  uint64_t last = 0;
+};
+
+struct WalPath {
+  Timeline target;
+  SegmentSize segment_size;
+  std::vector<WalPiece> pieces;  // ascending, adjoining
+  Lsn from;
+  Lsn end;  // where the stored bytes end: a segment's end, or a fork whose new timeline's file is absent
+  // Why it ends there. All empty: nothing that belongs to it is stored past its end.
+  std::optional<SegmentName> missing;   // a hole: this segment is absent, a later one is stored
+  std::optional<SegmentName> conflict;  // this segment is stored with two contents (T46)
+  // A .partial of the next segment is stored. PostgreSQL does not ask for it: who wants its WAL replayed puts
+  // it into pg_wal under the segment's name.
+  std::optional<SegmentName> partial;
+
+  std::optional<SegmentName> file_at(uint64_t index) const;
+  uint64_t first_index() const { return from.value / segment_size.bytes; }
+  // The last segment; CHECKs that there is one.
+  uint64_t last_index() const;
+};
+
+// Thread rule: immutable after loading.
+class WalHistory {
+ public:
+  static Result<WalHistory> load(const ChosenLineage& lineage);
+
+  SegmentSize segment_size() const { return segment_size_; }
+  const std::vector<StoredTimeline>& timelines() const { return timelines_; }  // ascending
+  const StoredTimeline* find(Timeline timeline) const;
+  // Timelines whose history passes through (timeline, lsn), ascending, `timeline` itself among them.
+  std::vector<Timeline> descendants(Timeline timeline, Lsn lsn) const;
+  // Problems of ancestry, holes and conflicts, one line each, for status and verify.
+  std::vector<std::string> problems() const;
+
+  // The path of a recovery from `from` on towards `target`, whose history must be known (CHECKed by find()).
+  WalPath path(Timeline target, Lsn from) const;
+
+ private:
+  SegmentSize segment_size_;
+  std::vector<StoredTimeline> timelines_;
+};
+
+// Segments of `timeline` that hold bytes from `start` to before `stop` and are not stored yet (what a backup
+// waits for: T03). `conflict` when one is stored with two contents. Listing only.
+Result<std::vector<SegmentName>> missing_segments(const ChosenLineage& lineage, Timeline timeline, Lsn start,
+                                                  Lsn stop);
+
+}  // namespace lifeboat::ops

@@ -1,0 +1,48 @@
+// `wal push`: one WAL file of a data directory into the repository, durable before success (T21).
+//
+// What is checked before a byte is stored: the file lies in pg_wal of the data directory at hand; a segment
+// says of itself what its name and pg_control say (system identifier, timeline, position, sizes: T26); the
+// cluster name has seen this system identifier. The same content again is success; other content under the
+// same name is `conflict` and changes nothing (T22). Before a segment of timeline N > 1 its history file is
+// stored or compared (T23).
+//
+// A .partial segment (the old timeline's last one, renamed at a promotion) means something only up to its
+// last valid record. Where the whole segment or another .partial is stored, the valid prefixes are compared
+// instead of the files: what an agreeing longer one adds stands in the new timeline's copy of the segment.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "model/wal_name.h"
+#include "ops/session.h"
+#include "repo/wal_store.h"
+#include "util/result.h"
+
+namespace lifeboat::ops {
+
+struct WalPushOptions {
+  RepoLocation repo;
+  std::string path;                   // what archive_command's %p gives; relative to the working directory
+  std::string working_directory;      // must be the data directory
+  std::optional<std::string> pgdata;  // when the user named it: must be the same directory
+  std::string state_directory;  // where a failure is noted for doctor (ops/wal/push_state.h); "": nowhere
+};
+
+struct WalPushResult {
+  WalFileName file;
+  Lineage lineage;
+  repo::PushOutcome outcome = repo::PushOutcome::stored;
+};
+
+// Errors: precondition (the working directory is not the data directory, or the file not in its pg_wal),
+// usage (not the name of a WAL file), foreign, damaged, conflict, not_found (cluster or file), the store's.
+Result<WalPushResult> push_wal(const WalPushOptions& options);
+
+// The same for callers that know the lineage and have the file elsewhere (a rescued pg_wal, a receiver):
+// checks the file's own header against the lineage, then stores it. `directory` may hold history files of its
+// timeline.
+Result<repo::PushOutcome> store_wal_file(const ChosenLineage& lineage, const WalFileName& file,
+                                         const std::string& directory);
+
+}  // namespace lifeboat::ops

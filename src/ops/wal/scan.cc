@@ -1,0 +1,238 @@
+#include "ops/wal/scan.h"
+
+#include <algorithm>
+#include <memory>
+#include <utility>
+
+#include "pg/format/version.h"
+#include "repo/wal_store.h"
+#include "util/strings.h"
+
+namespace lifeboat::ops {
+
+namespace {
+
+constexpr size_t kMaxBreaks = 100;
+
+// Ends the streaming of an object from within; never seen by a caller.
+Error enough() {
+  return make_error(ErrorKind::cancelled, "", "enough was read");
+}
+
+// Streams one segment. `not_found` is not returned: a listed segment that is gone is an outage or was expired
+// meanwhile.
+Status stream_segment(const repo::WalStore& store, const SegmentName& segment,
+                      const repo::WalStore::Sink& sink) {
+  auto file = WalFileName::parse(segment.to_string());
+  CHECK(file.has_value());
+  auto read = store.get(*file, sink);
+  if (read) return {};
+  Error error = std::move(read).error();
+  if (error.kind == ErrorKind::not_found) error.kind = ErrorKind::unavailable;
+  return error;
+}
+
+// The options of a reader for what the header says, after comparing it with the lineage (T26).
+Result<pg::WalReaderOptions> reader_options(const ChosenLineage& lineage, const SegmentName& segment,
+                                            ByteView head) {
+  auto header = pg::read_segment_header(head);
+  if (!header) {
+    return make_error(header.error().kind, segment.to_string(), "not a WAL segment")
+        .with_cause(header.error().to_string());
+  }
+  if (header->system_id != lineage.record.lineage.system_id ||
+      header->major != lineage.record.lineage.major) {
+    return make_error(ErrorKind::foreign, segment.to_string(),
+                      cat("written by system identifier ", header->system_id.to_string(), " of PostgreSQL ",
+                          header->major, ", expected ", lineage.record.lineage.to_string()));
+  }
+  pg::WalReaderOptions options;
+  options.version = pg::find_version(header->major);
+  options.segment_size = lineage.record.segment_size;
+  options.block_size = header->block_size;
+  options.page_size = lineage.record.block_size;
+  options.system_id = lineage.record.lineage.system_id;
+  return options;
+}
+
+class Scanner : public pg::WalSink {
+ public:
+  Scanner(const ChosenLineage& lineage, const WalPath& path, Lsn from, Lsn to, const RecordVisitor& visit,
+          const ScanOptions& options)
+      : lineage_(lineage),
+        path_(path),
+        from_(from),
+        to_(to),
+        visit_(visit),
+        options_(options),
+        store_(lineage.repo) {}
+
+  Result<ScanResult> run() {
+    const uint64_t bytes = path_.segment_size.bytes;
+    uint64_t first = from_.value / bytes;
+    for (const WalPiece& piece : path_.pieces) {
+      for (uint64_t index = std::max(first, piece.first); index <= piece.last && !done_; ++index) {
+        Lsn start{index * bytes};
+        if (start >= path_.end || (to_.valid() && start >= to_ && !reader_)) break;
+        TRY(segment(SegmentName::containing(piece.timeline, start, path_.segment_size), start));
+      }
+      if (done_) break;
+    }
+    if (reader_ && !done_) reader_->finish();
+    if (reader_) result_.end_of_records = reader_->end_of_records();
+    return result_;
+  }
+
+ private:
+  Status segment(const SegmentName& name, Lsn start) {
+    Lsn at = start;
+    auto read = stream_segment(store_, name, [&](ByteView piece) -> Status {
+      if (options_.stop != nullptr) TRY(options_.stop->check());
+      TRY(feed(name, at, piece));
+      at = at + piece.size();
+      report(at);
+      return done_ ? Status(enough()) : Status();
+    });
+    if (!read && !done_) return std::move(read).error();
+    return {};
+  }
+
+  Status feed(const SegmentName& name, Lsn at, ByteView piece) {
+    if (!reader_) {
+      // Only the beginning of a segment says how large its pages are.
+      if (!reader_options_) {
+        TRY_ASSIGN(reader_options_, reader_options(lineage_, name, piece));
+        reader_options_->after_damage = pg::AfterDamage::stop;
+        reader_options_->timeline = path_.target;
+        if (options_.from_is_record) reader_options_->start = from_;
+      }
+      uint64_t page = from_.value / reader_options_->block_size * reader_options_->block_size;
+      uint64_t skip = page > at.value ? page - at.value : 0;
+      if (skip >= piece.size()) return {};
+      piece = piece.subspan(skip);
+      at = at + skip;
+      pg::WalSink& sink = *this;
+      reader_ = std::make_unique<pg::WalReader>(*reader_options_, sink);
+    }
+    if (at >= path_.end) return {};
+    reader_->feed(
+        at, piece.first(static_cast<size_t>(std::min<uint64_t>(piece.size(), path_.end.value - at.value))));
+    return {};
+  }
+
+  void record(const pg::WalRecord& record) override {
+    if (done_ || record.lsn < from_) return;
+    if (to_.valid() && record.lsn >= to_) {
+      done_ = true;
+      return;
+    }
+    if (visit_(record) == ScanNext::stop) {
+      result_.stopped = true;
+      done_ = true;
+    }
+  }
+
+  void damage(const pg::WalDamage& damage) override {
+    if (done_) return;
+    done_ = true;
+    // The last segment may be one that was being filled: what lies behind its records means nothing.
+    if (damage.kind == pg::WalDamageKind::truncated) return;
+    if (damage.lsn.value / path_.segment_size.bytes == path_.last_index()) return;
+    result_.damage = damage;
+  }
+
+  void report(Lsn at) {
+    if (options_.reporter == nullptr) return;
+    Lsn end = to_.valid() ? std::min(to_, path_.end) : path_.end;
+    uint64_t total = end.value - std::min(from_.value, end.value);
+    uint64_t done = at.value - std::min(from_.value, at.value);
+    options_.reporter->progress("reading WAL", std::min(done, total), total, ProgressUnit::bytes);
+  }
+
+  const ChosenLineage& lineage_;
+  const WalPath& path_;
+  Lsn from_;
+  Lsn to_;
+  const RecordVisitor& visit_;
+  const ScanOptions& options_;
+  repo::WalStore store_;
+  std::optional<pg::WalReaderOptions> reader_options_;
+  std::unique_ptr<pg::WalReader> reader_;
+  bool done_ = false;
+  ScanResult result_;
+};
+
+// Collects breaks; knows which segment it is in for those that the reader cannot place.
+class BreakCollector : public pg::WalSink {
+ public:
+  BreakCollector(Timeline timeline, SegmentSize size, uint64_t last)
+      : timeline_(timeline), size_(size), last_(last) {}
+
+  void record(const pg::WalRecord&) override {}
+  void damage(const pg::WalDamage& damage) override {
+    SegmentName segment = SegmentName::containing(timeline_, damage.lsn, size_);
+    // How a segment ends that was being filled when its server stopped: zeros, or what a recycled file held
+    // before.
+    using Kind = pg::WalDamageKind;
+    bool end_of_wal = damage.kind != Kind::record_crc && damage.kind != Kind::structure &&
+                      damage.kind != Kind::foreign && damage.kind != Kind::gap;
+    if (damage.kind == Kind::truncated || (end_of_wal && segment.index(size_) >= last_)) return;
+    add(segment, damage.lsn, cat(to_string(damage.kind), ": ", damage.text));
+  }
+  void add(const SegmentName& segment, Lsn lsn, std::string text) {
+    if (breaks_.size() < kMaxBreaks) breaks_.push_back({segment, lsn, std::move(text)});
+  }
+  std::vector<WalBreak>& breaks() { return breaks_; }
+
+ private:
+  Timeline timeline_;
+  SegmentSize size_;
+  uint64_t last_;
+  std::vector<WalBreak> breaks_;
+};
+
+}  // namespace
+
+Result<ScanResult> scan_wal(const ChosenLineage& lineage, const WalPath& path, Lsn from, Lsn to,
+                            const RecordVisitor& visit, const ScanOptions& options) {
+  return Scanner(lineage, path, from, to, visit, options).run();
+}
+
+Result<std::vector<WalBreak>> check_segments_continuous(const ChosenLineage& lineage, Timeline timeline,
+                                                        const SegmentRun& run, const ScanOptions& options) {
+  SegmentSize size = lineage.record.segment_size;
+  repo::WalStore store(lineage.repo);
+  BreakCollector collector(timeline, size, run.last);
+  std::unique_ptr<pg::WalReader> reader;
+  for (uint64_t index = run.first; index <= run.last; ++index) {
+    SegmentName name = SegmentName::containing(timeline, {index * uint64_t{size.bytes}}, size);
+    Lsn at = name.start(size);
+    auto read = stream_segment(store, name, [&](ByteView piece) -> Status {
+      if (options.stop != nullptr) TRY(options.stop->check());
+      if (!reader) {
+        TRY_ASSIGN(pg::WalReaderOptions reader_settings, reader_options(lineage, name, piece));
+        reader_settings.timeline = timeline;
+        reader = std::make_unique<pg::WalReader>(reader_settings, collector);
+      }
+      reader->feed(at, piece);
+      at = at + piece.size();
+      if (options.reporter != nullptr) {
+        uint64_t begin = run.first * uint64_t{size.bytes};
+        options.reporter->progress("checking WAL", at.value - begin,
+                                   (run.last + 1 - run.first) * uint64_t{size.bytes}, ProgressUnit::bytes);
+      }
+      return {};
+    });
+    if (read) continue;
+    // One damaged object does not hide what is wrong with the others.
+    if (read.error().kind != ErrorKind::damaged && read.error().kind != ErrorKind::foreign &&
+        read.error().kind != ErrorKind::unsupported)
+      return std::move(read).error();
+    collector.add(name, at, read.error().to_string());
+    reader.reset();
+  }
+  if (reader) reader->finish();
+  return std::move(collector.breaks());
+}
+
+}  // namespace lifeboat::ops

@@ -1,0 +1,28 @@
+// Where PostgreSQL's own programs of one major are.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "util/result.h"
+
+namespace lifeboat::pg {
+
+struct PgBin {
+  std::string directory;  // absolute
+  std::string version;    // what `postgres -V` prints, "postgres (PostgreSQL) 15.13 (Debian …)"
+  int major = 0;
+
+  std::string program(std::string_view name) const;  // directory + "/" + name
+};
+
+// Looks in `explicit_dir` when given and nowhere else; otherwise /usr/lib/postgresql/N/bin, /usr/pgsql-N/bin,
+// PATH. The version is asked of `postgres -V`. Errors: not_found (hint: which package), foreign (explicit_dir
+// holds another major, expected and found named).
+Result<PgBin> find_pg_bin(int major, const std::string& explicit_dir = "");
+
+// 15 from "postgres (PostgreSQL) 15.13 (Debian …)", "19" from "postgres (PostgreSQL) 19rc1"; 0 when it is not
+// that.
+int major_of_version_line(std::string_view line);
+
+}  // namespace lifeboat::pg

@@ -1,0 +1,106 @@
+#include "util/error.h"
+
+#include <cerrno>
+#include <cstring>
+
+#include "util/check.h"
+#include "util/strings.h"
+
+namespace lifeboat {
+
+const std::vector<ErrorKindInfo>& error_kinds() {
+  using K = ErrorKind;
+  static const std::vector<ErrorKindInfo> table = {
+      {K::failed, "failed", 1, false, "failed for a reason that has no code of its own"},
+      {K::usage, "usage", 2, false, "the command line is wrong"},
+      {K::config, "config", 3, false, "the configuration file or a setting is wrong"},
+      {K::not_found, "not_found", 4, false, "the named backup, object or file does not exist"},
+      {K::conflict, "conflict", 5, false, "different content is there already under that name"},
+      {K::permission, "permission", 6, false, "the operating system, the store or the server refused access"},
+      {K::space, "space", 7, false, "disk or quota is full"},
+      {K::unavailable, "unavailable", 8, true, "store, server or network did not answer"},
+      {K::timeout, "timeout", 9, true, "waited as long as allowed"},
+      {K::damaged, "damaged", 10, false, "bytes do not match their checksum, seal or structure"},
+      {K::wrong_key, "wrong_key", 11, false, "key or passphrase does not open the repository"},
+      {K::foreign, "foreign", 12, false, "system identifier, timeline or version belongs to another cluster"},
+      {K::unreachable, "unreachable", 13, false, "the recovery target cannot be reached from what is stored"},
+      {K::precondition, "precondition", 14, false, "refused because of what is there already"},
+      {K::busy, "busy", 15, true, "another process holds the lease"},
+      {K::cancelled, "cancelled", 16, false, "stopped by a signal"},
+      {K::check_failed, "check_failed", 17, false, "doctor, verify, drill or a gate says no"},
+      {K::unsupported, "unsupported", 18, false, "this version, platform or store cannot do it"},
+      {K::server, "server", 19, false, "PostgreSQL answered with an error"},
+      {K::backup_damaged, "backup_damaged", 20, false, "the backup was kept, but pages in it are broken"},
+      {K::not_confirmed, "not_confirmed", 21, false, "the plan was printed and not carried out"},
+      {K::internal, "internal", 70, false, "a bug in lifeboat"},
+  };
+  return table;
+}
+
+const ErrorKindInfo& info(ErrorKind kind) {
+  const auto& entry = error_kinds()[static_cast<size_t>(kind)];
+  CHECK(entry.kind == kind);
+  return entry;
+}
+
+std::string Error::to_string() const {
+  std::string text;
+  for (const std::string* part : {&object, &message, &cause}) {
+    if (part->empty()) continue;
+    if (!text.empty()) text += ": ";
+    text += *part;
+  }
+  return text;
+}
+
+Error&& Error::with_hint(std::string text) && {
+  hint = std::move(text);
+  return std::move(*this);
+}
+
+Error&& Error::with_cause(std::string text) && {
+  cause = std::move(text);
+  return std::move(*this);
+}
+
+Error&& Error::within(std::string_view outer) && {
+  message = cat(outer, ": ", message);
+  return std::move(*this);
+}
+
+Error make_error(ErrorKind kind, std::string object, std::string message) {
+  return Error{kind, std::move(object), std::move(message), {}, {}};
+}
+
+Error errno_error(int err, std::string object, std::string_view what) {
+  ErrorKind kind = ErrorKind::failed;
+  switch (err) {
+    case ENOENT:
+    case ENOTDIR:
+      kind = ErrorKind::not_found;
+      break;
+    case EACCES:
+    case EPERM:
+    case EROFS:
+      kind = ErrorKind::permission;
+      break;
+    case ENOSPC:
+    case EDQUOT:
+      kind = ErrorKind::space;
+      break;
+    case EEXIST:
+      kind = ErrorKind::conflict;
+      break;
+    case EIO:
+    case ESTALE:
+    case ETIMEDOUT:
+    case ECONNREFUSED:
+      kind = ErrorKind::unavailable;
+      break;
+    default:
+      break;
+  }
+  return Error{kind, std::move(object), cat("cannot ", what), std::strerror(err), {}};
+}
+
+}  // namespace lifeboat

@@ -1,0 +1,108 @@
+"""Drills of real servers: a passed one proves, a failed one says why, and production never notices either (D1, T10, T11,
+T32, T33, T43, T44)."""
+
+from harness import SystemTest, flip_bit, main, new_directory, tree
+
+CHECK_FAILED = 17
+
+
+class Drill(SystemTest):
+    def source(self, major, **how):
+        server = self.cluster(major=major, **how)
+        lb = self.lifeboat(server)
+        lb("init", "--yes", live=True).ok()
+        server.archive_with(lb.archive_command())
+        server.psql("CREATE TABLE t (n int PRIMARY KEY, what text); INSERT INTO t SELECT g, md5(g::text) FROM generate_series(1, 5000) g;"
+                    "CREATE TABLE still AS SELECT g AS n FROM generate_series(1, 100) g; ANALYZE")
+        return server, lb
+
+    def drill(self, lb, *options, live=True, **how):
+        to = new_directory("drill") / "d"
+        result = lb("drill", "--to", to, "--pg-bin", lb.server.bin, *options, live=live, **how)
+        self.assertFalse((to / "data").exists(), "the copy is removed")
+        return result
+
+    def checks(self, document):
+        return {check["id"]: check for check in document["checks"]}
+
+    def test_passed_drill_measures_and_leaves_no_trace(self):
+        for major in self.majors():
+            with self.subTest(major=major):
+                server, lb = self.source(major, conf={"max_connections": "77", "max_prepared_transactions": "5"})
+                where = server.tablespace("elsewhere")
+                server.psql("CREATE TABLE far TABLESPACE elsewhere AS SELECT g AS n FROM generate_series(1, 1000) g;"
+                            "BEGIN; INSERT INTO t VALUES (0, 'prepared'); PREPARE TRANSACTION 'held'")
+                # What would hang, end or leak out of a copy that inherits it.
+                server.configure(synchronous_standby_names="nobody", recovery_target_name="forgotten",
+                                 synchronous_commit="local").reload()
+                lb("backup", live=True).ok()
+                server.wait_archived()
+                before_wal = {name for name in lb.objects() if "/wal/" in name}
+                before_tablespace = tree(where)
+                first = self.drill(lb).ok().json
+                self.assertEqual(first["verdict"], "passed")
+                self.assertGreater(first["rto_seconds"], 0)
+                self.assertGreaterEqual(first["rto_seconds"], first["phases"]["copy"])
+                checks = self.checks(first)
+                for name in ("recovered", "row_counts", "amcheck", "page_checksums"):
+                    self.assertEqual(checks[name]["result"], "passed", checks[name])
+                # Nothing of the copy's new timeline reached the archive, nothing its tablespaces.
+                after_wal = {name for name in lb.objects() if "/wal/" in name}
+                self.assertEqual([name for name in after_wal - before_wal if "/wal/00000002/" in name], [])
+                self.assertEqual(tree(where), before_tablespace)
+                # The second is compared with the first: tables that did not change must match exactly.
+                server.psql("INSERT INTO t SELECT g, 'new' FROM generate_series(10001, 10100) g")
+                server.wait_archived()
+                second = self.drill(lb).ok().json
+                counts = self.checks(second)["row_counts"]
+                self.assertEqual(counts["result"], "passed", counts)
+                self.assertIn("against drill " + first["evidence"], counts["detail"])
+                server.psql("COMMIT PREPARED 'held'")
+                listed = lb("list").ok()
+                self.assertIn(second["backup"], listed.out)
+
+    def test_rpo_is_what_a_loss_at_the_start_would_have_cost(self):
+        server, lb = self.source(15)
+        lb("backup", live=True).ok()
+        server.wait_archived()
+        idle = self.drill(lb).ok().json
+        self.assertEqual(idle["rpo_seconds"], 0, "an idle server loses nothing, whatever the age of its last commit")
+        for n in range(3):
+            server.psql(f"INSERT INTO t VALUES ({-1 - n}, 'not archived')")
+        lossy = self.drill(lb).ok().json
+        self.assertEqual(lossy["lost_commits"], 3)
+        self.assertGreater(lossy["rpo_seconds"], 0)
+        blind = self.drill(lb, live=False).ok().json
+        self.assertIsNone(blind["rpo_seconds"])
+        self.assertIn("not measured", blind["rpo_how"])
+
+    def test_missed_targets_and_failed_assertions_fail_the_drill(self):
+        """The canaries: each check can fail."""
+        server, lb = self.source(15)
+        lb("backup", live=True).ok()
+        server.wait_archived()
+        slow = self.drill(lb, "--rto", "1ms")
+        self.assertEqual(slow.code, CHECK_FAILED)
+        self.assertEqual(slow.json["verdict"], "failed")
+        self.assertEqual(self.checks(slow.json)["rto"]["result"], "failed")
+        wrong = self.drill(lb, "--sql", "select count(*) = 1 from t", "--sql", "select count(*) = 5000 from t")
+        self.assertEqual(wrong.code, CHECK_FAILED)
+        results = [check["result"] for check in wrong.json["checks"] if check["id"] == "assertion"]
+        self.assertEqual(results, ["failed", "passed"])
+
+    def test_broken_page_of_the_source_is_found(self):
+        server, lb = self.source(15)
+        path = server.value("SELECT pg_relation_filepath('still')")
+        server.checkpoint().stop()
+        flip_bit(server.data / path, 8000)
+        server.start()
+        damaged = lb("backup", live=True)
+        self.assertEqual(damaged.json["state"], "damaged")
+        self.assertEqual(damaged.json["broken_pages"], 1)
+        server.wait_archived()
+        drill = self.drill(lb, "--backup", damaged.json["backup"])
+        self.assertNotEqual(drill.code, 0, "a drill over a broken page never passes")
+
+
+if __name__ == "__main__":
+    main()
