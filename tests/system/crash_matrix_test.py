@@ -18,7 +18,7 @@ BUDGET = 50.0  # seconds for each command of which a sample is killed
 
 # How many durable steps each command has at least, with --jobs 1. Fewer means that a step is not announced any more (or
 # not made any more): then this matrix would be blind there.
-MINIMUM = {"backup": 45, "wal push": 5, "wal get": 2, "restore": 18, "restore --replace": 19, "expire (condemn)": 14,
+MINIMUM = {"backup": 45, "wal push": 5, "wal get": 2, "restore": 16, "restore --replace": 18, "expire (condemn)": 14,
            "expire (delete)": 30}
 
 KILLED = -9

@@ -85,6 +85,9 @@ class Drill(SystemTest):
         self.assertEqual(slow.code, CHECK_FAILED)
         self.assertEqual(slow.json["verdict"], "failed")
         self.assertEqual(self.checks(slow.json)["rto"]["result"], "failed")
+        listed = lb("list").ok().json["lineages"][0]["backups"][0]
+        self.assertTrue(listed["good"], "the backup itself was recovered and checked")
+        self.assertFails(lb("verify", "--gate", "rpo_rto_met", "--rto", "1ms", "--rpo", "1h"), CHECK_FAILED)
         wrong = self.drill(lb, "--sql", "select count(*) = 1 from t", "--sql", "select count(*) = 5000 from t")
         self.assertEqual(wrong.code, CHECK_FAILED)
         results = [check["result"] for check in wrong.json["checks"] if check["id"] == "assertion"]

@@ -120,6 +120,32 @@ TEST_F(CatalogueTest, the_newest_word_on_a_backup_decides) {
   EXPECT_EQ(proofs(id).verified->problems, std::vector<std::string>{"x"});
 }
 
+TEST_F(CatalogueTest, a_shallow_pass_neither_takes_away_nor_clears) {
+  BackupId id = back_up();
+  prove(id, "verify", true);
+  prove(id, "verify", true, ProofLevel::present);
+  EXPECT_TRUE(proofs(id).good()) << "that everything is there says nothing against what was read";
+  prove(id, "verify", false, ProofLevel::none);
+  prove(id, "verify", true, ProofLevel::hashed);
+  EXPECT_FALSE(proofs(id).good());
+  EXPECT_FALSE(proofs(id).verified->passed) << "what failed may be what this one did not look at";
+  prove(id, "verify", true);
+  EXPECT_TRUE(proofs(id).good());
+}
+
+TEST_F(CatalogueTest, records_of_one_second_are_in_order) {
+  BackupId id = back_up();
+  for (int round = 0; round < 20; ++round) {  // the ids of a second are in the order of chance
+    bool passed = round % 2 == 1;
+    ProofRecord record;
+    record.kind = "verify";
+    record.time = {tiny_.clock.unix_us() + 1'000'000 + round};
+    record.backups.push_back({id, passed ? ProofLevel::wal : ProofLevel::none, passed, {}});
+    ASSERT_TRUE(repo::write_evidence(tiny_.repo, record.time, encode_proof(record)));
+    EXPECT_EQ(proofs(id).good(), passed) << round;
+  }
+}
+
 TEST_F(CatalogueTest, a_record_that_cannot_be_read_is_told_and_proves_nothing) {
   BackupId id = back_up();
   prove(id, "verify", true);

@@ -1,5 +1,7 @@
 #include "ops/catalogue/proof.h"
 
+#include <algorithm>
+#include <iterator>
 #include <nlohmann/json.hpp>
 
 #include "repo/evidence.h"
@@ -21,8 +23,14 @@ std::optional<double> optional_number(const json& document, const char* name) {
   return found->get<double>();
 }
 
-// Adds what one record says; later records replace what earlier ones said of the same kind.
-Status add_record(const std::string& id, const std::string& text, Proofs& proofs) {
+// What one record says of one backup.
+struct Word {
+  BackupId backup;
+  bool verify = false;  // else a drill's
+  BackupProof proof;
+};
+
+Status read_record(const std::string& id, const std::string& text, std::vector<Word>& words) {
   auto damaged = [&](std::string_view what) {
     return make_error(ErrorKind::damaged, cat("evidence ", id), std::string(what));
   };
@@ -31,6 +39,7 @@ Status add_record(const std::string& id, const std::string& text, Proofs& proofs
     if (document.at("format").get<int>() != 1) return damaged("a format that this program does not know");
     std::string kind = document.at("kind").get<std::string>();
     if (kind != "verify" && kind != "drill") return {};  // evidence of something else
+    std::vector<Word> found;
     for (const json& item : document.at("backups")) {
       auto backup = BackupId::parse(item.at("id").get<std::string>());
       auto level = parse_proof_level(item.at("level").get<std::string>());
@@ -43,13 +52,19 @@ Status add_record(const std::string& id, const std::string& text, Proofs& proofs
       proof.problems = item.value("problems", std::vector<std::string>());
       proof.rto_seconds = optional_number(document, "rto_seconds");
       proof.rpo_seconds = optional_number(document, "rpo_seconds");
-      BackupProofs& known = proofs.backups[*backup];
-      (kind == "verify" ? known.verified : known.drilled) = std::move(proof);
+      found.push_back({*backup, kind == "verify", std::move(proof)});
     }
+    std::ranges::move(found, std::back_inserter(words));
   } catch (const json::exception& exception) {
     return damaged("not a record of proofs").with_cause(exception.what());
   }
   return {};
+}
+
+// A shallow check that passes neither takes away what a deeper one proved nor clears what one found.
+bool has_the_last_word(const BackupProof& later, const std::optional<BackupProof>& earlier) {
+  if (!earlier || !later.passed) return true;
+  return later.level >= (earlier->passed ? earlier->level : ProofLevel::wal);
 }
 
 }  // namespace
@@ -108,6 +123,7 @@ std::set<BackupId> Proofs::verified() const {
 
 Result<Proofs> read_proofs(const repo::LineageRepo& repo) {
   Proofs proofs;
+  std::vector<Word> words;
   TRY_ASSIGN(auto ids, repo::list_evidence(repo));
   for (const std::string& id : ids) {
     auto text = repo::read_evidence(repo, id);
@@ -116,9 +132,16 @@ Result<Proofs> read_proofs(const repo::LineageRepo& repo) {
       proofs.unreadable.push_back(text.error().to_string());
       continue;
     }
-    if (auto added = add_record(id, *text, proofs); !added) {
-      proofs.unreadable.push_back(added.error().to_string());
+    if (auto read = read_record(id, *text, words); !read) {
+      proofs.unreadable.push_back(read.error().to_string());
     }
+  }
+  // Ids are ordered by the second only.
+  std::ranges::stable_sort(words, {}, [](const Word& word) { return word.proof.time; });
+  for (Word& word : words) {
+    BackupProofs& known = proofs.backups[word.backup];
+    std::optional<BackupProof>& proof = word.verify ? known.verified : known.drilled;
+    if (has_the_last_word(word.proof, proof)) proof = std::move(word.proof);
   }
   return proofs;
 }

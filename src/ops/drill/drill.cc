@@ -347,6 +347,7 @@ Result<CountedRows> rehearse(const DrillOptions& options, const RestoreSource& s
   TRY_ASSIGN(CountedRows counted,
              run_checks(options, source, scratch, manifest, server, outcome, reporter, stop));
   outcome.checks_seconds = since(checks_began);
+  outcome.proven = all_passed(outcome.checks);
   return counted;
 }
 

@@ -46,7 +46,8 @@ struct DrillOptions {
 };
 
 struct DrillOutcome {
-  bool passed = false;
+  bool proven = false;  // every check of the recovered server passed
+  bool passed = false;  // and the targets were met
   std::string evidence;  // id of the record
   RestorePlan plan;
   RestorePhases phases;

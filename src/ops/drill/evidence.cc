@@ -88,11 +88,11 @@ Result<std::string> write_drill_evidence(const repo::LineageRepo& repo, const Dr
   record.kind = "drill";
   record.time = {Clock::system().unix_us()};
   ProofRecord::Item item{outcome.plan.backup.id,
-                         outcome.passed ? ProofLevel::asserted : ProofLevel::restored,
-                         outcome.passed,
+                         outcome.proven ? ProofLevel::asserted : ProofLevel::restored,
+                         outcome.proven,
                          {}};
   for (const DrillCheck& check : outcome.checks) {
-    if (check.result == CheckResult::failed) item.problems.push_back(cat(check.id, ": ", check.detail));
+    if (!outcome.proven && check.result == CheckResult::failed) item.problems.push_back(cat(check.id, ": ", check.detail));
   }
   record.backups.push_back(std::move(item));
   record.rto_seconds = outcome.rto_seconds;
