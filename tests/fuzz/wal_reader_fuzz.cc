@@ -11,8 +11,8 @@
 #include <utility>
 #include <vector>
 
-#include "pg/format/wal_events.h"
-#include "pg/format/wal_reader.h"
+#include "pg/wal/wal_events.h"
+#include "pg/wal/wal_reader.h"
 #include "tests/support/wal_builder.h"
 #include "util/check.h"
 

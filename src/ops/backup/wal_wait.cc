@@ -2,8 +2,8 @@
 
 #include <fcntl.h>
 
-#include "pg/format/wal_events.h"
-#include "pg/format/wal_reader.h"
+#include "pg/wal/wal_events.h"
+#include "pg/wal/wal_reader.h"
 #include "util/clock.h"
 #include "util/files.h"
 #include "util/strings.h"

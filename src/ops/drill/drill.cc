@@ -6,7 +6,7 @@
 #include "ops/drill/evidence.h"
 #include "ops/drill/isolate.h"
 #include "ops/drill/row_compare.h"
-#include "pg/format/wal_events.h"
+#include "pg/wal/wal_events.h"
 #include "util/clock.h"
 #include "util/files.h"
 #include "util/strings.h"

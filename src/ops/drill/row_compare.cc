@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "pg/format/wal_events.h"
+#include "pg/wal/wal_events.h"
 #include "util/strings.h"
 
 namespace lifeboat::ops {

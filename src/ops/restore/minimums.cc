@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "pg/format/version.h"
-#include "pg/format/wal_events.h"
+#include "pg/wal/wal_events.h"
 #include "util/strings.h"
 
 namespace lifeboat::ops {

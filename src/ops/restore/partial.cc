@@ -8,8 +8,8 @@
 
 #include "ops/restore/mapped_file.h"
 #include "pg/format/version.h"
-#include "pg/format/wal_events.h"
-#include "pg/format/wal_reader.h"
+#include "pg/wal/wal_events.h"
+#include "pg/wal/wal_reader.h"
 #include "repo/wal_store.h"
 #include "util/files.h"
 #include "util/strings.h"

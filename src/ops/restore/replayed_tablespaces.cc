@@ -3,7 +3,7 @@
 #include <vector>
 
 #include "pg/format/version.h"
-#include "pg/format/wal_events.h"
+#include "pg/wal/wal_events.h"
 #include "util/files.h"
 #include "util/strings.h"
 

@@ -6,7 +6,7 @@
 #include "ops/restore/mapped_file.h"
 #include "ops/wal/push.h"
 #include "ops/wal/segment_check.h"
-#include "pg/format/wal_reader.h"
+#include "pg/wal/wal_reader.h"
 #include "repo/wal_store.h"
 #include "util/files.h"
 #include "util/strings.h"

@@ -11,7 +11,7 @@
 #include <variant>
 
 #include "pg/format/version.h"
-#include "pg/format/wal_events.h"
+#include "pg/wal/wal_events.h"
 #include "util/check.h"
 #include "util/strings.h"
 

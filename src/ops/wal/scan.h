@@ -10,7 +10,7 @@
 
 #include "ops/session.h"
 #include "ops/wal/history.h"
-#include "pg/format/wal_reader.h"
+#include "pg/wal/wal_reader.h"
 #include "util/reporter.h"
 #include "util/result.h"
 #include "util/stop.h"

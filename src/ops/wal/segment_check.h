@@ -8,7 +8,7 @@
 #include "model/names.h"
 #include "model/wal_name.h"
 #include "pg/format/timeline_history.h"
-#include "pg/format/wal_reader.h"
+#include "pg/wal/wal_reader.h"
 #include "util/bytes.h"
 #include "util/result.h"
 

@@ -10,7 +10,7 @@
 #include <string_view>
 
 #include "model/lsn.h"
-#include "pg/format/wal_record.h"
+#include "pg/wal/wal_record.h"
 
 namespace lifeboat::pg {
 

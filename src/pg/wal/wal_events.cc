@@ -1,4 +1,4 @@
-#include "pg/format/wal_events.h"
+#include "pg/wal/wal_events.h"
 
 #include <cstring>
 

@@ -9,7 +9,7 @@
 // A record that lies in one page, which most do, is handed out as a view into the caller's bytes; only
 // records that cross pages are copied together. The CRC is checked before anything inside a record is
 // believed.
-#include "pg/format/wal_reader.h"
+#include "pg/wal/wal_reader.h"
 
 #include <algorithm>
 #include <bit>

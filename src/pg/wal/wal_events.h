@@ -14,7 +14,7 @@
 #include "model/timestamp.h"
 #include "pg/format/control_file.h"
 #include "pg/format/version.h"
-#include "pg/format/wal_record.h"
+#include "pg/wal/wal_record.h"
 #include "util/result.h"
 
 namespace lifeboat::pg {

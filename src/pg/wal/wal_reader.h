@@ -29,7 +29,7 @@
 #include "model/lsn.h"
 #include "model/wal_name.h"
 #include "pg/format/version.h"
-#include "pg/format/wal_record.h"
+#include "pg/wal/wal_record.h"
 #include "util/bytes.h"
 #include "util/result.h"
 

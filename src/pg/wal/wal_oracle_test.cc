@@ -20,8 +20,8 @@
 #include "pg/format/control_file.h"
 #include "pg/format/page.h"
 #include "pg/format/timeline_history.h"
-#include "pg/format/wal_events.h"
-#include "pg/format/wal_reader.h"
+#include "pg/wal/wal_events.h"
+#include "pg/wal/wal_reader.h"
 #include "util/strings.h"
 
 namespace lifeboat::pg {

@@ -1,13 +1,13 @@
 // Synthetic pages: every torn and flipped case is a few lines here. wal_oracle_test.cc compares with
 // pg_waldump.
-#include "pg/format/wal_reader.h"
+#include "pg/wal/wal_reader.h"
 
 #include <gtest/gtest.h>
 
 #include <random>
 
 #include "tests/support/wal_builder.h"
-#include "pg/format/wal_events.h"
+#include "pg/wal/wal_events.h"
 #include "util/strings.h"
 
 namespace lifeboat::pg {
