@@ -1,11 +1,11 @@
 // Which blocks WAL says have changed: what an incremental backup reads instead of everything.
 //
-// A map answers for main and init forks only: free-space maps are not logged properly and visibility bits are cleared
-// without a block reference (T15), so both are always read. It is an upper bound: merging maps, or taking in a record
-// too many, costs reading and never correctness.
+// A map answers for main and init forks only: free-space maps are not logged properly and visibility bits are
+// cleared without a block reference (T15), so both are always read. It is an upper bound: merging maps, or
+// taking in a record too many, costs reading and never correctness.
 //
-// Memory: about two bytes per changed block while they are scattered, at most one bit per block of the relation
-// otherwise. Thread rule: const after building; any thread may read.
+// Memory: about two bytes per changed block while they are scattered, at most one bit per block of the
+// relation otherwise. Thread rule: const after building; any thread may read.
 #pragma once
 
 #include <cstdint>
@@ -21,7 +21,8 @@
 
 namespace lifeboat::pg {
 
-// A set of block numbers: 65,536 blocks to a chunk, which is a sorted list while few are in it and then a bitmap.
+// A set of block numbers: 65,536 blocks to a chunk, which is a sorted list while few are in it and then a
+// bitmap.
 class BlockSet {
  public:
   void add(uint32_t block);
@@ -38,15 +39,19 @@ class BlockSet {
   static constexpr size_t kListLimit = 4096;  // a list of more is larger than the bitmap
   static constexpr size_t kWords = 65536 / 64;
   struct Chunk {
-    uint16_t key = 0;             // upper half of the block number
-    std::vector<uint16_t> list;   // ascending; empty when `bits` is used
-    std::vector<uint64_t> bits;   // kWords words, or empty
+    uint16_t key = 0;            // upper half of the block number
+    std::vector<uint16_t> list;  // ascending; empty when `bits` is used
+    std::vector<uint64_t> bits;  // kWords words, or empty
     bool operator==(const Chunk&) const = default;
   };
   Chunk& chunk(uint16_t key);
   const Chunk* find(uint16_t key) const;
   static bool add_to(Chunk& chunk, uint16_t low);
   static bool contains(const Chunk& chunk, uint16_t low);
+  static uint64_t size(const Chunk& chunk);
+  static std::optional<uint16_t> next(const Chunk& chunk, uint16_t low);
+  static void merge(Chunk& chunk, const Chunk& other);
+  static void use_bits(Chunk& chunk);
   std::vector<Chunk> chunks_;  // ascending by key
   uint64_t count_ = 0;
 };
@@ -59,8 +64,8 @@ struct ForkId {
 
 struct ForkChanges {
   BlockSet blocks;
-  // The fewest blocks that the fork was cut to, 0 where it was made or dropped. Whatever is at or past this may have
-  // changed without being in `blocks`.
+  // The fewest blocks that the fork was cut to, 0 where it was made or dropped. Whatever is at or past this
+  // may have changed without being in `blocks`.
   std::optional<uint32_t> limit;
   bool operator==(const ForkChanges&) const = default;
 };
@@ -100,8 +105,14 @@ class ChangeMap {
     ForkChanges* changes = nullptr;
     Cached() = default;
     Cached(const Cached&) {}
+    Cached(Cached&& other) noexcept { other.changes = nullptr; }  // what it points to has moved away
     Cached& operator=(const Cached&) {
       changes = nullptr;
+      return *this;
+    }
+    Cached& operator=(Cached&& other) noexcept {
+      changes = nullptr;
+      other.changes = nullptr;
       return *this;
     }
     bool operator==(const Cached&) const { return true; }
