@@ -19,6 +19,7 @@ struct SegmentSize {
   uint32_t bytes = 16u << 20;
   static bool valid(uint64_t bytes);
   uint64_t segments_per_log_id() const { return 0x100000000ull / bytes; }
+  bool operator==(const SegmentSize&) const = default;
 };
 
 struct SegmentName {

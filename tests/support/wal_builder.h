@@ -89,6 +89,7 @@ class WalBuilder {
 
   void set_timeline(uint32_t timeline) { timeline_ = timeline; }
   void set_prev(Lsn prev) { prev_ = prev; }
+  void set_next_flags(uint16_t flags) { next_flags_ = flags; }  // of the next page
   Lsn position() const { return start_ + bytes_.size(); }
   Lsn prev() const { return prev_; }
   // Zeros up to the end of the segment, as in a segment that is being filled.

@@ -31,7 +31,7 @@ constexpr VersionTraits kV13 = {
     .database_by_wal = false,
     .map_backslash = false,
     .control_signedness = false,
-    .recovery_wal_level = false,
+    .records_state_wal_level = false,
     .end_of_life = "2025-11-13",
 };
 
@@ -78,7 +78,7 @@ constexpr std::array<VersionTraits, 6> make_table() {
     v.catalog_version = 202406281;
     v.wal_magic = 0xD116;
     v.wal_summaries = true;
-    v.recovery_wal_level = true;
+    v.records_state_wal_level = true;
     v.end_of_life = "2029-11-08";
   });
   since(5, [](VersionTraits& v) {

@@ -54,7 +54,7 @@ struct VersionTraits {
   bool database_by_wal;        // CREATE DATABASE may be logged block by block; RM_DBASE codes moved (15 on)
   bool map_backslash;  // tablespace_map writes a backslash as two (14 on); before, only line ends are escaped
   bool control_signedness;       // pg_control holds default_char_signedness, which moves its CRC (18 on)
-  bool recovery_wal_level;       // end-of-recovery records hold wal_level (17 on)
+  bool records_state_wal_level;  // checkpoint, redo and end-of-recovery records hold wal_level (17 on)
   std::string_view end_of_life;  // last day of community support, "2025-11-13"
 };
 

@@ -6,6 +6,8 @@
 #include <bit>
 #include <iterator>
 
+#include "util/check.h"
+
 namespace lifeboat::pg {
 
 // --- one chunk
@@ -35,6 +37,29 @@ bool BlockSet::add_to(Chunk& chunk, uint16_t low) {
   }
   if (list.size() > kListLimit) use_bits(chunk);
   return true;
+}
+
+uint64_t BlockSet::add_run_to(Chunk& chunk, uint32_t low, uint32_t count) {
+  uint64_t added = 0;
+  if (chunk.bits.empty()) {
+    // What overlaps may leave few enough for a list.
+    auto from = std::lower_bound(chunk.list.begin(), chunk.list.end(), low);
+    auto to = std::lower_bound(from, chunk.list.end(), low + count);
+    if (chunk.list.size() - static_cast<size_t>(to - from) + count <= kListLimit) {
+      for (uint32_t i = 0; i < count; ++i) added += add_to(chunk, static_cast<uint16_t>(low + i)) ? 1 : 0;
+      return added;
+    }
+    use_bits(chunk);
+  }
+  for (uint32_t at = low, end = low + count; at < end;) {
+    uint32_t take = std::min<uint32_t>(64 - at % 64, end - at);
+    uint64_t ones = (take == 64 ? ~uint64_t{0} : (uint64_t{1} << take) - 1) << (at % 64);
+    uint64_t& word = chunk.bits[at / 64];
+    added += static_cast<uint64_t>(std::popcount(ones & ~word));
+    word |= ones;
+    at += take;
+  }
+  return added;
 }
 
 bool BlockSet::contains(const Chunk& chunk, uint16_t low) {
@@ -111,6 +136,17 @@ void BlockSet::add(const BlockSet& other) {
   }
 }
 
+void BlockSet::add_run(uint32_t first, uint64_t count) {
+  CHECK(count <= uint64_t{UINT32_MAX} - first + 1);
+  for (uint64_t at = first, end = first + count; at < end;) {
+    uint64_t low = at % 65536;
+    uint64_t take = std::min<uint64_t>(65536 - low, end - at);
+    Chunk& in = chunk(static_cast<uint16_t>(at >> 16));
+    count_ += add_run_to(in, static_cast<uint32_t>(low), static_cast<uint32_t>(take));
+    at += take;
+  }
+}
+
 bool BlockSet::contains(uint32_t block) const {
   const Chunk* found = find(static_cast<uint16_t>(block >> 16));
   return found != nullptr && contains(*found, static_cast<uint16_t>(block));
@@ -123,6 +159,28 @@ std::optional<uint32_t> BlockSet::next(uint32_t from) const {
     if (low) return uint32_t{at->key} << 16 | *low;
   }
   return std::nullopt;
+}
+
+void BlockSet::each_run(const std::function<void(uint32_t first, uint64_t count)>& each) const {
+  uint64_t first = 0;
+  uint64_t end = 0;  // of the run so far; equal to `first`: none
+  auto member = [&](uint64_t block) {
+    if (block != end || first == end) {
+      if (first != end) each(static_cast<uint32_t>(first), end - first);
+      first = block;
+    }
+    end = block + 1;
+  };
+  for (const Chunk& chunk : chunks_) {
+    uint64_t base = uint64_t{chunk.key} << 16;
+    for (uint16_t low : chunk.list) member(base | low);
+    for (size_t i = 0; i < chunk.bits.size(); ++i) {
+      for (uint64_t word = chunk.bits[i]; word != 0; word &= word - 1) {
+        member(base | (i * 64 + static_cast<uint64_t>(std::countr_zero(word))));
+      }
+    }
+  }
+  if (first != end) each(static_cast<uint32_t>(first), end - first);
 }
 
 void BlockSet::clear() {

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <utility>
@@ -27,9 +28,13 @@ class BlockSet {
  public:
   void add(uint32_t block);
   void add(const BlockSet& other);
+  // `count` blocks from `first` on; the last one is at most UINT32_MAX (CHECKed).
+  void add_run(uint32_t first, uint64_t count);
   bool contains(uint32_t block) const;
   // The smallest member that is not below `from`.
   std::optional<uint32_t> next(uint32_t from) const;
+  // Every stretch of consecutive members, as long as possible, ascending.
+  void each_run(const std::function<void(uint32_t first, uint64_t count)>& each) const;
   uint64_t count() const { return count_; }
   bool empty() const { return count_ == 0; }
   void clear();
@@ -52,6 +57,7 @@ class BlockSet {
   static std::optional<uint16_t> next(const Chunk& chunk, uint16_t low);
   static void merge(Chunk& chunk, const Chunk& other);
   static void use_bits(Chunk& chunk);
+  static uint64_t add_run_to(Chunk& chunk, uint32_t low, uint32_t count);
   std::vector<Chunk> chunks_;  // ascending by key
   uint64_t count_ = 0;
 };
@@ -85,6 +91,8 @@ class ChangeMap {
   // Nothing in it is as it was: created by copying files, or dropped.
   void rewritten(const DatabaseDirectory& directory);
   void merge(const ChangeMap& other);
+  // Makes `changes` all that is known of the fork.
+  void put(const ForkId& fork, ForkChanges changes) { at(fork) = std::move(changes); }
 
   // nullptr: no record speaks of this fork. Look at rewritten() first.
   const ForkChanges* find(const ForkId& fork) const;

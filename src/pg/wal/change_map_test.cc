@@ -119,6 +119,35 @@ TEST(BlockSet, merging_is_the_union_and_does_not_depend_on_order) {
   }
 }
 
+TEST(BlockSet, runs_go_in_and_come_out_as_single_blocks_do) {
+  for (uint32_t seed = 1; seed <= 25; ++seed) {
+    Numbers numbers(seed);
+    std::mt19937 random(seed);
+    BlockSet set;
+    std::set<uint32_t> expected;
+    for (uint32_t i = 0; i < seed % 12; ++i) {
+      uint32_t first = numbers.next();
+      uint64_t count = random() % (i % 3 == 0 ? 100'000 : 3000);
+      count = std::min<uint64_t>(count, uint64_t{UINT32_MAX} - first + 1);
+      set.add_run(first, count);
+      for (uint64_t k = 0; k < count; ++k) expected.insert(static_cast<uint32_t>(first + k));
+    }
+    expect_same(set, expected, numbers);
+    BlockSet one_by_one;
+    for (uint32_t block : expected) one_by_one.add(block);
+    EXPECT_EQ(set, one_by_one);  // the same form, however it came in
+
+    BlockSet again;
+    uint64_t end = 0;
+    set.each_run([&](uint32_t first, uint64_t count) {
+      EXPECT_TRUE(first > end || end == 0) << "two runs touch";
+      end = first + count;
+      again.add_run(first, count);
+    });
+    EXPECT_EQ(again, set);
+  }
+}
+
 TEST(ChangeMap, keeps_the_lowest_cut_and_what_came_before_and_after_it) {
   ChangeMap map;
   map.changed(kTable, 100);

@@ -19,6 +19,12 @@ constexpr uint8_t kEndOfRecovery = 0x90;
 constexpr uint8_t kOverwriteContrecord = 0xd0;
 constexpr uint8_t kCheckpointRedo = 0xe0;
 
+// Where wal_level stands in CheckPoint (17 on: behind fullPageWrites), xl_parameter_change and
+// xl_end_of_recovery (17 on).
+constexpr size_t kCheckpointLevelOffset = 20;
+constexpr size_t kParameterLevelOffset = 20;
+constexpr size_t kEndOfRecoveryLevelOffset = 16;
+
 // Of Transaction (src/include/access/xact.h).
 constexpr uint8_t kXactMask = 0x70;
 constexpr uint8_t kXactHasInfo = 0x80;
@@ -306,9 +312,33 @@ Result<EndOfRecovery> read_end_of_recovery(const WalRecord& record, const Versio
   end.time = read_time(in);
   end.timeline = {in.u32()};
   end.previous_timeline = {in.u32()};
-  if (version.recovery_wal_level) end.wal_level = static_cast<WalLevel>(in.u32());
+  if (version.records_state_wal_level) end.wal_level = static_cast<WalLevel>(in.u32());
   if (!in.ok()) return damaged(record, "end of recovery");
   return end;
+}
+
+std::optional<WalLevel> stated_wal_level(const WalRecord& record, const VersionTraits& version) {
+  ByteReader in(record.main_data);
+  switch (event_of(record, version)) {
+    case WalEvent::parameter_change:
+      in.bytes(kParameterLevelOffset);
+      break;
+    case WalEvent::checkpoint:
+      if (!version.records_state_wal_level) return std::nullopt;
+      in.bytes(kCheckpointLevelOffset);
+      break;
+    case WalEvent::checkpoint_redo:
+      if (!version.records_state_wal_level) return std::nullopt;
+      break;
+    case WalEvent::end_of_recovery:
+      if (!version.records_state_wal_level) return std::nullopt;
+      in.bytes(kEndOfRecoveryLevelOffset);
+      break;
+    default:
+      return std::nullopt;
+  }
+  auto level = static_cast<WalLevel>(in.u32());
+  return in.ok() ? std::optional(level) : std::nullopt;
 }
 
 Result<BackupEnd> read_backup_end(const WalRecord& record) {

@@ -97,6 +97,10 @@ struct EndOfRecovery {
 };
 Result<EndOfRecovery> read_end_of_recovery(const WalRecord& record, const VersionTraits& version);
 
+// What the record says of wal_level at its moment: parameter changes, and from 17 on checkpoints, redo points
+// and the end of recovery. nullopt: nothing.
+std::optional<WalLevel> stated_wal_level(const WalRecord& record, const VersionTraits& version);
+
 struct BackupEnd {
   Lsn start;  // of the backup that ended here
 };

@@ -25,7 +25,7 @@ namespace {
 
 // XLogPageHeaderData: 0 xlp_magic, 2 xlp_info, 4 xlp_tli, 8 xlp_pageaddr, 16 xlp_rem_len, padded to 24.
 // XLogLongPageHeaderData, on the first page of a segment: 24 xlp_sysid, 32 xlp_seg_size, 36 xlp_xlog_blcksz.
-constexpr size_t kShortHeader = 24;
+constexpr size_t kShortHeader = kWalPageHeaderSize;
 constexpr size_t kLongHeader = kSegmentHeaderSize;
 constexpr uint16_t kFirstIsContrecord = 0x0001;           // XLP_FIRST_IS_CONTRECORD
 constexpr uint16_t kIsLongHeader = 0x0002;                // XLP_LONG_HEADER
@@ -99,7 +99,7 @@ Result<SegmentHeader> read_segment_header(ByteView bytes) {
   uint16_t info = in.u16();
   header.timeline = {in.u32()};
   header.start = {in.u64()};
-  uint32_t remaining = in.u32();
+  header.remaining = in.u32();
   in.u32();  // padding
   header.system_id = {in.u64()};
   header.segment_size = {in.u32()};
@@ -130,8 +130,8 @@ Result<SegmentHeader> read_segment_header(ByteView bytes) {
     return damaged(cat("WAL segment states an impossible address of ", header.start.to_string()));
   }
   if (header.timeline.value == 0) return damaged("WAL segment states timeline 0");
-  if (header.continues != (remaining != 0)) {
-    return damaged(cat("WAL segment's first page has ", remaining,
+  if (header.continues != (header.remaining != 0)) {
+    return damaged(cat("WAL segment's first page has ", header.remaining,
                        " bytes of an earlier record, but its flags are ", hex_number(info, 4)));
   }
   return header;
@@ -216,6 +216,11 @@ void WalReader::finish() {
   if (stopped_ || !partial_lsn_.valid()) return;
   lose(WalDamageKind::truncated, partial_lsn_,
        cat("input ends at ", next_.to_string(), " inside a record of ", partial_length_, " bytes"));
+}
+
+std::optional<WalReader::Unfinished> WalReader::unfinished() const {
+  if (stopped_ || !partial_lsn_.valid()) return std::nullopt;
+  return Unfinished{partial_lsn_, partial_length_, partial_timeline_, partial_};
 }
 
 // --- pages
@@ -362,6 +367,10 @@ WalReader::Continued WalReader::skip_continuation(Lsn at, ByteView bytes, const 
     if (stopped_) return Continued::page_consumed;
   }
   size_t room = options_.block_size - header.size;
+  if (!first_.valid() && !lost_) {
+    size_t take = std::min<size_t>(std::min<size_t>(header.remaining, room), bytes.size() - header.size);
+    sink_.continuation(bytes.subspan(header.size, take));
+  }
   if (header.remaining > room) {
     skip_left_ = header.remaining - static_cast<uint32_t>(room);
     return Continued::page_consumed;
@@ -556,6 +565,41 @@ const char* WalReader::take_apart(ByteView bytes, WalRecord& record) {
   record.main_data = in.bytes(main_length);
   record.blocks = {blocks_.data(), count};
   return nullptr;
+}
+
+namespace {
+
+class PassOn : public WalSink {
+ public:
+  explicit PassOn(WalSink& sink) : sink_(sink) {}
+  void record(const WalRecord& record) override {
+    WalRecord passed = record;
+    passed.end = {};
+    sink_.record(passed);
+  }
+  void damage(const WalDamage& damage) override { damage_ = damage; }
+  const std::optional<WalDamage>& found() const { return damage_; }
+
+ private:
+  WalSink& sink_;
+  std::optional<WalDamage> damage_;
+};
+
+}  // namespace
+
+Status read_record(const WalReaderOptions& options, Lsn lsn, Timeline timeline, ByteView bytes,
+                   WalSink& sink) {
+  std::string object = cat("WAL record at ", lsn.to_string());
+  if (bytes.size() < kWalRecordHeaderSize || load_le<uint32_t>(bytes.data()) != bytes.size()) {
+    return make_error(ErrorKind::damaged, object,
+                      cat("its length is not the ", bytes.size(), " bytes it has"));
+  }
+  PassOn pass_on(sink);
+  WalReader reader(options, pass_on);
+  if (reader.check_record_header(lsn, bytes))
+    reader.complete_record(lsn, lsn + bytes.size(), timeline, bytes);
+  if (!pass_on.found()) return {};
+  return make_error(ErrorKind::damaged, object, pass_on.found()->text);
 }
 
 // --- damage

@@ -48,8 +48,10 @@ struct SegmentHeader {
   SegmentSize segment_size;
   uint32_t block_size = 0;  // XLOG_BLCKSZ
   bool continues = false;   // the page begins with the rest of a record of the segment before
+  uint32_t remaining = 0;   // bytes of that rest, which may go on in later segments
 };
 inline constexpr size_t kSegmentHeaderSize = 40;
+inline constexpr size_t kWalPageHeaderSize = 24;  // of every page but a segment's first
 // `bytes`: the first 40 bytes or more of a segment file. `damaged`: too short, no long header, impossible
 // sizes or address; `unsupported`: the magic of no supported major. All zeros are `damaged` too, with a text
 // that says so.
@@ -85,6 +87,9 @@ class WalSink {
   virtual ~WalSink() = default;
   virtual void record(const WalRecord& record) = 0;
   virtual void damage(const WalDamage& damage) = 0;
+  // The rest of a record that began before what is fed, without page headers, piece by piece. Comes before
+  // the first record(); nothing of it has been checked.
+  virtual void continuation(ByteView) {}
 };
 
 // --- the reader
@@ -130,6 +135,15 @@ class WalReader {
   // The same, or just past the rest of an earlier record with which the input began: all bytes up to here
   // held together.
   Lsn boundary() const { return boundary_; }
+  // The record that was begun and not ended by what was fed; call it before finish(). Its header is checked
+  // when all of it is there; the bytes are valid until the next call of the reader.
+  struct Unfinished {
+    Lsn lsn;
+    uint32_t length = 0;  // xl_tot_len
+    Timeline timeline;
+    ByteView bytes;
+  };
+  std::optional<Unfinished> unfinished() const;
   // False once damage was met in `stop` mode.
   bool running() const { return !stopped_; }
   uint64_t records() const { return record_count_; }
@@ -152,6 +166,7 @@ class WalReader {
   bool complete_record(Lsn lsn, Lsn end, Timeline timeline, ByteView bytes);
   const char* take_apart(ByteView bytes, WalRecord& record);
   void drop_partial();
+  friend Status read_record(const WalReaderOptions&, Lsn, Timeline, ByteView, WalSink&);
   void lose(WalDamageKind kind, Lsn lsn, std::string text);
   void lose_page(WalDamageKind kind, Lsn lsn, std::string text);
 
@@ -179,6 +194,12 @@ class WalReader {
   uint64_t record_count_ = 0;
   std::array<WalBlock, kMaxWalBlocks> blocks_;
 };
+
+// One record whose bytes were put together elsewhere, without page headers. Checked as by the reader, but for
+// what its neighbours say of it; `end` stays 0, because it depends on the pages. `damaged` instead of a
+// report to the sink.
+Status read_record(const WalReaderOptions& options, Lsn lsn, Timeline timeline, ByteView bytes,
+                   WalSink& sink);
 
 // --- conveniences
 // --------------------------------------------------------------------------------------------------
