@@ -48,6 +48,7 @@ ordered_json card_json(const Card& card) {
           {"state", to_string(card.state)},
           {"type", to_string(card.type)},
           {"reason", pack_text(card.reason)},
+          {"reference", card.reference ? card.reference->text : ""},
           {"label", pack_text(card.label)},
           {"started_us", card.started.unix_us},
           {"stopped_us", card.stopped.unix_us},
@@ -90,6 +91,7 @@ Card card_from(const json& from) {
   card.start_lsn = *start;
   card.stop_lsn = *stop;
   card.reason = unpack_text(from.at("reason").get<std::string>());
+  card.reference = BackupId::parse(from.value("reference", ""));
   card.label = unpack_text(from.at("label").get<std::string>());
   card.started = {from.at("started_us").get<int64_t>()};
   card.stopped = {from.at("stopped_us").get<int64_t>()};

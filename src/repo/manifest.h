@@ -84,7 +84,8 @@ struct Card {
   BackupId id;
   BackupState state = BackupState::complete;
   BackupType type = BackupType::full;
-  std::string reason;  // of an aborted or damaged one; why full
+  std::string reason;                  // of an aborted or damaged one; why everything was read
+  std::optional<BackupId> reference;   // the backup that an incremental one took over from
   std::string label;
   Timestamp started;  // backup start on the source server
   Timestamp stopped;

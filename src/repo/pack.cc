@@ -36,6 +36,7 @@ Status PackWriter::begin() {
                                                      repo_.name(pack_name(id_, kind_)), compression_));
   writer_.emplace(std::move(writer));
   frames_.clear();
+  runs_.clear();
   paths_.clear();
   return {};
 }
@@ -46,8 +47,9 @@ Result<FrameRef> PackWriter::append(ByteView plain, const FrameSource& source) {
   TRY_ASSIGN(FramePlace place, writer_->append(plain, FrameEnd::more));
   // Frames of one file follow each other, so comparing with the last path is enough to share it.
   if (paths_.empty() || paths_.back() != source.path) paths_.emplace_back(source.path);
-  frames_.push_back({static_cast<uint32_t>(paths_.size() - 1), source.first_block, place.length,
-                     static_cast<uint32_t>(plain.size())});
+  frames_.push_back({static_cast<uint32_t>(paths_.size() - 1), place.length,
+                     static_cast<uint32_t>(plain.size()), static_cast<uint32_t>(source.runs.size())});
+  runs_.insert(runs_.end(), source.runs.begin(), source.runs.end());
   return FrameRef{id_, place};
 }
 
@@ -58,11 +60,19 @@ Status PackWriter::finish() {
   out.varint(paths_.size());
   for (const std::string& path : paths_) out.text(path);
   out.varint(frames_.size());
+  auto run = runs_.begin();
   for (const FrameEntry& frame : frames_) {
     out.varint(frame.length);
     out.varint(frame.plain_size);
     out.varint(frame.source);
-    out.varint(frame.first_block);
+    out.varint(frame.runs);
+    uint64_t at = 0;
+    for (uint32_t i = 0; i < frame.runs; ++i, ++run) {
+      CHECK(run->first >= at);
+      out.varint(run->first - at);
+      out.varint(run->count);
+      at = run->first + run->count;
+    }
   }
   TRY_ASSIGN(FramePlace place, writer_->append(footer, FrameEnd::last));
   uint8_t trailer[kPackTrailerSize];
@@ -76,6 +86,24 @@ Status PackWriter::finish() {
   return {};
 }
 
+namespace {
+
+std::vector<BlockRun> read_runs(ByteReader& in) {
+  std::vector<BlockRun> runs;
+  uint64_t count = in.varint();
+  uint64_t at = 0;
+  for (uint64_t i = 0; i < count && in.ok(); ++i) {
+    uint64_t gap = in.varint();
+    uint64_t blocks = in.varint();
+    if (gap > UINT32_MAX || blocks == 0 || blocks > kMaxPlain || at > UINT64_MAX / 2) in.fail();
+    runs.push_back({at + gap, static_cast<uint32_t>(blocks)});
+    at += gap + blocks;
+  }
+  return runs;
+}
+
+}  // namespace
+
 Result<PackFooter> parse_pack_footer(std::string_view name, ByteView plain) {
   ByteReader in(plain);
   std::vector<std::string> paths;
@@ -88,13 +116,13 @@ Result<PackFooter> parse_pack_footer(std::string_view name, ByteView plain) {
     uint64_t length = in.varint();
     uint64_t plain_size = in.varint();
     uint64_t source = in.varint();
-    uint64_t first_block = in.varint();
     if (length > UINT32_MAX || plain_size > kMaxPlain || source >= paths.size()) in.fail();
+    std::vector<BlockRun> runs = read_runs(in);
     if (!in.ok()) break;
     footer.frames.push_back({{static_cast<uint32_t>(i), offset + 4, static_cast<uint32_t>(length)},
                              static_cast<uint32_t>(plain_size),
                              paths[source],
-                             first_block});
+                             std::move(runs)});
     offset += 4 + length;
   }
   if (!in.ok() || !in.at_end())

@@ -10,6 +10,7 @@
 #include <compare>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -47,10 +48,17 @@ struct FrameRef {
   }
 };
 
+// Consecutive blocks of a file.
+struct BlockRun {
+  uint64_t first = 0;
+  uint32_t count = 0;
+  bool operator==(const BlockRun&) const = default;
+};
+
 // What a frame came from; needed by resume and repair only, so it is in the footer and nowhere else.
 struct FrameSource {
-  std::string_view path;  // as in the tree: "pgdata/base/5/16384"; empty for nodes
-  uint64_t first_block = 0;
+  std::string_view path;           // as in the tree: "pgdata/base/5/16384"; empty for nodes
+  std::span<const BlockRun> runs;  // ascending; none for nodes
 };
 
 struct PackLimits {
@@ -93,11 +101,12 @@ class PackWriter {
   PackId id_;
   struct FrameEntry {
     uint32_t source;
-    uint64_t first_block;
     uint32_t length;
     uint32_t plain_size;
+    uint32_t runs;
   };
   std::vector<FrameEntry> frames_;
+  std::vector<BlockRun> runs_;
   std::vector<std::string> paths_;
   uint64_t stored_ = 0;
   uint32_t packs_ = 0;
@@ -108,7 +117,7 @@ struct PackFrame {
   FramePlace place;
   uint32_t plain_size = 0;
   std::string path;
-  uint64_t first_block = 0;
+  std::vector<BlockRun> runs;
 };
 struct PackFooter {
   std::vector<PackFrame> frames;

@@ -104,7 +104,11 @@ void write_block_refs(ByteWriter& out, PackTable& packs, const std::vector<Block
   for (const BlockRef& ref : refs) {
     write_frame(out, packs, ref.frame);
     out.varint(ref.first_block);
-    out.varint(ref.count);
+    out.varint(uint64_t{ref.count} << 1 | (ref.whole() ? 0 : 1));
+    if (!ref.whole()) {
+      out.varint(ref.before);
+      out.varint(ref.after);
+    }
     write_hash(out, ref.hash);
   }
 }
@@ -116,9 +120,19 @@ std::vector<BlockRef> read_block_refs(ByteReader& in, const std::vector<PackId>&
     ref.frame = read_frame(in, packs);
     uint64_t first = in.varint();
     uint64_t blocks = in.varint();
+    uint64_t before = 0;
+    uint64_t after = 0;
+    if ((blocks & 1) != 0) {
+      before = in.varint();
+      after = in.varint();
+      if (before + after == 0) in.fail();
+    }
+    blocks >>= 1;
     ref.hash = read_hash(in);
-    if (first > kMaxPlain || blocks == 0 || blocks > kMapLeafBlocks) in.fail();
+    if (first > kMaxPlain || blocks == 0 || blocks > kMapLeafBlocks || before > first || after > kMaxPlain) in.fail();
     ref.first_block = static_cast<uint32_t>(first);
+    ref.before = static_cast<uint32_t>(before);
+    ref.after = static_cast<uint32_t>(after);
     ref.count = static_cast<uint32_t>(blocks);
     refs.push_back(ref);
   }
@@ -173,6 +187,24 @@ std::string describe(const NodeRef& node) {
 }
 
 }  // namespace
+
+BlockRef BlockRef::part(uint32_t skip, uint32_t length) const {
+  CHECK(length > 0 && skip + length <= count);
+  BlockRef ref = *this;
+  ref.first_block += skip;
+  ref.count = length;
+  ref.before += skip;
+  ref.after += count - skip - length;
+  return ref;
+}
+
+std::optional<ByteView> BlockRef::hashed(ByteView plain, uint32_t block_size) const {
+  uint64_t from = uint64_t{first_block - before} * block_size;
+  uint64_t size = (uint64_t{before} + count + after) * block_size;
+  // Only the last block of a file may be shorter than a block.
+  if (from > plain.size() || plain.size() - from + block_size <= size) return std::nullopt;
+  return plain.subspan(from, std::min<uint64_t>(size, plain.size() - from));
+}
 
 Bytes encode_entries(const std::vector<Entry>& entries) {
   return encode_node(NodeType::entries, [&](ByteWriter& out, PackTable& packs) {

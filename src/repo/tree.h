@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -31,12 +32,21 @@ struct NodeRef {
 };
 
 // A run of blocks of a file. `count` blocks from `first_block` of the plain frame; the last block of a file
-// may be shorter than the block size. The hash is of exactly these bytes.
+// may be shorter than the block size. The hash is of the run as it was stored: when later backups replaced blocks
+// of it, what is left is referred to by parts, which keep the hash of the whole, so that nothing has to be read
+// to refer to less of it.
 struct BlockRef {
   FrameRef frame;
   uint32_t first_block = 0;
   uint32_t count = 0;
   codec::Hash128 hash{};
+  uint32_t before = 0;  // blocks of the hashed run in front of this part,
+  uint32_t after = 0;   // and behind it
+  bool whole() const { return before == 0 && after == 0; }
+  // `length` blocks of this one, from its block `skip` on.
+  BlockRef part(uint32_t skip, uint32_t length) const;
+  // The bytes of `plain`, the frame's content, that the hash is of; nullopt: they are not all there.
+  std::optional<ByteView> hashed(ByteView plain, uint32_t block_size) const;
   bool operator==(const BlockRef&) const = default;
 };
 

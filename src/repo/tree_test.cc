@@ -163,6 +163,32 @@ TEST(Tree, a_leaf_that_is_not_full_before_the_last_is_refused) {
   EXPECT_EQ(read.error().kind, ErrorKind::damaged);
 }
 
+TEST(BlockRef, parts_keep_the_hash_of_the_whole) {
+  Bytes plain(10 * kTinyBlock);
+  for (size_t i = 0; i < plain.size(); ++i) plain[i] = static_cast<uint8_t>(i * 7 + i / 256);
+  ByteView run = ByteView(plain).subspan(2 * kTinyBlock, 6 * kTinyBlock);
+  BlockRef whole{{{BackupId{"20261120T105625Z-4f2a9c"}, 1}, {0, 64, 100}}, 2, 6, codec::hash128(run)};
+  ASSERT_TRUE(whole.whole());
+  BlockRef middle = whole.part(1, 4);
+  BlockRef end = middle.part(3, 1);
+  EXPECT_EQ(end.first_block, 6u);
+  EXPECT_EQ(end.count, 1u);
+  EXPECT_EQ(end.before, 4u);
+  EXPECT_EQ(end.after, 1u);
+  EXPECT_EQ(whole.part(0, 6), whole);
+  for (const BlockRef& ref : {whole, middle, end}) {
+    auto bytes = ref.hashed(plain, kTinyBlock);
+    ASSERT_TRUE(bytes);
+    EXPECT_EQ(codec::hash128(*bytes), ref.hash);
+    EXPECT_FALSE(ref.hashed(ByteView(plain).first(7 * kTinyBlock), kTinyBlock)) << "not all there";
+  }
+  auto read = decode_leaf("leaf", encode_leaf({whole, middle, end}));
+  ASSERT_TRUE(read) << read.error().to_string();
+  EXPECT_EQ(*read, (std::vector<BlockRef>{whole, middle, end}));
+  end.before = 7;  // more than there is in front of it
+  EXPECT_FALSE(decode_leaf("leaf", encode_leaf({end})));
+}
+
 TEST(Pack, frames_come_back_and_the_footer_says_what_they_are) {
   TinyRepo tiny;
   BackupId id = tiny.new_id();
@@ -171,8 +197,8 @@ TEST(Pack, frames_come_back_and_the_footer_says_what_they_are) {
                     {.bytes = 4000, .frames = 100});
   std::vector<FrameRef> refs;
   for (int i = 0; i < 40; ++i) {
-    auto stored = writer.append(Bytes(500, static_cast<uint8_t>(i)),
-                                {cat("pgdata/base/", i / 10), static_cast<uint64_t>(i)});
+    const BlockRun runs[] = {{static_cast<uint64_t>(i), 1}, {static_cast<uint64_t>(i) + 10, 3}};
+    auto stored = writer.append(Bytes(500, static_cast<uint8_t>(i)), {cat("pgdata/base/", i / 10), runs});
     ASSERT_TRUE(stored);
     refs.push_back(*stored);
   }
@@ -188,7 +214,7 @@ TEST(Pack, frames_come_back_and_the_footer_says_what_they_are) {
   auto footer = read_pack_footer(**reader);
   ASSERT_TRUE(footer);
   EXPECT_EQ(footer->frames[3].path, "pgdata/base/0");
-  EXPECT_EQ(footer->frames[3].first_block, 3u);
+  EXPECT_EQ(footer->frames[3].runs, (std::vector<BlockRun>{{3, 1}, {13, 3}}));
   EXPECT_EQ(footer->frames[3].plain_size, 500u);
   EXPECT_EQ(footer->frames[3].place.offset, refs[3].place.offset);
 }
@@ -198,8 +224,9 @@ TEST(Pack, every_flipped_bit_is_noticed_when_the_pack_is_read_whole) {
   BackupId id = tiny.new_id();
   PackNumbers numbers(id);
   PackWriter writer(tiny.repo, numbers, PackKind::data, {codec::Compression::zstd, 1});
-  ASSERT_TRUE(writer.append(Bytes(300, 1), {"a", 0}));
-  ASSERT_TRUE(writer.append(Bytes(300, 2), {"a", 1}));
+  const BlockRun runs[] = {{0, 1}, {1, 1}};
+  ASSERT_TRUE(writer.append(Bytes(300, 1), {"a", {runs, 1}}));
+  ASSERT_TRUE(writer.append(Bytes(300, 2), {"a", {runs + 1, 1}}));
   ASSERT_TRUE(writer.finish());
   std::string name = tiny.repo.name(pack_name({id, 1}, PackKind::data));
   Bytes good = *tiny.memory.get(name, 1 << 20);

@@ -61,7 +61,7 @@ struct LineageState {
       : cluster(std::move(cluster_name)), lineage(which), repo(repository, cluster, which) {}
 };
 
-// A reference that is to be checked against the frame it names.
+// The run that a reference belongs to, which is to be checked against the frame it names.
 struct RangeCheck {
   const PackMap::value_type* pack;
   uint32_t frame;
@@ -633,7 +633,8 @@ class Verifier {
         pack->second.reached = true;
         const FramePlace& place = ref.frame.place;
         batch.push_back(
-            {&*pack, place.number, place.length, place.offset, ref.first_block, ref.count, ref.hash});
+            {&*pack, place.number, place.length, place.offset, ref.first_block - ref.before,
+             ref.before + ref.count + ref.after, ref.hash});
         ++report_references_;
         if (batch.size() >= options_.reference_budget) return flush();
         return {};
@@ -703,7 +704,7 @@ class Verifier {
       visitor.data = [&](const BlockRef& ref) -> Status {
         auto pack = lineage.data.find(ref.frame.pack);
         bool broken = pack == lineage.data.end() || pack->second.is_broken(ref.frame.place.number) ||
-                      lineage.bad_ranges.contains({ref.frame, ref.first_block, ref.hash});
+                      lineage.bad_ranges.contains({ref.frame, ref.first_block - ref.before, ref.hash});
         if (broken) {
           backup.whole = false;
           concerned[lineage.repo.name(pack_name(ref.frame.pack, PackKind::data))].insert(backup.id.text);

@@ -579,7 +579,8 @@ def check_pack(repository, name):
         raise Damage(where, f"counts {count} frames, there are {len(offsets) - 1}")
     for number in range(count):
         stored, plain_size, path = footer.varint(), footer.varint(), footer.varint()
-        footer.varint()  # first block
+        for _ in range(footer.varint()):  # runs of blocks
+            footer.varint(), footer.varint()
         if stored != offsets[number + 1] - offsets[number] - 4:
             raise Damage(where, f"has another length for frame {number}")
         if plain_size != plain_sizes[number]:
@@ -596,7 +597,7 @@ def check_pack(repository, name):
 
 Reference = collections.namedtuple("Reference", "backup pack frame offset length")
 NodeReference = collections.namedtuple("NodeReference", "reference hash")
-BlockReference = collections.namedtuple("BlockReference", "reference first count hash")
+BlockReference = collections.namedtuple("BlockReference", "reference first count before after hash")
 Entry = collections.namedtuple("Entry", "name type mode owner group mtime size blocks leaves directory target")
 
 
@@ -625,7 +626,12 @@ class Node:
         return NodeReference(self.reference(), self.fields.take(16))
 
     def block_reference(self):
-        return BlockReference(self.reference(), self.fields.varint(), self.fields.varint(), self.fields.take(16))
+        reference, first, count, before, after = self.reference(), self.fields.varint(), self.fields.varint(), 0, 0
+        if count & 1:
+            before, after = self.fields.varint(), self.fields.varint()
+            if before > first or before + after == 0:
+                raise Damage(self.where, "a part of a run is not inside of it")
+        return BlockReference(reference, first, count >> 1, before, after, self.fields.take(16))
 
     def many(self, one):
         return [one() for _ in range(self.fields.varint())]
@@ -761,7 +767,10 @@ class Tree:
             piece = plain[begin : begin + length]
             if len(piece) != length:
                 raise Damage(f"{name}, frame {block.reference.frame}", f"is too short for blocks of {path}")
-            if xxh3(piece) != block.hash:
+            run = piece
+            if block.before or block.after:
+                run = plain[(block.first - block.before) * self.block_size : (block.first + block.count + block.after) * self.block_size]
+            if xxh3(run) != block.hash:
                 raise Damage(f"{name}, frame {block.reference.frame}", f"the hash of blocks of {path} differs")
             yield piece
 

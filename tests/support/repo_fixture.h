@@ -90,7 +90,8 @@ inline Result<NodeRef> store_tiny_tree(const LineageRepo& repo, const BackupId& 
         refs.push_back(old[at / kFrame]);
         continue;
       }
-      TRY_ASSIGN(FrameRef frame, packs.append(run, {name, at / kTinyBlock}));
+      BlockRun blocks{at / kTinyBlock, count};
+      TRY_ASSIGN(FrameRef frame, packs.append(run, {name, {&blocks, 1}}));
       refs.push_back({frame, 0, count, hash});
     }
     TRY(write_block_map(nodes, std::move(refs), entry));

@@ -27,6 +27,8 @@ Json to_json(const ops::BackupOutcome& outcome) {
   }
   return {{"backup", card.id.text},
           {"type", to_string(card.type)},
+          {"reference", card.reference ? Json(card.reference->text) : Json(nullptr)},
+          {"reason", card.reason},
           {"state", to_string(card.state)},
           {"label", card.label},
           {"started", json_time(card.started)},
@@ -41,6 +43,9 @@ Json to_json(const ops::BackupOutcome& outcome) {
           {"pages_checked", card.totals.pages_checked},
           {"broken_pages", card.broken_pages},
           {"broken", broken},
+          {"changed_blocks", outcome.changes.map.changed_blocks()},
+          {"wal_summarised", outcome.changes.segments},
+          {"proven_blocks", outcome.proven_blocks},
           {"wal_segments", outcome.wal_segments},
           {"wal_segments_stored_here", outcome.wal_stored_by_us},
           {"seconds", card.totals.seconds},
@@ -53,7 +58,9 @@ std::string to_text(const ops::BackupOutcome& outcome) {
       card.totals.seconds > 0 ? static_cast<double>(card.totals.read_bytes) / card.totals.seconds : 0;
   Facts facts;
   facts.add("backup", card.id.text);
-  facts.add("type", cat(to_string(card.type), ", ", to_string(card.state)));
+  facts.add("type", cat(to_string(card.type), card.reference ? cat(" on ", card.reference->text) : "", ", ",
+                        to_string(card.state)));
+  if (card.type != BackupType::full && !card.reason.empty()) facts.add("read all", card.reason);
   facts.add("started", card.started.to_string());
   facts.add("stopped", card.stopped.to_string());
   facts.add("wal", cat(card.start_lsn.to_string(), " to ", card.stop_lsn.to_string(), " on timeline ",
@@ -73,9 +80,8 @@ Result<int> handle(const Invocation& invocation) {
   TRY_ASSIGN(options.location, repo_location(invocation));
   options.conninfo = invocation.conninfo();
   options.pgdata = invocation.pgdata();
-  // "auto" is what is safe and cheapest; only full backups are made so far, and others are refused.
-  std::string type = invocation.value("type");
-  options.type = type == "auto" ? BackupType::full : *parse_backup_type(type);
+  if (std::string type = invocation.value("type"); type != "auto") options.type = parse_backup_type(type);
+  options.prove = invocation.flag("prove");
   options.checkpoint =
       invocation.value("checkpoint") == "spread" ? pg::CheckpointMode::spread : pg::CheckpointMode::fast;
   options.label = invocation.text("label").value_or("lifeboat backup");
@@ -108,9 +114,13 @@ constexpr Option kBackupOptions[] = {
     {.name = "type",
      .kind = ValueKind::choice,
      .placeholder = "TYPE",
-     .help = "how much is read; auto reads as little as is safe (today: everything)",
+     .help = "full reads and stores everything; incr reads what changed since the newest backup, diff since the newest full "
+             "one; auto is incr whenever it is safe",
      .default_text = "auto",
      .choices = "auto|full|diff|incr"},
+    {.name = "prove",
+     .kind = ValueKind::flag,
+     .help = "of an incremental backup: read everything all the same, and fail on a change that its change map missed"},
     {.name = "checkpoint",
      .kind = ValueKind::choice,
      .placeholder = "HOW",
@@ -170,6 +180,8 @@ constinit const Command kBackupCommand = {
     "backup": {"type": "string", "description": "backup id"},
     "type": {"enum": ["full", "diff", "incr"]},
     "state": {"enum": ["complete", "damaged"]},
+    "reference": {"type": ["string", "null"], "description": "the backup that this one takes over from"},
+    "reason": {"type": "string", "description": "why everything was read; empty: the change map decided, or it is full because that was asked for"},
     "label": {"type": "string"},
     "started": {"type": "string", "format": "date-time"},
     "stopped": {"type": "string", "format": "date-time"},
@@ -183,6 +195,9 @@ constinit const Command kBackupCommand = {
     "pages_checked": {"type": "integer"},
     "broken_pages": {"type": "integer"},
     "broken": {"type": "array", "items": {"type": "object", "properties": {"path": {"type": "string"}, "block": {"type": "integer"}, "problem": {"type": "string"}}}},
+    "changed_blocks": {"type": "integer", "description": "that WAL since the reference names"},
+    "wal_summarised": {"type": "integer", "description": "segments that the change map was made from"},
+    "proven_blocks": {"type": "integer", "description": "that were read to prove the change map"},
     "wal_segments": {"type": "integer"},
     "wal_segments_stored_here": {"type": "integer", "description": "that the archiver had not brought"},
     "seconds": {"type": "number"},

@@ -5,10 +5,13 @@
 #include <unistd.h>
 
 #include <cmath>
+#include <random>
 #include <set>
 
 #include "ops/backup/catalog.h"
 #include "ops/backup/copy_tree.h"
+#include "ops/backup/proof_sample.h"
+#include "ops/backup/reference.h"
 #include "ops/backup/wal_wait.h"
 #include "pg/client/facts.h"
 #include "pg/server/postmaster.h"
@@ -103,7 +106,7 @@ Result<Source> read_source(const BackupOptions& options, const StopToken& stop,
   return source;
 }
 
-Result<pg::DataDirLister> open_lister(const Source& source) {
+Result<pg::LocalSource> open_source(const Source& source) {
   pg::DataDirOptions options;
   options.data_directory = source.data_dir.path;
   options.tablespace_version_dir = source.server.tablespace_version_dir();
@@ -112,7 +115,8 @@ Result<pg::DataDirLister> open_lister(const Source& source) {
   auto stats = source.server.settings.find("stats_temp_directory");
   if (stats != source.server.settings.end() && !stats->second.starts_with('/'))
     options.keep_empty.push_back(stats->second);
-  return pg::DataDirLister::open(std::move(options));
+  TRY_ASSIGN(pg::DataDirLister lister, pg::DataDirLister::open(std::move(options)));
+  return pg::LocalSource(std::move(lister));
 }
 
 std::string user_name(uid_t uid) {
@@ -172,22 +176,78 @@ repo::Manifest describe(const BackupOptions& options, const Source& source, cons
   return m;
 }
 
+// The server's pg_wal, read as the other files are.
+class SourceWal : public ServerWal {
+ public:
+  explicit SourceWal(pg::FileSource& files) : files_(files) {}
+  Result<bool> read(const SegmentName& segment, const std::function<Status(ByteView)>& sink) override {
+    TRY_ASSIGN(auto file, files_.open(cat("pg_wal/", segment.to_string())));
+    if (!file) return false;
+    Bytes piece(1 << 20);
+    for (uint64_t offset = 0;;) {
+      TRY_ASSIGN(size_t got, file->read(offset, piece));
+      if (got != 0) TRY(sink(ByteView(piece).first(got)));
+      if (got < piece.size()) return true;
+      offset += got;
+    }
+  }
+
+ private:
+  pg::FileSource& files_;
+};
+
+// What this backup takes over from an earlier one.
+struct Basis {
+  std::optional<repo::Manifest> reference;  // none: a full backup
+  WalChanges changes;
+  std::string why_all;  // why everything is read; empty: the change map decides
+  bool mapped() const { return reference && why_all.empty(); }
+};
+
+// A reference may stop being one until the backup has begun; then nothing is taken over.
+Result<Basis> find_basis(const Source& source, const ChosenLineage& lineage, const Reference& reference,
+                         pg::FileSource& files, const pg::BackupStart& start, Reporter& reporter, StopToken& stop) {
+  Basis basis;
+  basis.why_all = reference.why_none;
+  if (!reference.card) return basis;
+  const repo::Card& card = *reference.card;
+  TRY_ASSIGN(pg::TimelineHistory history, server_history(files, lineage.repo, start.timeline));
+  basis.why_all = cannot_stand_on(card, history, start.start_lsn);
+  if (!basis.why_all.empty()) return basis;
+  TRY_ASSIGN(repo::Manifest manifest, repo::read_manifest(lineage.repo, card.id));
+  if (manifest.block_size != source.data_dir.control.block_size) {
+    basis.why_all = cat("backup ", card.id.text, " has blocks of ", manifest.block_size, " bytes");
+    return basis;
+  }
+  basis.reference = std::move(manifest);
+  if (card.data_checksums != source.data_dir.control.checksums()) {
+    basis.why_all = cat("data checksums were turned ", card.data_checksums ? "off" : "on", " since backup ", card.id.text);
+    return basis;
+  }
+  SourceWal wal(files);
+  ChangesRequest request{&lineage, std::move(history), card.start_lsn, start.start_lsn, &wal, true};
+  TRY_ASSIGN(basis.changes, read_changes(request, reporter, stop));
+  basis.why_all = basis.changes.unusable;
+  return basis;
+}
+
 Status copy_files(const BackupOptions& options, const Source& source, const repo::LineageRepo& repo,
+                  pg::FileSource& files, repo::PackNumbers& numbers, Incremental* incremental,
                   PageChecker& checker, repo::Manifest& manifest, std::vector<std::string>& warnings,
                   Reporter& reporter, StopToken& stop) {
-  TRY_ASSIGN(pg::DataDirLister lister, open_lister(source));
-  TRY_ASSIGN(Measure measure, measure_tree(lister, stop));
-  repo::PackNumbers numbers(manifest.card.id);
+  TRY_ASSIGN(Measure measure, measure_tree(files, stop));
   CopyOptions copy;
   copy.workers = options.jobs;
   copy.block_size = manifest.block_size;
   copy.segment_blocks = source.data_dir.control.relation_segment_blocks;
   copy.bytes_per_second = options.bytes_per_second;
+  if (options.prove && incremental != nullptr)
+    copy.prove = {incremental->reference().card.start_lsn, manifest.card.start_lsn};
   CopyPool pool(repo, numbers, checker, copy, reporter, stop);
   pool.expect_bytes(measure.bytes);
   std::set<Oid> tablespaces;
   for (const repo::TablespaceInfo& tablespace : manifest.tablespaces) tablespaces.insert(tablespace.oid);
-  TRY_ASSIGN(CopiedTree tree, copy_tree(pool, lister, tablespaces, source.config_files, stop));
+  TRY_ASSIGN(CopiedTree tree, copy_tree(pool, files, repo, incremental, source.server.major, tablespaces, source.config_files, stop));
   TRY(pool.finish());
   warnings.insert(warnings.end(), tree.warnings.begin(), tree.warnings.end());
   manifest.root = pool.root();
@@ -196,10 +256,44 @@ Status copy_files(const BackupOptions& options, const Source& source, const repo
   manifest.card.totals.files = totals.files;
   manifest.card.totals.directories = totals.directories;
   manifest.card.totals.plain_bytes = totals.plain_bytes;
-  manifest.card.totals.read_bytes = totals.read_bytes;
-  manifest.card.totals.stored_bytes = totals.stored_bytes;
+  manifest.card.totals.read_bytes += totals.read_bytes;
+  manifest.card.totals.stored_bytes += totals.stored_bytes;
   manifest.card.totals.pages_checked = checker.pages();
   return {};
+}
+
+// Copies what the basis does not have. A change that the map missed is never let through: then everything is read.
+Status copy_by_basis(const BackupOptions& options, const Source& source, const repo::LineageRepo& repo,
+                     pg::FileSource& files, Basis& basis, PageChecker& checker, repo::Manifest& manifest,
+                     BackupOutcome& outcome, Reporter& reporter, StopToken& stop) {
+  repo::PackNumbers numbers(manifest.card.id);
+  auto copy = [&](Incremental* incremental) {
+    return copy_files(options, source, repo, files, numbers, incremental, checker, manifest, outcome.warnings, reporter,
+                      stop);
+  };
+  if (!basis.reference) return copy(nullptr);
+  uint64_t segment_blocks = source.data_dir.control.relation_segment_blocks;
+  std::random_device seed;
+  ProofSample sample(seed());
+  Incremental incremental(*basis.reference, basis.mapped() ? &basis.changes.map : nullptr, segment_blocks, sample);
+  TRY(copy(&incremental));
+  if (!basis.mapped()) return {};
+  Lsn from = basis.reference->card.start_lsn;
+  TRY_ASSIGN(ProofSample::Verdict verdict,
+             sample.judge(files, manifest.block_size, from, manifest.card.start_lsn, stop));
+  outcome.proven_blocks = verdict.blocks;
+  if (!verdict.missed) return {};
+  basis.why_all = cat("the change map missed block ", verdict.missed->block, " of ", verdict.missed->path,
+                      ", changed at ", verdict.missed->lsn.to_string());
+  outcome.warnings.push_back(cat(basis.why_all, "; everything was read instead. This is a bug of lifeboat, please report it"));
+  Incremental without_map(*basis.reference, nullptr, segment_blocks, sample);
+  return copy(&without_map);
+}
+
+void record_basis(const std::optional<BackupType>& asked, const Basis& basis, repo::Card& card) {
+  card.type = basis.reference ? asked.value_or(BackupType::incr) : BackupType::full;
+  if (basis.reference) card.reference = basis.reference->card.id;
+  if (asked != BackupType::full && card.reason.empty()) card.reason = basis.why_all;
 }
 
 void record_stop(const pg::BackupStop& stopped, const PageChecker& checker, repo::Manifest& manifest) {
@@ -216,10 +310,18 @@ void record_stop(const pg::BackupStop& stopped, const PageChecker& checker, repo
   }
 }
 
+// Who asks for an incremental one does not want a full one unawares.
+Status require_basis(const BackupOptions& options, const Basis& basis) {
+  if (basis.reference || !options.type || *options.type == BackupType::full) return {};
+  return make_error(ErrorKind::precondition, cat("--type ", to_string(*options.type)), basis.why_all)
+      .with_hint("--type auto makes a full backup where there is nothing to stand on");
+}
+
 // Everything between the lease and the card. Any error leaves an attempt without a card.
 Result<BackupOutcome> back_up(const BackupOptions& options, const Source& source,
-                              const ChosenLineage& lineage, const BackupId& id, repo::BackupLease& lease,
-                              BackupOutcome outcome, int64_t began_us, Reporter& reporter, StopToken& stop) {
+                              const ChosenLineage& lineage, pg::FileSource& files, const Reference& reference,
+                              const BackupId& id, repo::BackupLease& lease, BackupOutcome outcome,
+                              int64_t began_us, Reporter& reporter, StopToken& stop) {
   TRY_ASSIGN(pg::PgClient client, pg::PgClient::connect(options.conninfo, connect_options(stop)));
   reporter.progress("starting", 0, 0, ProgressUnit::items);
   TRY_ASSIGN(pg::BackupSession session,
@@ -231,10 +333,13 @@ Result<BackupOutcome> back_up(const BackupOptions& options, const Source& source
   manifest.lease_sequence = lease.sequence();
 
   PageChecker checker({manifest.block_size, manifest.card.data_checksums, start.start_lsn});
-  TRY(copy_files(options, source, lineage.repo, checker, manifest, outcome.warnings, reporter, stop));
+  TRY_ASSIGN(Basis basis, find_basis(source, lineage, reference, files, start, reporter, stop));
+  TRY(require_basis(options, basis));
+  TRY(copy_by_basis(options, source, lineage.repo, files, basis, checker, manifest, outcome, reporter, stop));
   TRY(lease.check());
   TRY_ASSIGN(pg::BackupStop stopped, session.stop());
   record_stop(stopped, checker, manifest);
+  record_basis(options.type, basis, manifest.card);
 
   WalRequest wal;
   wal.pg_wal = source.data_dir.path + "/pg_wal";
@@ -254,8 +359,23 @@ Result<BackupOutcome> back_up(const BackupOptions& options, const Source& source
   TRY(lease.confirm());
   TRY(repo::write_card(lineage.repo, manifest.card));
   outcome.card = manifest.card;
+  outcome.changes = std::move(basis.changes);
   outcome.broken_pages = std::move(manifest.broken_pages);
   return outcome;
+}
+
+Result<Reference> find_reference(const BackupOptions& options, const Source& source, const ChosenLineage& lineage,
+                                 pg::FileSource& files) {
+  if (options.type == BackupType::full) return Reference{};
+  auto history = server_history(files, lineage.repo, source.server.current_timeline);
+  if (!history && history.error().kind != ErrorKind::not_found) return std::move(history).error();
+  if (!history) return Reference{std::nullopt, cat("the history of the server's timeline is unknown: ", history.error().to_string())};
+  return choose_reference(lineage.repo, options.type.value_or(BackupType::incr), *history);
+}
+
+std::vector<BackupId> referred_to(const Reference& reference) {
+  if (!reference.card) return {};
+  return {reference.card->id};
 }
 
 BackupId new_backup_id() {
@@ -268,22 +388,21 @@ BackupId new_backup_id() {
 
 Result<BackupOutcome> run_backup(const BackupOptions& options, Reporter& reporter, StopToken& stop) {
   int64_t began_us = Clock::system().monotonic_us();
-  if (options.type != BackupType::full) {
-    return make_error(ErrorKind::unsupported, cat("--type ", to_string(options.type)),
-                      "only full backups are made so far");
-  }
   BackupOutcome outcome;
   TRY_ASSIGN(repo::Repository repository, open_repository(options.location));
   TRY_ASSIGN(Source source, read_source(options, stop, outcome.warnings));
   TRY_ASSIGN(ChosenLineage lineage,
              lineage_of(repository, options.location.cluster, source.data_dir.lineage));
+  TRY_ASSIGN(pg::LocalSource files, open_source(source));
+  TRY_ASSIGN(Reference reference, find_reference(options, source, lineage, files));
 
   BackupId id = new_backup_id();
   repo::LeaseOptions lease_options;
   lease_options.stop = &stop;
   TRY_ASSIGN(repo::BackupLease lease,
-             repo::BackupLease::acquire(lineage.repo, id, {}, std::move(lease_options)));
-  auto result = back_up(options, source, lineage, id, lease, std::move(outcome), began_us, reporter, stop);
+             repo::BackupLease::acquire(lineage.repo, id, referred_to(reference), std::move(lease_options)));
+  auto result = back_up(options, source, lineage, files, reference, id, lease, std::move(outcome), began_us, reporter,
+                        stop);
   if (!result) {
     auto aborted = lease.abort(result.error().to_string());
     if (!aborted)

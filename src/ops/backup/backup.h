@@ -7,6 +7,7 @@
 
 #include "model/names.h"
 #include "ops/session.h"
+#include "ops/wal/changes.h"
 #include "pg/client/backup_session.h"
 #include "repo/manifest.h"
 #include "util/reporter.h"
@@ -18,7 +19,8 @@ struct BackupOptions {
   RepoLocation location;
   std::string conninfo;               // "" = libpq's environment
   std::optional<std::string> pgdata;  // else what the server says
-  BackupType type = BackupType::full;
+  std::optional<BackupType> type;     // none: incremental whenever there is something to stand on
+  bool prove = false;                 // read everything, and fail on a change that the map missed
   pg::CheckpointMode checkpoint = pg::CheckpointMode::fast;
   std::string label = "lifeboat backup";
   int jobs = 1;
@@ -32,6 +34,9 @@ struct BackupOutcome {
   uint64_t wal_segments = 0;
   uint64_t wal_stored_by_us = 0;
   std::vector<repo::BrokenPage> broken_pages;  // the card's state is `damaged` when there are any
+  // Of an incremental backup; card.reason says why everything was read, if it was.
+  WalChanges changes;
+  uint64_t proven_blocks = 0;  // looked at to prove the change map
   std::vector<std::string> warnings;
 };
 

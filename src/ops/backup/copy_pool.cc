@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "pg/format/page.h"
 #include "util/strings.h"
 
 namespace lifeboat::ops {
@@ -13,24 +14,43 @@ constexpr size_t kQueueLimit = 256;
 static_assert(kRangeBytes % kFrameBytes == 0);
 }  // namespace
 
+// What became of one range of a file. Written by the one worker that copies it.
+struct CopyPool::Part {
+  std::vector<repo::BlockRef> refs;  // in block order
+  uint64_t bytes = 0;                // plain; fewer than asked for: a file that is no relation ends here
+};
+
 // One file on its way. Shared by the workers that copy its ranges.
 struct CopyPool::FileJob {
   FileJob(std::shared_ptr<OpenDirectory> in_directory, size_t in_slot, repo::Entry its_entry,
-          pg::RangeReader its_reader)
+          std::unique_ptr<pg::SourceFile> its_file)
       : directory(std::move(in_directory)),
         slot(in_slot),
         entry(std::move(its_entry)),
-        reader(std::move(its_reader)) {}
+        file(std::move(its_file)) {}
   std::shared_ptr<OpenDirectory> directory;
   size_t slot;
   repo::Entry entry;
-  pg::RangeReader reader;
+  std::unique_ptr<pg::SourceFile> file;
   std::string tree_path;
   bool relation = false;
-  uint64_t fork_first_block = 0;     // number of the file's first block in its fork
-  std::vector<repo::BlockRef> refs;  // one per frame, each written by exactly one worker
-  std::vector<uint32_t> sizes;       // plain bytes of each frame
+  uint64_t size = 0;              // as it was listed
+  uint64_t fork_first_block = 0;  // number of the file's first block in its fork
+  std::optional<FileBefore> before;
+  std::vector<Part> parts;                              // one per range
+  std::vector<std::optional<repo::NodeRef>> old_leaves;  // of a mapped file: those that stay as they are
   std::atomic<size_t> ranges_left{0};
+
+  bool leaf_stays(uint64_t leaf) const { return leaf < old_leaves.size() && old_leaves[leaf]; }
+  bool is_changed(uint64_t block) const {
+    return before->changed != nullptr && before->changed->contains(static_cast<uint32_t>(fork_first_block + block));
+  }
+  // The first changed block of the file from `from` on, at most `end`.
+  uint64_t next_changed(uint64_t from, uint64_t end) const {
+    if (before->changed == nullptr) return end;
+    auto found = before->changed->next(static_cast<uint32_t>(fork_first_block + from));
+    return found ? std::min<uint64_t>(end, *found - fork_first_block) : end;
+  }
 };
 
 struct CopyPool::RangeTask {
@@ -45,32 +65,30 @@ class CopyPool::Worker {
   Worker(CopyPool& pool, repo::PackNumbers& numbers)
       : pool_(pool),
         packs_(pool.repo_, numbers, repo::PackKind::data, pool.repo_.compression()),
-        buffer_(kFrameBytes) {}
+        buffer_(kFrameBytes),
+        tree_(pool.repo_),
+        old_packs_(pool.repo_, repo::PackKind::data) {}
 
   Status copy(const RangeTask& task) {
     FileJob& job = *task.job;
-    job.reader.will_read(task.offset, task.length);
-    for (uint64_t done = 0; done < task.length; done += kFrameBytes) {
-      TRY(pool_.stop_.check());
-      uint64_t offset = task.offset + done;
-      size_t want = static_cast<size_t>(std::min(kFrameBytes, task.length - done));
-      TRY_ASSIGN(size_t size, read_frame(job, offset, want));
-      size_t frame = static_cast<size_t>(offset / kFrameBytes);
-      job.sizes[frame] = static_cast<uint32_t>(size);
-      if (size == 0) continue;
-      TRY_ASSIGN(job.refs[frame], store_frame(job, offset, MutableBytes(buffer_).first(size)));
-      pool_.throttle(size);
-    }
-    return {};
+    Part& part = job.parts[static_cast<size_t>(task.offset / kRangeBytes)];
+    const uint64_t block_size = pool_.options_.block_size;
+    uint64_t begin = task.offset / block_size;
+    uint64_t end = (task.offset + task.length + block_size - 1) / block_size;
+    TRY(load_old_refs(job, begin, end));
+    uint64_t mapped = job.before ? std::clamp(job.before->mapped_blocks, begin, end) : begin;
+    TRY(copy_changed(job, part, begin, mapped));
+    return copy_all(job, part, mapped, task.offset + task.length);
   }
 
   // Stores bytes that the caller holds as one frame.
   Result<repo::BlockRef> store(std::string_view tree_path, uint64_t first_block, ByteView bytes) {
     repo::BlockRef ref;
     ref.hash = codec::hash128(bytes);
-    TRY_ASSIGN(ref.frame, packs_.append(bytes, {tree_path, first_block}));
     ref.count =
         static_cast<uint32_t>((bytes.size() + pool_.options_.block_size - 1) / pool_.options_.block_size);
+    const repo::BlockRun run{first_block, ref.count};
+    TRY_ASSIGN(ref.frame, packs_.append(bytes, {tree_path, {&run, 1}}));
     return ref;
   }
 
@@ -78,32 +96,207 @@ class CopyPool::Worker {
   uint64_t stored_bytes() const { return packs_.stored_bytes(); }
 
  private:
+  struct OldRef {
+    uint64_t first = 0;  // block in the file
+    repo::BlockRef ref;
+  };
+
+  uint32_t frame_blocks() const { return static_cast<uint32_t>(kFrameBytes / pool_.options_.block_size); }
+
+  // What the reference has of the blocks from `begin` to before `end`.
+  Status load_old_refs(const FileJob& job, uint64_t begin, uint64_t end) {
+    old_.clear();
+    if (!job.before) return {};
+    const repo::Entry& entry = job.before->entry;
+    if (entry.leaves.empty()) {
+      take_old_refs(0, entry.blocks, begin, end);
+      return {};
+    }
+    for (uint64_t leaf = begin / repo::kMapLeafBlocks;
+         leaf < entry.leaves.size() && leaf * repo::kMapLeafBlocks < end; ++leaf) {
+      const repo::NodeRef& node = entry.leaves[leaf];
+      if (!leaf_ || *leaf_ != node) {
+        leaf_.reset();
+        TRY_ASSIGN(leaf_refs_, tree_.leaf(node));
+        leaf_ = node;
+      }
+      take_old_refs(leaf * repo::kMapLeafBlocks, leaf_refs_, begin, end);
+    }
+    return {};
+  }
+
+  void take_old_refs(uint64_t first, const std::vector<repo::BlockRef>& refs, uint64_t begin, uint64_t end) {
+    for (const repo::BlockRef& ref : refs) {
+      if (first + ref.count > begin && first < end) old_.push_back({first, ref});
+      first += ref.count;
+    }
+  }
+
+  // The changed blocks from `begin` to before `end`; the others stay where they are. Scattered blocks share frames, in
+  // the order of the file.
+  Status copy_changed(FileJob& job, Part& part, uint64_t begin, uint64_t end) {
+    size_t old = 0;
+    for (uint64_t at = begin; at < end;) {
+      uint64_t next = job.next_changed(at, end);
+      TRY(keep(job, part, at, next, old));
+      uint32_t count = 0;
+      while (next + count < end && count < frame_blocks() && job.is_changed(next + count)) ++count;
+      if (count != 0) TRY(gather(job, part, next, count));
+      at = next + count;
+    }
+    part.bytes += (end - begin) * pool_.options_.block_size;
+    return flush(job, part);
+  }
+
+  // Refers to blocks that have not changed. `old`: index into old_ from where on to look, moved forward.
+  Status keep(const FileJob& job, Part& part, uint64_t begin, uint64_t end, size_t& old) {
+    while (begin < end) {
+      while (old < old_.size() && old_[old].first + old_[old].ref.count <= begin) ++old;
+      if (old == old_.size() || old_[old].first > begin) {
+        return make_error(ErrorKind::damaged, job.tree_path,
+                          cat("the reference's block map has no block ", begin));
+      }
+      const OldRef& from = old_[old];
+      auto skip = static_cast<uint32_t>(begin - from.first);
+      auto count = static_cast<uint32_t>(std::min<uint64_t>(from.ref.count - skip, end - begin));
+      part.refs.push_back(from.ref.part(skip, count));
+      if (pool_.proves()) TRY(prove(job, begin, part.refs.back()));
+      begin += count;
+    }
+    return {};
+  }
+
+  // The blocks from `first` on are what `ref` refers to, but for hint bits (which leave the LSN alone) and changes since
+  // this backup's start, which WAL replay makes again.
+  Status prove(const FileJob& job, uint64_t first, const repo::BlockRef& ref) {
+    const uint32_t block_size = pool_.options_.block_size;
+    proof_.resize(size_t{ref.count} * block_size);
+    TRY_ASSIGN(size_t got, job.file->read(first * block_size, proof_));
+    pool_.read_bytes_.fetch_add(got, std::memory_order_relaxed);
+    if (ref.whole() && got == proof_.size() && codec::hash128(proof_) == ref.hash) return {};
+    TRY(old_packs_.read(ref.frame, old_frame_));
+    for (uint32_t i = 0; size_t{i + 1} * block_size <= got; ++i) {
+      ByteView now = ByteView(proof_).subspan(size_t{i} * block_size, block_size);
+      size_t at = size_t{ref.first_block + i} * block_size;
+      if (at + block_size > old_frame_.plain.size()) {
+        return make_error(ErrorKind::damaged, job.tree_path, cat("the reference's frame has no block ", first + i));
+      }
+      ByteView before = ByteView(old_frame_.plain).subspan(at, block_size);
+      Lsn lsn = pg::page_lsn(now);
+      if (lsn == pg::page_lsn(before) || lsn >= pool_.options_.prove->to) continue;
+      return make_error(ErrorKind::check_failed, job.tree_path,
+                        cat("block ", first + i, " changed at ", lsn.to_string(), ", and the change map since ",
+                            pool_.options_.prove->from.to_string(), " does not know it"))
+          .with_hint("this is a bug of lifeboat: back up with --type full, and report it");
+    }
+    return {};
+  }
+
+  // Reads a run of changed blocks into the frame that is being gathered.
+  Status gather(FileJob& job, Part& part, uint64_t first, uint32_t count) {
+    TRY(pool_.stop_.check());
+    const uint32_t block_size = pool_.options_.block_size;
+    if (gathered_ + count > frame_blocks()) TRY(flush(job, part));
+    MutableBytes into = MutableBytes(buffer_).subspan(size_t{gathered_} * block_size, size_t{count} * block_size);
+    TRY(read_run(job, first * block_size, into));
+    TRY(check_pages(job, first, into));
+    repo::BlockRef ref;
+    ref.first_block = gathered_;
+    ref.count = count;
+    ref.hash = codec::hash128(into);
+    waiting_.push_back(part.refs.size());
+    part.refs.push_back(ref);
+    runs_.push_back({first, count});
+    gathered_ += count;
+    pool_.throttle(into.size());
+    return {};
+  }
+
+  // Stores the gathered blocks as one frame.
+  Status flush(FileJob& job, Part& part) {
+    if (gathered_ == 0) return {};
+    ByteView bytes = ByteView(buffer_).first(size_t{gathered_} * pool_.options_.block_size);
+    TRY_ASSIGN(repo::FrameRef frame, packs_.append(bytes, {job.tree_path, runs_}));
+    for (size_t index : waiting_) part.refs[index].frame = frame;
+    waiting_.clear();
+    runs_.clear();
+    gathered_ = 0;
+    return {};
+  }
+
+  // Everything from block `begin` to before the byte `end`, frame by frame; what the reference has too is not stored.
+  Status copy_all(FileJob& job, Part& part, uint64_t begin, uint64_t end) {
+    const uint64_t block_size = pool_.options_.block_size;
+    if (begin * block_size < end) job.file->will_read(begin * block_size, end - begin * block_size);
+    for (uint64_t at = begin * block_size; at < end;) {
+      TRY(pool_.stop_.check());
+      size_t want = static_cast<size_t>(std::min(end, (at / kFrameBytes + 1) * kFrameBytes) - at);
+      TRY_ASSIGN(size_t size, read_run(job, at, MutableBytes(buffer_).first(want)));
+      if (size == 0) break;
+      MutableBytes bytes = MutableBytes(buffer_).first(size);
+      uint64_t block = at / block_size;
+      TRY(check_pages(job, block, bytes));
+      TRY_ASSIGN(repo::BlockRef ref, store_or_refer(job, block, bytes));
+      part.refs.push_back(std::move(ref));
+      part.bytes += size;
+      pool_.throttle(size);
+      if (size < want) break;
+      at += size;
+    }
+    return {};
+  }
+
+  Result<repo::BlockRef> store_or_refer(const FileJob& job, uint64_t block, ByteView bytes) {
+    const uint32_t block_size = pool_.options_.block_size;
+    auto count = static_cast<uint32_t>((bytes.size() + block_size - 1) / block_size);
+    auto old = std::ranges::lower_bound(old_, block, {}, &OldRef::first);
+    if (old != old_.end() && old->first == block && old->ref.count == count && old->ref.whole() &&
+        ends_alike(job, block, bytes.size()) && codec::hash128(bytes) == old->ref.hash) {
+      return old->ref;
+    }
+    return store(job.tree_path, block, bytes);
+  }
+
+  // A short last block is that of the reference only when it is as long.
+  bool ends_alike(const FileJob& job, uint64_t block, size_t size) const {
+    uint64_t end = block * pool_.options_.block_size + size;
+    return size % pool_.options_.block_size == 0 ? end <= job.before->entry.size : end == job.before->entry.size;
+  }
+
   // A relation file that shrank since it was listed is filled up with zeros, as PostgreSQL's own base backup
   // does: the truncation is in the WAL after the start, and ranges of one file may be read before and after
   // it (T07). Any other file simply ends where it ends now.
-  Result<size_t> read_frame(FileJob& job, uint64_t offset, size_t want) {
-    MutableBytes into = MutableBytes(buffer_).first(want);
-    TRY_ASSIGN(size_t got, job.reader.read(offset, into));
+  Result<size_t> read_run(FileJob& job, uint64_t offset, MutableBytes into) {
+    TRY_ASSIGN(size_t got, job.file->read(offset, into));
     pool_.read_bytes_.fetch_add(got, std::memory_order_relaxed);
-    if (got == want || !job.relation) return got;
+    if (got == into.size() || !job.relation) return got;
     std::fill(into.begin() + static_cast<ptrdiff_t>(got), into.end(), uint8_t{0});
-    return want;
+    return into.size();
   }
 
-  Result<repo::BlockRef> store_frame(FileJob& job, uint64_t offset, MutableBytes bytes) {
-    uint64_t block = offset / pool_.options_.block_size;
-    if (job.relation) {
-      TRY(pool_.checker_.check(job.tree_path, bytes, block, job.fork_first_block + block,
-                               [&](uint64_t again, MutableBytes into) {
-                                 return job.reader.read(again * pool_.options_.block_size, into);
-                               }));
-    }
-    return store(job.tree_path, block, bytes);
+  Status check_pages(FileJob& job, uint64_t block, MutableBytes bytes) {
+    if (!job.relation) return {};
+    return pool_.checker_.check(job.tree_path, bytes, block, job.fork_first_block + block,
+                                [&](uint64_t again, MutableBytes into) {
+                                  return job.file->read(again * pool_.options_.block_size, into);
+                                });
   }
 
   CopyPool& pool_;
   repo::PackWriter packs_;
   Bytes buffer_;
+  // Of the frame that is being gathered:
+  uint32_t gathered_ = 0;              // blocks in buffer_
+  std::vector<repo::BlockRun> runs_;   // where they belong
+  std::vector<size_t> waiting_;        // refs that wait for the frame
+  // Of the reference:
+  repo::TreeReader tree_;
+  repo::PackReaders old_packs_;
+  repo::Frame old_frame_;
+  Bytes proof_;
+  std::vector<OldRef> old_;  // that touch the range at hand
+  std::optional<repo::NodeRef> leaf_;
+  std::vector<repo::BlockRef> leaf_refs_;
 };
 
 CopyPool::CopyPool(const repo::LineageRepo& repo, repo::PackNumbers& numbers, PageChecker& checker,
@@ -195,49 +388,96 @@ void CopyPool::give_back(std::shared_ptr<OpenDirectory> directory) {
 // -------------------------------------------------------------------------------------------------------
 
 Status CopyPool::copy_file(const std::shared_ptr<OpenDirectory>& directory, size_t slot,
-                           const std::string& absolute_path, repo::Entry entry, const pg::Entry& facts) {
+                           std::unique_ptr<pg::SourceFile> file, repo::Entry entry, const pg::Entry& facts,
+                           std::optional<FileBefore> before) {
   TRY(failure());
-  TRY_ASSIGN(std::optional<pg::RangeReader> reader, pg::RangeReader::open(absolute_path));
-  if (!reader) {  // removed since the listing: its removal is in the WAL
+  if (!file) {  // its removal is in the WAL
     put_entry(directory, slot, std::nullopt);
     return {};
   }
-  auto job = std::make_shared<FileJob>(directory, slot, std::move(entry), std::move(*reader));
+  auto job = std::make_shared<FileJob>(directory, slot, std::move(entry), std::move(file));
   job->relation = facts.file_class == pg::FileClass::relation;
   job->fork_first_block = facts.first_block(options_.segment_blocks);
   job->tree_path = cat(directory->tree_path_, "/", job->entry.name);
-  size_t frames = static_cast<size_t>((facts.size + kFrameBytes - 1) / kFrameBytes);
-  job->refs.resize(frames);
-  job->sizes.resize(frames);
-  if (frames == 0) {
+  job->size = facts.size;
+  job->before = std::move(before);
+  find_old_leaves(*job);
+  job->parts.resize(static_cast<size_t>((facts.size + kRangeBytes - 1) / kRangeBytes));
+  std::vector<uint64_t> offsets;
+  for (uint64_t offset = 0; offset < facts.size; offset += kRangeBytes) {
+    if (!job->leaf_stays(offset / options_.block_size / repo::kMapLeafBlocks)) offsets.push_back(offset);
+  }
+  if (offsets.empty()) {
     finish_file(*job);
     return {};
   }
-  job->ranges_left = static_cast<size_t>((facts.size + kRangeBytes - 1) / kRangeBytes);
-  for (uint64_t offset = 0; offset < facts.size; offset += kRangeBytes) {
-    TRY(enqueue({job, offset, std::min(kRangeBytes, facts.size - offset)}));
-  }
+  job->ranges_left = offsets.size();
+  for (uint64_t offset : offsets) TRY(enqueue({job, offset, std::min(kRangeBytes, facts.size - offset)}));
   return {};
 }
 
-void CopyPool::finish_file(FileJob& job) {
-  uint64_t size = 0;
-  size_t frames = 0;
-  for (; frames < job.sizes.size(); ++frames) {
-    size += job.sizes[frames];
-    if (job.sizes[frames] < kFrameBytes) {  // where a file that is no relation ended
-      frames += job.sizes[frames] > 0 ? 1 : 0;
-      break;
-    }
-  }
-  job.refs.resize(frames);
-  job.entry.size = size;
-  if (auto written = repo::write_block_map(nodes_, std::move(job.refs), job.entry); !written) {
-    return fail(std::move(written).error());
-  }
+void CopyPool::put_unchanged(const std::shared_ptr<OpenDirectory>& directory, size_t slot, repo::Entry entry,
+                             repo::Entry before) {
+  entry.size = before.size;
+  entry.blocks = std::move(before.blocks);
+  entry.leaves = std::move(before.leaves);
   files_.fetch_add(1, std::memory_order_relaxed);
-  plain_bytes_.fetch_add(size, std::memory_order_relaxed);
+  plain_bytes_.fetch_add(entry.size, std::memory_order_relaxed);
+  put_entry(directory, slot, std::move(entry));
+}
+
+// Leaves of the reference's block map that the new one takes over unread: full in both, and nothing in them changed.
+void CopyPool::find_old_leaves(FileJob& job) const {
+  // Ranges are not shared between leaves, whatever the block size.
+  if (!job.before || proves() || kRangeBytes > uint64_t{repo::kMapLeafBlocks} * options_.block_size) return;
+  const std::vector<repo::NodeRef>& leaves = job.before->entry.leaves;
+  job.old_leaves.resize(leaves.size());
+  for (uint64_t leaf = 0; leaf < leaves.size(); ++leaf) {
+    uint64_t begin = leaf * repo::kMapLeafBlocks;
+    uint64_t end = begin + repo::kMapLeafBlocks;
+    bool full = end <= job.before->mapped_blocks && end * options_.block_size <= job.size;
+    if (full && job.next_changed(begin, end) == end) job.old_leaves[leaf] = leaves[leaf];
+  }
+}
+
+void CopyPool::finish_file(FileJob& job) {
+  if (auto written = write_map(job); !written) return fail(std::move(written).error());
+  files_.fetch_add(1, std::memory_order_relaxed);
+  plain_bytes_.fetch_add(job.entry.size, std::memory_order_relaxed);
   put_entry(job.directory, job.slot, std::move(job.entry));
+}
+
+Status CopyPool::write_map(FileJob& job) {
+  const uint64_t leaf_bytes = uint64_t{repo::kMapLeafBlocks} * options_.block_size;
+  std::vector<repo::BlockRef> refs;  // since the last leaf
+  uint64_t size = 0;
+  auto write_leaf = [&]() -> Status {
+    if (refs.empty()) return {};
+    TRY_ASSIGN(repo::NodeRef leaf, nodes_.write(repo::encode_leaf(refs)));
+    job.entry.leaves.push_back(leaf);
+    refs.clear();
+    return {};
+  };
+  bool taken_over = std::ranges::any_of(job.old_leaves, [](const auto& leaf) { return leaf.has_value(); });
+  for (size_t i = 0; i < job.parts.size();) {
+    uint64_t leaf = i * kRangeBytes / leaf_bytes;
+    if (job.leaf_stays(leaf)) {
+      TRY(write_leaf());
+      job.entry.leaves.push_back(*job.old_leaves[leaf]);
+      size += leaf_bytes;
+      i += static_cast<size_t>(leaf_bytes / kRangeBytes);
+      continue;
+    }
+    Part& part = job.parts[i];
+    if (taken_over && size % leaf_bytes == 0) TRY(write_leaf());
+    refs.insert(refs.end(), part.refs.begin(), part.refs.end());
+    size += part.bytes;
+    ++i;
+    if (part.bytes < kRangeBytes) break;  // the end, or where a file that is no relation ends now
+  }
+  job.entry.size = size;
+  if (taken_over) return write_leaf();
+  return repo::write_block_map(nodes_, std::move(refs), job.entry);
 }
 
 // --- the queue

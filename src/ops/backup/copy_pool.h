@@ -6,6 +6,9 @@
 // the last range of a file writes its block map, the one that finishes the last entry of a directory writes
 // the directory, and so up to the root: memory is bounded by the queue and by the directories that are open
 // at one time (T42).
+//
+// What an earlier backup has of a file is not stored again: what the change map vouches for is not even read, and
+// what is read is compared by hash, run by run.
 #pragma once
 
 #include <atomic>
@@ -20,7 +23,8 @@
 
 #include "ops/backup/page_check.h"
 #include "pg/files/entry.h"
-#include "pg/files/range_reader.h"
+#include "pg/files/source.h"
+#include "pg/wal/change_map.h"
 #include "repo/tree.h"
 #include "util/clock.h"
 #include "util/reporter.h"
@@ -33,6 +37,20 @@ struct CopyOptions {
   uint32_t block_size = 8192;
   uint64_t segment_blocks = 131072;  // blocks of one relation segment file
   uint64_t bytes_per_second = 0;     // 0: no limit
+  // Reads what the map calls unchanged too and compares it with the reference.
+  struct Proof {
+    Lsn from;  // the reference's start
+    Lsn to;    // this backup's start
+  };
+  std::optional<Proof> prove;
+};
+
+// What the reference backup has of a file, and what is known to have changed since.
+struct FileBefore {
+  repo::Entry entry;
+  // Blocks below this are as they were, but for those in `changed`. Whatever else is read whole.
+  uint64_t mapped_blocks = 0;
+  const pg::BlockSet* changed = nullptr;  // in blocks of the fork; outlives the pool. Null: none
 };
 
 // A directory whose entries are being copied. Finished when its last entry and its listing token are given
@@ -76,10 +94,14 @@ class CopyPool {
   std::shared_ptr<OpenDirectory> open_root(size_t slots);
   std::shared_ptr<OpenDirectory> open_directory(const std::shared_ptr<OpenDirectory>& parent, size_t slot,
                                                 repo::Entry entry, size_t slots);
-  // Copies a file in the background; waits while the queue is full. The error of a failed worker is returned
-  // here or by finish().
+  // Copies a file in the background; waits while the queue is full. nullptr: it was removed since the listing. The
+  // error of a failed worker is returned here or by finish().
   Status copy_file(const std::shared_ptr<OpenDirectory>& directory, size_t slot,
-                   const std::string& absolute_path, repo::Entry entry, const pg::Entry& facts);
+                   std::unique_ptr<pg::SourceFile> file, repo::Entry entry, const pg::Entry& facts,
+                   std::optional<FileBefore> before = std::nullopt);
+  // Puts a file of which everything is as it was: `entry` with the blocks of `before`.
+  void put_unchanged(const std::shared_ptr<OpenDirectory>& directory, size_t slot, repo::Entry entry,
+                     repo::Entry before);
   // Puts an entry that needs no copying (a link), or content that the caller holds.
   void put_entry(const std::shared_ptr<OpenDirectory>& directory, size_t slot,
                  std::optional<repo::Entry> entry);
@@ -87,6 +109,7 @@ class CopyPool {
                      ByteView content);
   // Gives back the listing token: no more entries will be submitted.
   void close_directory(const std::shared_ptr<OpenDirectory>& directory) { give_back(directory); }
+  bool proves() const { return options_.prove.has_value(); }
   // Waits until the queue is empty and every submitted range is copied.
   Status drain();
   // drain(), then commits every pack. The root's reference is valid afterwards.
@@ -96,6 +119,7 @@ class CopyPool {
 
  private:
   struct FileJob;
+  struct Part;
   struct RangeTask;
   class Worker;
   enum class Ending : uint8_t { no, commit, abandon };
@@ -105,6 +129,8 @@ class CopyPool {
   bool take(RangeTask& task);
   void run(Worker& worker);
   void finish_file(FileJob& job);
+  Status write_map(FileJob& job);
+  void find_old_leaves(FileJob& job) const;
   void give_back(std::shared_ptr<OpenDirectory> directory);
   void fail(Error error);
   Status failure();

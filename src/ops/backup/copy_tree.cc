@@ -3,6 +3,7 @@
 #include <grp.h>
 #include <pwd.h>
 
+#include <algorithm>
 #include <map>
 
 #include "pg/format/control_file.h"
@@ -49,14 +50,21 @@ class OwnerNames {
 
 class TreeCopier {
  public:
-  TreeCopier(CopyPool& pool, const pg::DataDirLister& lister, const std::set<Oid>& tablespaces,
-             StopToken& stop)
-      : pool_(pool), lister_(lister), tablespaces_(tablespaces), stop_(stop) {}
+  TreeCopier(CopyPool& pool, pg::FileSource& source, const repo::LineageRepo& repo,
+             Incremental* incremental, int major, const std::set<Oid>& tablespaces, StopToken& stop)
+      : pool_(pool),
+        source_(source),
+        incremental_(incremental),
+        reference_tree_(repo),
+        major_(major),
+        tablespaces_(tablespaces),
+        stop_(stop) {}
 
   Result<CopiedTree> run(const std::vector<pg::ConfigFile>& config_files) {
     auto root = pool_.open_root(2);
-    TRY(copy_config(root, 0, config_files));
-    TRY(copy_directory(root, 1, "", "pgdata"));
+    TRY_ASSIGN(Before before, load_before(incremental_ != nullptr ? &incremental_->reference().root : nullptr));
+    TRY(copy_config(root, 0, config_files, before.directory("config")));
+    TRY(copy_directory(root, 1, "", "pgdata", before.directory("pgdata")));
     pool_.close_directory(root);
     TRY(pool_.drain());
     TRY(copy_control_file());
@@ -68,7 +76,45 @@ class TreeCopier {
     std::string path;
     std::string name;
     size_t slot;
+    std::optional<repo::NodeRef> before;
   };
+
+  // One directory of the reference; empty where it has none.
+  class Before {
+   public:
+    Before() = default;
+    explicit Before(std::vector<repo::Entry> entries) : entries_(std::move(entries)) {}
+    // Gives the entry away: each name is asked for once.
+    std::optional<repo::Entry> file(std::string_view name) {
+      repo::Entry* found = find(name, repo::EntryType::file);
+      if (found == nullptr) return std::nullopt;
+      repo::Entry entry = std::move(*found);
+      found->name = entry.name;  // keeps the order
+      return entry;
+    }
+    std::optional<repo::NodeRef> directory(std::string_view name) {
+      const repo::Entry* found = find(name, repo::EntryType::directory);
+      if (found == nullptr) return std::nullopt;
+      return found->directory;
+    }
+
+   private:
+    repo::Entry* find(std::string_view name, repo::EntryType type) {
+      auto at = std::ranges::lower_bound(entries_, name, {}, [](const repo::Entry& e) { return std::string_view(e.name); });
+      return at != entries_.end() && at->name == name && at->type == type ? &*at : nullptr;
+    }
+    std::vector<repo::Entry> entries_;  // in order of names
+  };
+
+  Result<Before> load_before(const repo::NodeRef* directory) {
+    std::vector<repo::Entry> entries;
+    if (directory == nullptr) return Before();
+    TRY(reference_tree_.list(*directory, [&](const repo::Entry& entry) -> Status {
+      entries.push_back(entry);
+      return {};
+    }));
+    return Before(std::move(entries));
+  }
 
   repo::Entry to_entry(const pg::Entry& from) {
     repo::Entry entry;
@@ -96,12 +142,12 @@ class TreeCopier {
   // Submits the files of one directory, then goes down. The listing is gone before its subdirectories are
   // listed.
   Status copy_directory(const std::shared_ptr<OpenDirectory>& parent, size_t slot, const std::string& path,
-                        const std::string& name) {
+                        const std::string& name, const std::optional<repo::NodeRef>& reference) {
     TRY(stop_.check());
     std::vector<Below> below;
     std::shared_ptr<OpenDirectory> directory;
     {
-      TRY_ASSIGN(pg::DirectoryListing listing, lister_.list(path));
+      TRY_ASSIGN(pg::DirectoryListing listing, source_.list(path));
       result_.warnings.insert(result_.warnings.end(), listing.warnings.begin(), listing.warnings.end());
       if (listing.vanished) {
         pool_.put_entry(parent, slot, std::nullopt);
@@ -111,17 +157,19 @@ class TreeCopier {
       self.name = name;
       self.type = repo::EntryType::directory;
       directory = pool_.open_directory(parent, slot, std::move(self), listing.entries.size());
+      TRY_ASSIGN(Before before, load_before(reference ? &*reference : nullptr));
       for (size_t i = 0; i < listing.entries.size(); ++i) {
-        TRY(copy_entry(directory, i, path, listing.entries[i], below));
+        TRY(copy_entry(directory, i, path, listing.entries[i], before, below));
       }
     }
-    for (const Below& sub : below) TRY(copy_directory(directory, sub.slot, sub.path, sub.name));
+    for (const Below& sub : below) TRY(copy_directory(directory, sub.slot, sub.path, sub.name, sub.before));
     pool_.close_directory(directory);
     return {};
   }
 
   Status copy_entry(const std::shared_ptr<OpenDirectory>& directory, size_t slot,
-                    const std::string& parent_path, const pg::Entry& entry, std::vector<Below>& below) {
+                    const std::string& parent_path, const pg::Entry& entry, Before& before,
+                    std::vector<Below>& below) {
     std::string path = parent_path.empty() ? entry.name : cat(parent_path, "/", entry.name);
     switch (entry.kind) {
       case pg::EntryKind::tablespace_link: {
@@ -133,7 +181,7 @@ class TreeCopier {
         [[fallthrough]];
       }
       case pg::EntryKind::directory:
-        below.push_back({std::move(path), entry.name, slot});
+        below.push_back({std::move(path), entry.name, slot, before.directory(entry.name)});
         return {};
       case pg::EntryKind::symlink:
         pool_.put_entry(directory, slot, to_entry(entry));
@@ -146,34 +194,44 @@ class TreeCopier {
       return {};
     }
     if (entry.file_class == pg::FileClass::control) {
-      control_ = Control{directory, slot, to_entry(entry), lister_.absolute(path)};
+      control_ = Control{directory, slot, to_entry(entry)};
       return {};
     }
-    return pool_.copy_file(directory, slot, lister_.absolute(path), to_entry(entry), entry);
+    std::optional<FileBefore> known;
+    if (std::optional<repo::Entry> old = before.file(entry.name)) {
+      Incremental::Decision decision = incremental_->decide(parent_path, entry, std::move(*old));
+      if (decision.unchanged && !pool_.proves()) {
+        pool_.put_unchanged(directory, slot, to_entry(entry), std::move(decision.before.entry));
+        return {};
+      }
+      known = std::move(decision.before);
+    }
+    TRY_ASSIGN(std::unique_ptr<pg::SourceFile> file, source_.open(path));
+    return pool_.copy_file(directory, slot, std::move(file), to_entry(entry), entry, std::move(known));
   }
 
   // The server rewrites pg_control in place: read until its CRC holds (T04).
   Status copy_control_file() {
-    if (!control_)
-      return make_error(ErrorKind::precondition, lister_.absolute("global/pg_control"), "is missing");
+    const std::string where = source_.absolute("global/pg_control");
+    if (!control_) return make_error(ErrorKind::precondition, where, "is missing");
     Bytes content(kControlFileLimit);
     for (int tries = 1;; ++tries) {
-      TRY_ASSIGN(auto reader, pg::RangeReader::open(control_->absolute_path));
-      if (!reader)
-        return make_error(ErrorKind::precondition, control_->absolute_path, "vanished during the backup");
-      TRY_ASSIGN(size_t size, reader->read(0, content));
-      auto parsed = pg::parse_control_file(ByteView(content).first(size), lister_.options().major);
+      TRY_ASSIGN(auto file, source_.open("global/pg_control"));
+      if (!file) return make_error(ErrorKind::precondition, where, "vanished during the backup");
+      TRY_ASSIGN(size_t size, file->read(0, content));
+      auto parsed = pg::parse_control_file(ByteView(content).first(size), major_);
       if (parsed) {
         return pool_.put_content(control_->directory, control_->slot, std::move(control_->entry),
                                  ByteView(content).first(size));
       }
-      if (tries == kControlFileTries) return std::move(parsed).error().within(control_->absolute_path);
+      if (tries == kControlFileTries) return std::move(parsed).error().within(where);
       Clock::system().sleep_us(kControlFilePauseUs);
     }
   }
 
   Status copy_config(const std::shared_ptr<OpenDirectory>& root, size_t slot,
-                     const std::vector<pg::ConfigFile>& files) {
+                     const std::vector<pg::ConfigFile>& files, const std::optional<repo::NodeRef>& reference) {
+    TRY_ASSIGN(Before before, load_before(reference ? &*reference : nullptr));
     std::vector<const pg::ConfigFile*> outside;
     for (const pg::ConfigFile& file : files) {
       if (file.inside) continue;
@@ -200,7 +258,10 @@ class TreeCopier {
       entry.mode = 0600;
       pg::Entry facts;
       facts.size = outside[i]->size;
-      TRY(pool_.copy_file(directory, i, outside[i]->path, std::move(entry), facts));
+      TRY_ASSIGN(std::unique_ptr<pg::SourceFile> file, source_.open(outside[i]->path));
+      std::optional<FileBefore> known;
+      if (auto old = before.file(entry.name)) known = FileBefore{std::move(*old), 0, nullptr};
+      TRY(pool_.copy_file(directory, i, std::move(file), std::move(entry), facts, std::move(known)));
       result_.external_files.push_back(std::move(record));
     }
     pool_.close_directory(directory);
@@ -211,11 +272,13 @@ class TreeCopier {
     std::shared_ptr<OpenDirectory> directory;
     size_t slot;
     repo::Entry entry;
-    std::string absolute_path;
   };
 
   CopyPool& pool_;
-  const pg::DataDirLister& lister_;
+  pg::FileSource& source_;
+  Incremental* incremental_;
+  repo::TreeReader reference_tree_;
+  int major_;
   const std::set<Oid>& tablespaces_;
   StopToken& stop_;
   OwnerNames names_;
@@ -225,25 +288,31 @@ class TreeCopier {
 
 }  // namespace
 
-Result<Measure> measure_tree(const pg::DataDirLister& lister, const StopToken& stop) {
+Result<Measure> measure_tree(pg::FileSource& source, const StopToken& stop) {
   Measure measure;
-  TRY(lister.walk(
-      [&](const pg::DirectoryListing& listing) -> Status {
-        for (const pg::Entry& entry : listing.entries) {
-          if (entry.kind != pg::EntryKind::file) continue;
-          ++measure.files;
-          measure.bytes += entry.size;
-        }
-        return {};
-      },
-      &stop));
+  // Directories still to list, last first. A listing itself is gone before the next one is made.
+  std::vector<std::string> waiting = {""};
+  while (!waiting.empty()) {
+    TRY(stop.check());
+    std::string path = std::move(waiting.back());
+    waiting.pop_back();
+    TRY_ASSIGN(pg::DirectoryListing listing, source.list(path));
+    for (const pg::Entry& entry : listing.entries) {
+      if (entry.kind == pg::EntryKind::file) {
+        ++measure.files;
+        measure.bytes += entry.size;
+      } else if (entry.kind != pg::EntryKind::symlink) {
+        waiting.push_back(path.empty() ? entry.name : cat(path, "/", entry.name));
+      }
+    }
+  }
   return measure;
 }
 
-Result<CopiedTree> copy_tree(CopyPool& pool, const pg::DataDirLister& lister,
-                             const std::set<Oid>& tablespaces,
+Result<CopiedTree> copy_tree(CopyPool& pool, pg::FileSource& source, const repo::LineageRepo& repo,
+                             Incremental* incremental, int major, const std::set<Oid>& tablespaces,
                              const std::vector<pg::ConfigFile>& config_files, StopToken& stop) {
-  return TreeCopier(pool, lister, tablespaces, stop).run(config_files);
+  return TreeCopier(pool, source, repo, incremental, major, tablespaces, stop).run(config_files);
 }
 
 }  // namespace lifeboat::ops

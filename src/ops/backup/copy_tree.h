@@ -6,8 +6,9 @@
 #include <vector>
 
 #include "ops/backup/copy_pool.h"
-#include "pg/files/data_dir.h"
+#include "ops/backup/incremental.h"
 #include "pg/files/external_config.h"
+#include "pg/files/source.h"
 #include "repo/manifest.h"
 
 namespace lifeboat::ops {
@@ -17,7 +18,7 @@ struct Measure {
   uint64_t files = 0;
   uint64_t bytes = 0;
 };
-Result<Measure> measure_tree(const pg::DataDirLister& lister, const StopToken& stop);
+Result<Measure> measure_tree(pg::FileSource& source, const StopToken& stop);
 
 struct CopiedTree {
   std::vector<repo::ExternalFile> external_files;
@@ -27,7 +28,9 @@ struct CopiedTree {
 // `tablespaces`: oids that exist since the backup's start; a link to another one was made since and is left
 // out, because WAL makes it anew. Copies the data directory to "pgdata" and the external configuration files
 // to "config", pg_control last (T04). Returns when everything was read; the pool is finished by the caller.
-Result<CopiedTree> copy_tree(CopyPool& pool, const pg::DataDirLister& lister,
+// `incremental`: null for a full backup.
+Result<CopiedTree> copy_tree(CopyPool& pool, pg::FileSource& source, const repo::LineageRepo& repo,
+                             Incremental* incremental, int major,
                              const std::set<Oid>& tablespaces,
                              const std::vector<pg::ConfigFile>& config_files, StopToken& stop);
 

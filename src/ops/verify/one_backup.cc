@@ -48,15 +48,9 @@ class RangeReader {
       bytes_ += ref.frame.place.length;
       ++frames_;
     }
-    ByteView plain = frame_.plain;
-    uint64_t from = uint64_t{ref.first_block} * block_size_;
-    if (from > plain.size()) return beyond(ref);
-    ByteView range = plain.subspan(from);
-    uint64_t size = uint64_t{ref.count} * block_size_;
-    // Only the last block of a file may be shorter than a block.
-    if (range.size() + block_size_ <= size) return beyond(ref);
-    range = range.first(std::min<uint64_t>(size, range.size()));
-    if (codec::hash128(range) == ref.hash) return {};
+    std::optional<ByteView> range = ref.hashed(frame_.plain, block_size_);
+    if (!range) return beyond(ref);
+    if (codec::hash128(*range) == ref.hash) return {};
     return make_error(ErrorKind::damaged, name(ref),
                       cat("frame ", ref.frame.place.number, " is not what the backup refers to"));
   }
