@@ -689,7 +689,7 @@ def dump(cluster, database, *options):
     return "\n".join(line for line in text.split("\n") if not re.match(r"\\(un)?restrict ", line))
 
 
-def dump_compare(a, b, databases=None):
+def dump_compare(a, b, databases=None, options=()):
     """Two servers hold the same: roles, databases, schema and every row. Raises with the first differences."""
     def roles(cluster):
         text = run([tool("pg_dumpall", cluster.major), "-d", cluster.conninfo("postgres"), "--roles-only"]).out
@@ -699,7 +699,7 @@ def dump_compare(a, b, databases=None):
     if databases is None:
         _same("\n".join(names), "\n".join(b.databases()), "databases")
     for name in names:
-        _same(dump(a, name), dump(b, name), f"database {name}")
+        _same(dump(a, name, *options), dump(b, name, *options), f"database {name}")
 
 
 def _same(left, right, what):
