@@ -9,6 +9,7 @@
 #include <algorithm>
 
 #include "codec/codec.h"
+#include "codec/wide_hash.h"
 #include "util/check.h"
 
 namespace lifeboat::codec {
@@ -23,6 +24,14 @@ Hash128 canonical(XXH128_hash_t hash) {
   return result;
 }
 
+// Short inputs take another way through XXH3, which vectors do not change.
+constexpr size_t kWideFrom = 1024;
+
+bool wide() {
+  static const bool works = internal::wide_hash_works();
+  return works;
+}
+
 XXH3_state_t* xxh(void* state) {
   return static_cast<XXH3_state_t*>(state);
 }
@@ -30,6 +39,11 @@ XXH3_state_t* xxh(void* state) {
 }  // namespace
 
 Hash128 hash128(ByteView bytes) {
+  if (wide() && bytes.size() >= kWideFrom) {
+    Hash128 result;
+    internal::wide_hash128(bytes.data(), bytes.size(), result.data());
+    return result;
+  }
   return canonical(XXH3_128bits(bytes.data(), bytes.size()));
 }
 
@@ -48,6 +62,10 @@ void Hasher128::reset() {
 
 void Hasher128::update(ByteView bytes) {
   if (bytes.empty()) return;  // a null pointer is an error to xxHash 0.8.1 even with length zero
+  if (wide() && bytes.size() >= kWideFrom) {
+    CHECK(internal::wide_hash128_update(state_, bytes.data(), bytes.size()));
+    return;
+  }
   CHECK(XXH3_128bits_update(xxh(state_), bytes.data(), bytes.size()) == XXH_OK);
 }
 

@@ -1,10 +1,13 @@
+#include <openssl/crypto.h>
 #include <xxhash.h>
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "codec/codec.h"
 #include "codec/openssl.h"
+#include "codec/wide_gcm.h"
 #include "util/check.h"
 
 namespace lifeboat::codec {
@@ -12,6 +15,7 @@ namespace lifeboat::codec {
 namespace {
 
 constexpr size_t kNonceSize = 12;
+constexpr size_t kWideFrom = 32 << 10;
 // EVP counts in int.
 constexpr size_t kLargestStep = 1u << 30;
 
@@ -34,11 +38,25 @@ void feed(EVP_CIPHER_CTX* context, uint8_t* out, ByteView in) {
 // work.
 struct Sealer::Impl {
   internal::CipherContext cipher;
+  std::optional<SecretKey> key;
+  std::unique_ptr<internal::WideGcm> wide;
   Hasher128 hasher;
 
-  void start(Direction direction, uint64_t number, ByteView associated) {
+  // nullptr: OpenSSL does it. What is short is not worth the first use of the other library.
+  internal::WideGcm* wide_for(ByteView text) {
+    if (text.size() < kWideFrom) return nullptr;
+    if (wide == nullptr && internal::WideGcm::works()) wide = std::make_unique<internal::WideGcm>(key->view());
+    return wide.get();
+  }
+
+  static std::array<uint8_t, kNonceSize> nonce_of(uint64_t number) {
     std::array<uint8_t, kNonceSize> nonce{};
     store_le(nonce.data(), number);
+    return nonce;
+  }
+
+  void start(Direction direction, uint64_t number, ByteView associated) {
+    std::array<uint8_t, kNonceSize> nonce = nonce_of(number);
     CHECK(EVP_CipherInit_ex(cipher.get(), nullptr, nullptr, nullptr, nonce.data(),
                             static_cast<int>(direction)) == 1);
     feed(cipher.get(), nullptr, associated);
@@ -60,6 +78,7 @@ Sealer::Sealer() : impl_(std::make_unique<Impl>()) {}
 Sealer::Sealer(const SecretKey& key) : Sealer() {
   impl_->cipher.reset(EVP_CIPHER_CTX_new());
   CHECK(impl_->cipher != nullptr);
+  impl_->key = key.clone();
   CHECK(EVP_CipherInit_ex(impl_->cipher.get(), internal::aes_256_gcm(), nullptr, key.view().data(), nullptr,
                           1) == 1);
 }
@@ -73,6 +92,10 @@ void Sealer::seal(uint64_t number, ByteView associated, MutableBytes text, std::
   if (cipher == nullptr) {
     Hash128 hash = impl_->hash(number, associated, text);
     std::copy(hash.begin(), hash.end(), tag.begin());
+    return;
+  }
+  if (internal::WideGcm* wide = impl_->wide_for(text)) {
+    wide->seal(Impl::nonce_of(number), associated, text, tag);
     return;
   }
   impl_->start(Direction::seal, number, associated);
@@ -90,9 +113,13 @@ bool Sealer::open(uint64_t number, ByteView associated, MutableBytes text,
     Hash128 hash = impl_->hash(number, associated, text);
     return std::equal(hash.begin(), hash.end(), tag.begin());
   }
+  std::array<uint8_t, kTagSize> expected;
+  if (internal::WideGcm* wide = impl_->wide_for(text)) {
+    wide->open(Impl::nonce_of(number), associated, text, expected);
+    return CRYPTO_memcmp(expected.data(), tag.data(), kTagSize) == 0;
+  }
   impl_->start(Direction::open, number, associated);
   feed(cipher, text.data(), text);
-  std::array<uint8_t, kTagSize> expected;
   std::copy(tag.begin(), tag.end(), expected.begin());
   CHECK(EVP_CIPHER_CTX_ctrl(cipher, EVP_CTRL_AEAD_SET_TAG, kTagSize, expected.data()) == 1);
   int written = 0;
