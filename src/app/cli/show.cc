@@ -53,7 +53,8 @@ std::string to_text(const ops::BackupDetails& details, size_t most) {
   const repo::Card& card = manifest.card;
   Facts facts;
   facts.add("backup", card.id.text);
-  facts.add("type", cat(to_string(card.type), ", ", to_string(card.state)));
+  facts.add("type", cat(to_string(card.type), card.reference ? cat(" on ", card.reference->text) : "", ", ",
+                        to_string(card.state)));
   if (!card.reason.empty()) facts.add("reason", card.reason);
   if (!card.label.empty()) facts.add("label", card.label);
   facts.add("lineage", details.lineage.lineage.to_string());
@@ -171,6 +172,7 @@ Json to_json(const ops::BackupDetails& details, size_t most) {
   }
   return {{"id", card.id.text},
           {"type", to_string(card.type)},
+          {"reference", card.reference ? Json(card.reference->text) : Json(nullptr)},
           {"state", to_string(card.state)},
           {"reason", card.reason},
           {"label", card.label},
@@ -261,6 +263,7 @@ constinit const Command kShowCommand = {
   "properties": {
     "id": {"type": "string"},
     "type": {"enum": ["full", "diff", "incr"]},
+    "reference": {"type": ["string", "null"], "description": "the backup that this one takes over from"},
     "state": {"enum": ["complete", "damaged"]},
     "started": {"type": ["string", "null"]},
     "stopped": {"type": ["string", "null"]},
