@@ -7,6 +7,7 @@
 
 #include "repo/manifest.h"
 #include "repo/pack.h"
+#include "repo/summary_store.h"
 #include "repo/tree.h"
 #include "repo/wal_store.h"
 #include "util/strings.h"
@@ -167,7 +168,7 @@ class Marker {
 class Collector {
  public:
   Collector(const LineageRepo& repo, const ExpireOptions& options, const View& view)
-      : repo_(repo), options_(options), view_(view), wal_(repo) {
+      : repo_(repo), options_(options), view_(view), wal_(repo), summaries_(repo) {
     for (size_t i = 0; i < view.leases.size(); ++i) {
       if (view.verdicts[i] != LeaseVerdict::live) continue;
       const LeaseState& lease = view.leases[i];
@@ -413,14 +414,23 @@ class Collector {
     for (const Tombstone& tombstone : plan.ripe) {
       condemned.insert(condemned.end(), tombstone.wal.begin(), tombstone.wal.end());
     }
-    if (condemned.empty()) return {};
     if (options_.guards.wal_recheck) condemned = intersect(condemned, removable_wal_);
     std::set<std::string> named;
+    auto remove_once = [&](const WalObject& object) -> Status {
+      if (named.insert(object.object).second) remove(plan, object.object, object.stored_bytes);
+      return {};
+    };
     for (const WalRange& range : condemned) {
-      TRY(wal_.list(range.from.timeline, {range.from, range.end}, [&](const WalObject& object) -> Status {
-        if (named.insert(object.object).second) remove(plan, object.object, object.stored_bytes);
-        return {};
-      }));
+      TRY(summaries_.list(range.from.timeline, {range.from, range.end}, remove_once));
+      TRY(wal_.list(range.from.timeline, {range.from, range.end}, remove_once));
+    }
+    // Somebody may have summarised a segment while another run removed it.
+    TRY_ASSIGN(std::vector<Timeline> timelines, summaries_.timelines());
+    for (Timeline timeline : timelines) {
+      TRY_ASSIGN(auto extent, wal_.extent(timeline));
+      WalStore::Range gone;
+      if (extent) gone.end = extent->oldest;
+      TRY(summaries_.list(timeline, gone, remove_once));
     }
     return {};
   }
@@ -457,6 +467,7 @@ class Collector {
   const ExpireOptions& options_;
   const View& view_;
   WalStore wal_;
+  SummaryStore summaries_;
   std::set<BackupId> in_use_;   // what live leases refer to
   std::set<BackupId> running_;  // attempts with a live lease
   std::vector<const LeaseState*> live_backup_leases_;

@@ -12,9 +12,9 @@
 //      another run; of the others card, manifest and packs go. A pack goes when no tree of a backup that
 //      counts reaches it, whoever wrote it; those that count have a card, and are not condemned or not ripe:
 //      somebody with a read-only view may be restoring one that was condemned just now. The packs of running
-//      attempts are left alone. WAL goes where the ripe tombstone and the rules of today agree. Leases that
-//      are over go too, and aborted cards that nobody can be surprised by any more. The tombstone itself is
-//      last, and stays while another run is at work.
+//      attempts are left alone. WAL goes where the ripe tombstone and the rules of today agree, its change
+//      summaries with it. Leases that are over go too, and aborted cards that nobody can be surprised by any
+//      more. The tombstone itself is last, and stays while another run is at work.
 // If a tree that counts cannot be read, no pack goes.
 //
 // Names of WAL objects come again when the same segment is stored again, so a run that fell asleep with a

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "repo/summary_store.h"
 #include "repo/wal_store.h"
 #include "storage/wrap/fault_store.h"
 #include "tests/support/repo_fixture.h"
@@ -332,6 +333,40 @@ TEST_F(CollectWalTest, wal_goes_with_the_backups_that_needed_it) {  // RT2
   pass_grace();
   run();
   EXPECT_EQ(stored(), "4 5 6");
+}
+
+TEST_F(CollectWalTest, change_summaries_go_with_their_segments) {
+  SummaryStore summaries(tiny_.repo);
+  auto summarise = [&](uint32_t i) {
+    auto object = WalStore(tiny_.repo).find(*WalFileName::parse(SegmentName{{1}, 0, i}.to_string()));
+    ASSERT_TRUE(object && *object);
+    ASSERT_TRUE(summaries.put(**object, as_bytes("what changed")));
+  };
+  auto summarised = [&] {
+    std::vector<uint32_t> numbers;
+    CHECK(summaries
+              .list({1}, {},
+                    [&](const WalObject& object) -> Status {
+                      numbers.push_back(object.file.segment.number);
+                      return {};
+                    })
+              .has_value());
+    return numbers;
+  };
+  for (uint32_t i = 1; i <= 6; ++i) push(i);
+  for (uint32_t i = 1; i <= 5; ++i) summarise(i);
+  // Made from a segment that another run was removing.
+  std::string orphan =
+      tiny_.repo.name(summary_object_name(*WalFileName::parse("000000010000000000000000"), {}));
+  ASSERT_TRUE(tiny_.memory.put(orphan, as_bytes("x")));
+  back_up(files(1), std::nullopt, {{1}, at(2), at(3)});
+  back_up(files(5), std::nullopt, {{1}, at(4), at(5)});
+  run();
+  EXPECT_EQ(summarised(), (std::vector<uint32_t>{1, 2, 3, 4, 5}));
+  pass_grace();
+  run();
+  EXPECT_EQ(stored(), "4 5 6");
+  EXPECT_EQ(summarised(), (std::vector<uint32_t>{4, 5}));
 }
 
 TEST_F(CollectWalTest, history_files_stay) {  // T23

@@ -7,6 +7,7 @@
 //   clusters/<cluster>/<lineage>/manifests/<backup>
 //   clusters/<cluster>/<lineage>/packs/<backup>/<n>.data|.nodes
 //   clusters/<cluster>/<lineage>/wal/…                  repo/wal_store.h
+//   clusters/<cluster>/<lineage>/summaries/…            repo/summary_store.h
 //   clusters/<cluster>/<lineage>/leases|tombstones|evidence/…
 #pragma once
 

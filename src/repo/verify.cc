@@ -11,6 +11,7 @@
 #include "repo/lease.h"
 #include "repo/manifest.h"
 #include "repo/pack.h"
+#include "repo/summary_store.h"
 #include "repo/tombstone.h"
 #include "repo/tree.h"
 #include "repo/wal_store.h"
@@ -283,7 +284,7 @@ class Verifier {
     if (folder == "tombstones" && id) return whole(ObjectKind::tombstone);
     if (folder == "evidence" && id) return whole(ObjectKind::evidence);
     if (folder == "leases" && depth == 3) return whole(ObjectKind::lease);
-    if (folder == "summaries" && depth >= 2) return whole(ObjectKind::summary);
+    if (parse_summary_object_name(below)) return whole(ObjectKind::summary);
     if (folder == "tails" && depth >= 2) return whole(ObjectKind::tail);
     if (auto pack = parse_pack_name(below); pack && below == pack_name(pack->pack, pack->kind)) {
       PackMap& packs = pack->kind == PackKind::data ? lineage.data : lineage.nodes;

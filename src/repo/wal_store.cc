@@ -12,9 +12,10 @@ namespace {
 
 constexpr size_t kHashDigits = 2 * sizeof(codec::Hash128);
 constexpr uint64_t kHistoryLimit = 1 << 20;
+constexpr std::string_view kWalRoot = "wal/";
 
 std::string timeline_prefix(Timeline timeline) {
-  return cat("wal/", timeline.to_hex(), "/");
+  return cat(kWalRoot, timeline.to_hex(), "/");
 }
 
 std::string folder_of(const WalFileName& file) {
@@ -228,8 +229,8 @@ Result<Bytes> WalStore::get_small(const WalFileName& file, uint64_t size_limit) 
   return content;
 }
 
-Result<std::vector<Timeline>> WalStore::timelines() const {
-  TRY_ASSIGN(std::vector<std::string> names, repo_.store().list_dirs(repo_.name("wal/")));
+Result<std::vector<Timeline>> list_wal_timelines(const LineageRepo& repo, std::string_view root) {
+  TRY_ASSIGN(std::vector<std::string> names, repo.store().list_dirs(repo.name(root)));
   std::vector<Timeline> timelines;
   for (const std::string& name : names) {
     if (auto number = parse_hex8(name); number && *number != 0) timelines.push_back({*number});
@@ -237,17 +238,18 @@ Result<std::vector<Timeline>> WalStore::timelines() const {
   return timelines;
 }
 
-Status WalStore::list(Timeline timeline, const Range& range,
-                      const std::function<Status(const WalObject&)>& each) const {
-  std::string prefix = repo_.name(timeline_prefix(timeline));
-  TRY_ASSIGN(std::vector<std::string> folders, repo_.store().list_dirs(prefix));
+Status list_by_segment(const LineageRepo& repo, std::string_view root, Timeline timeline,
+                       const WalStore::Range& range, const std::function<Status(const WalObject&)>& each) {
+  std::string prefix = repo.name(cat(root, timeline.to_hex(), "/"));
+  TRY_ASSIGN(std::vector<std::string> folders, repo.store().list_dirs(prefix));
   for (const std::string& folder : folders) {
     auto log_id = parse_hex8(folder);
     if (!log_id) continue;
     if (range.from && *log_id < range.from->log_id) continue;
     if (range.end && *log_id > range.end->log_id) break;
-    TRY(repo_.store().list(cat(prefix, folder, "/"), [&](const storage::ObjectInfo& info) -> Status {
-      auto object = parse_wal_object_name(std::string_view(info.name).substr(repo_.prefix().size()));
+    TRY(repo.store().list(cat(prefix, folder, "/"), [&](const storage::ObjectInfo& info) -> Status {
+      std::string_view below = std::string_view(info.name).substr(repo.prefix().size() + root.size());
+      auto object = parse_wal_object_name(cat(kWalRoot, below));
       if (!object) return {};  // reported by verify
       if (range.from && object->file.segment < *range.from) return {};
       if (range.end && object->file.segment >= *range.end) return {};
@@ -257,6 +259,15 @@ Status WalStore::list(Timeline timeline, const Range& range,
     }));
   }
   return {};
+}
+
+Result<std::vector<Timeline>> WalStore::timelines() const {
+  return list_wal_timelines(repo_, kWalRoot);
+}
+
+Status WalStore::list(Timeline timeline, const Range& range,
+                      const std::function<Status(const WalObject&)>& each) const {
+  return list_by_segment(repo_, kWalRoot, timeline, range, each);
 }
 
 Status WalStore::list_segments(Timeline timeline, const Range& range,

@@ -123,6 +123,12 @@ class WalStore {
   Guards guards_;
 };
 
+// What lies below `root` ("wal/", "summaries/") as WAL does: by timeline and log id, under the names of WAL
+// objects.
+Result<std::vector<Timeline>> list_wal_timelines(const LineageRepo& repo, std::string_view root);
+Status list_by_segment(const LineageRepo& repo, std::string_view root, Timeline timeline,
+                       const WalStore::Range& range, const std::function<Status(const WalObject&)>& each);
+
 // Names below the lineage: "wal/00000001/00000000/000000010000000000000001-<hash>".
 std::string wal_object_name(const WalFileName& file, const codec::Hash128& name_hash);
 // nullopt: not the name of a WAL object.
