@@ -80,7 +80,7 @@ struct RecordFragment {
   Bytes bytes;
   bool operator==(const RecordFragment&) const = default;
 };
-inline constexpr size_t kFragmentLimit = 1 << 20;
+inline constexpr size_t kFragmentLimit = 512 << 10;  // a record of 33 page images has 270 kB
 
 struct SegmentSummary {
   SegmentName segment;
