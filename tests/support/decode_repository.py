@@ -11,7 +11,7 @@ it, and it is the way to a backup when the program is lost. It reads a directory
 
 --list   prints the backups, oldest first.
 --check  reads every object of the whole store and verifies names, headers, seals, compression, the footers and trailers
-         of packs, the names of WAL objects, and, for each backup, its whole tree: every node and its hash, and that
+         of packs, the names of WAL objects, change summaries, and, for each backup, its whole tree: every node and its hash, and that
          every block reference fits its frame. (The hashes of blocks are compared when a backup is brought back.)
 --to     writes into DIR, which must be empty or absent:
            DIR/pgdata   the data directory, tablespaces as directories pg_tblspc/<oid>; backup_label and tablespace_map
@@ -48,7 +48,7 @@ import struct
 import sys
 
 KIND_DATA, KIND_NODES, KIND_MANIFEST, KIND_CARD, KIND_WAL = 1, 2, 3, 4, 5
-KIND_LINEAGE, KIND_LEASE, KIND_TOMBSTONE, KIND_EVIDENCE = 6, 7, 8, 9
+KIND_LINEAGE, KIND_LEASE, KIND_TOMBSTONE, KIND_EVIDENCE, KIND_SUMMARY = 6, 7, 8, 9, 11
 
 HEADER_SIZE = 64
 TAG_SIZE = 16
@@ -73,6 +73,7 @@ NAME_RULES = [
         (rf"clusters/[^/]+/{LINEAGE}/packs/{BACKUP_ID}/[0-9]{{6,}}\.nodes", KIND_NODES),
         (rf"clusters/[^/]+/{LINEAGE}/wal/[0-9A-F]{{8}}/[0-9A-F]{{8}}/[^/]+-[0-9a-f]{{32}}", KIND_WAL),
         (rf"clusters/[^/]+/{LINEAGE}/wal/[0-9A-F]{{8}}/[0-9A-F]{{8}}\.history-[0-9a-f]{{32}}", KIND_WAL),
+        (rf"clusters/[^/]+/{LINEAGE}/summaries/[0-9A-F]{{8}}/[0-9A-F]{{8}}/[0-9A-F]{{24}}-[0-9a-f]{{32}}", KIND_SUMMARY),
         (rf"clusters/[^/]+/{LINEAGE}/leases/.+", KIND_LEASE),
         (rf"clusters/[^/]+/{LINEAGE}/tombstones/.+", KIND_TOMBSTONE),
         (rf"clusters/[^/]+/{LINEAGE}/evidence/.+", KIND_EVIDENCE),
@@ -558,6 +559,126 @@ class Wal:
         return files
 
 
+# --- Change summaries ------------------------------------------------------------------------------------------------
+
+Fork = collections.namedtuple("Fork", "limit blocks")  # limit is None or a number of blocks; blocks is a set
+
+
+class Summary:
+    """What one segment changed. forks: (tablespace, database, relfilenode, "main" or "init") -> Fork."""
+
+    def __init__(self, data, where):
+        fields = Fields(data, where)
+        version = fields.byte()
+        if version != 1:
+            raise Damage(where, f"is a change summary of version {version}")
+        self.timeline, self.segment_size, self.number = fields.varint(), fields.varint(), fields.varint()
+        fields.varint()  # the timeline of the first page
+        self.start = self.number * self.segment_size
+        self.read_chain(fields)
+        self.commits, self.aborts = fields.varint(), fields.varint()
+        self.first_commit, self.last_commit = (int.from_bytes(fields.take(8), "little", signed=True) for _ in "ab")
+        self.directories = [(fields.varint(), fields.varint()) for _ in range(fields.varint())]
+        self.read_relations(fields)
+        self.read_transactions(fields)
+        self.read_events(fields)
+        fields.end()
+
+    def read_chain(self, fields):
+        parts = fields.byte()
+        if parts & 0x80 or (parts & 0x04 and not parts & 0x02) or (parts & 0x20 and not parts & 0x10):
+            raise Damage(fields.where, f"has impossible parts {parts:#x}")
+        self.first = self.last = self.first_prev = self.trailing = None
+        self.leading = self.trailing_bytes = b""
+        if parts & 0x01:
+            self.first = self.start + fields.varint()
+            self.first_prev = fields.varint()
+            self.last = self.first + fields.varint()
+            fields.varint()
+        if parts & 0x02:
+            fields.varint()
+            length = fields.varint()
+            self.leading = None if parts & 0x04 else fields.take(length)
+        if parts & 0x08:
+            fields.varint()
+        if parts & 0x10:
+            self.trailing = self.start + fields.varint()
+            fields.varint()
+            fields.varint()
+            length = fields.varint()
+            self.trailing_bytes = None if parts & 0x20 else fields.take(length)
+        self.minimal = bool(parts & 0x40)
+        if self.minimal:
+            fields.varint()
+            fields.varint()
+        for position in (self.first, self.last, self.trailing):
+            if position is not None and not self.start <= position < self.start + self.segment_size:
+                raise Damage(fields.where, f"names the position {position:#x}, which is not in its segment")
+
+    def read_relations(self, fields):
+        self.forks, self.rows, self.created, self.dropped, self.relations = {}, {}, set(), set(), []
+        for _ in range(fields.varint()):
+            directory, number = (fields.varint(), fields.varint()), 0
+            for _ in range(fields.varint()):
+                number += fields.varint()
+                relation = (*directory, number)
+                if self.relations and relation <= self.relations[-1]:
+                    raise Damage(fields.where, "has relations that do not ascend")
+                self.relations.append(relation)
+                flags = fields.byte()
+                if flags & 0xC0:
+                    raise Damage(fields.where, f"says something unknown of a relation: {flags:#x}")
+                if flags & 0x01:
+                    self.rows[relation] = tuple(fields.varint() for _ in range(3))
+                if flags & 0x02:
+                    self.created.add(relation)
+                if flags & 0x04:
+                    self.dropped.add(relation)
+                for flag, name in ((0x10, "main"), (0x20, "init")):
+                    if flags & flag:
+                        limit = fields.varint()
+                        self.forks[(*relation, name)] = Fork(limit - 1 if limit else None, self.read_blocks(fields))
+
+    @staticmethod
+    def read_blocks(fields):
+        head, blocks, at = fields.varint(), set(), 0
+        if head & 1:
+            first = fields.varint() * 8
+            for place, byte in enumerate(fields.take(head >> 1)):
+                blocks.update(first + place * 8 + bit for bit in range(8) if byte >> bit & 1)
+            return blocks
+        for _ in range(head >> 1):
+            item = fields.varint()
+            at += item >> 1
+            count = fields.varint() + 2 if item & 1 else 1
+            blocks.update(range(at, at + count))
+            at += count + 1
+        return blocks
+
+    def read_transactions(self, fields):
+        self.transactions, xid = {}, 0
+        for _ in range(fields.varint()):
+            xid += fields.varint()
+            relation = fields.varint()
+            if relation >= len(self.relations):
+                raise Damage(fields.where, "has a transaction with an unknown relation")
+            self.transactions[xid, self.relations[relation]] = tuple(fields.varint() for _ in range(3))
+
+    def read_events(self, fields):
+        self.events, at = [], self.start
+        for _ in range(fields.varint()):
+            kind, at = fields.byte(), at + fields.varint()
+            if not 1 <= kind <= 6:
+                raise Damage(fields.where, f"has an event of unknown kind {kind}")
+            if kind in (1, 3):
+                fields.take(8)
+            name = fields.text() if kind == 1 else b""
+            if kind in (4, 5):
+                fields.varint()
+                fields.varint()
+            self.events.append((kind, at, name))
+
+
 # --- Packs -----------------------------------------------------------------------------------------------------------
 
 PackIndex = collections.namedtuple("PackIndex", "offsets plain_sizes")
@@ -971,6 +1092,8 @@ class Checker:
                 wal_names[name[:-33]] += 1
                 if wal_names[name[:-33]] > 1:
                     raise Damage(name, "is in conflict with another object for the same WAL file")
+            elif kind == KIND_SUMMARY:
+                self.check_summary(lineages["/".join(name.split("/")[:3])], name)
             else:
                 self.repository.json(name)
         for name in self.packs:
@@ -979,8 +1102,17 @@ class Checker:
                 raise Damage(name, "a pack of data has the same number")
         for backup in backups:
             self.check_backup(backup)
-        for what in ("objects", "packs", "frames in packs", "backups", "directories"):
+        for what in ("objects", "packs", "frames in packs", "change summaries", "backups", "directories"):
             print(f"{self.counts[what]} {what}")
+
+    def check_summary(self, lineage, name):
+        summary = Summary(self.repository.content(name), name)
+        segment = divmod(summary.number, (1 << 32) // summary.segment_size)
+        file_name = f"{summary.timeline:08X}{segment[0]:08X}{segment[1]:08X}"
+        place = f"{lineage.prefix}/summaries/{file_name[:8]}/{file_name[8:16]}/{file_name}-"
+        if summary.segment_size != lineage.segment_size or not name.startswith(place):
+            raise Damage(name, f"is of segment {file_name}")
+        self.counts["change summaries"] += 1
 
     def check_backup(self, backup):
         self.counts["backups"] += 1
