@@ -14,11 +14,11 @@ import time
 from harness import (SystemTest, Cluster, flip_bit, give, main, new_directory, rng, run, scratch, tree, verify_backup)
 
 SOAK = bool(os.environ.get("LIFEBOAT_SOAK"))
-BUDGET = 50.0  # seconds for each command of which a sample is killed
+BUDGET = 40.0  # seconds for each command of which a sample is killed
 
 # How many durable steps each command has at least, with --jobs 1. Fewer means that a step is not announced any more (or
 # not made any more): then this matrix would be blind there.
-MINIMUM = {"backup": 45, "wal push": 5, "wal get": 2, "restore": 16, "restore --replace": 18, "expire (condemn)": 14,
+MINIMUM = {"backup --type full": 45, "backup --type incr": 35, "wal push": 5, "wal get": 2, "restore": 16, "restore --replace": 18, "expire (condemn)": 14,
            "expire (delete)": 30}
 
 KILLED = -9
@@ -132,15 +132,21 @@ class Matrix(SystemTest):
 
 class Backup(Matrix):
     def test_killed_backup_is_none(self):  # T03
+        self.kill_backups("full")
+
+    def test_killed_incremental_backup_is_none(self):
+        self.kill_backups("incr")
+
+    def kill_backups(self, kind):
         lb = self.registered(archive=False)  # the backup stores its WAL itself, always the same number of files
-        backup = lambda env=None: lb("backup", "--jobs", "1", live=True, env=env)
+        backup = lambda env=None: lb("backup", "--type", kind, "--jobs", "1", live=True, env=env)
         acknowledged = [self.backup(lb)]
 
         def counted(env):
             done = backup(env).ok()
             acknowledged.append(done.json["backup"])
             return done
-        count = self.points("backup", counted)
+        count = self.points(f"backup --type {kind}", counted)
         # How many directories and WAL files there are to make differs a little from run to run.
         late = range(count - 7, count + 1)
 
@@ -171,7 +177,7 @@ class Backup(Matrix):
             del acknowledged[:-1]
             self.assertEqual(self.listed(lb), set(acknowledged))
             self.assertSound(lb)
-        self.kill_at("backup", count, killed, sample=True, first=late)
+        self.kill_at(f"backup --type {kind}", count, killed, sample=True, first=late)
         prune()
         self.assertRestores(lb, *acknowledged)
 
