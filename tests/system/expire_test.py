@@ -22,7 +22,7 @@ class ExpireCase(SystemTest):
     def back_up(self, server, lb):
         server.psql("INSERT INTO t SELECT coalesce(max(n), 0) + 1, repeat('x', 200) FROM t")
         server.wait_archived()
-        return lb("backup", live=True).ok().json["backup"]
+        return lb("backup", "--type", "full", live=True).ok().json["backup"]
 
     def ids(self, lb):
         return [one["id"] for lineage in lb("list").ok().json["lineages"] for one in lineage["backups"]]
@@ -138,7 +138,7 @@ class Doing(ExpireCase):
     def test_remains_of_a_killed_backup_go(self):
         server, lb, made = self.source(1)
         server.psql("CREATE TABLE big AS SELECT g, repeat(md5(g::text), 20) AS s FROM generate_series(1, 60000) g")
-        running = lb.background("backup", "--rate", "4MB", live=True)
+        running = lb.background("backup", "--type", "full", "--rate", "4MB", live=True)
         harness.wait_until(lambda: any("/leases/backup/00000002." in name for name in lb.objects()), "a running backup", 60)
         running.kill()
         self.assertEqual(self.ids(lb), made)
