@@ -59,6 +59,15 @@ class ReachTest(SystemTest):
             self.assertLessEqual(commit, datetime.datetime.fromisoformat(self.padded(last_end)), f"{target}: {planned}")
         return planned
 
+    def end_of(self, lb, major, backup, *options):
+        """Restores to the latest and returns the rows of t that are there then."""
+        data = new_directory("latest") / "data"
+        lb("restore", "--to", data, "--backup", backup, *options).ok()
+        copy = Cluster.attach(data, major, start=True).wait_recovered()
+        rows = [row[0] for row in copy.rows("SELECT i FROM t ORDER BY i")]
+        copy.stop("immediate")
+        return rows
+
     @staticmethod
     def padded(text):
         """PostgreSQL leaves out trailing zeros, which fromisoformat() wants."""
@@ -138,6 +147,9 @@ class ReachTest(SystemTest):
         server.psql("INSERT INTO t VALUES (4)")
         standby.psql("INSERT INTO t VALUES (-4)")
         server.wait_archived()
+        # The new timeline's first segment is not stored yet, the old one's is, with what came after the fork (T46).
+        ended = self.end_of(lb, major, backup, "--timeline", "2")
+        self.assertEqual(ended, ["0", "1", "2"])
         # Not by pg_stat_archiver: after a promotion the order of files is not that of their names.
         segment = standby.switch_wal()
         wait_until(lambda: any(f"/{segment}-" in path for path in lb.objects()), f"{segment} in the repository", 120)

@@ -35,6 +35,23 @@ class Traps(SystemTest):
         server.wait_archived()
         lb("drill", "--to", new_directory("d") / "x").ok()
 
+    def test_tablespace_that_reaches_the_archive_after_the_preflight_is_not_replayed(self):
+        server, lb = self.source()
+        lb("backup", live=True).ok()
+        server.psql("INSERT INTO t VALUES (0, 'before the preflight')")
+        server.wait_archived()
+        to = new_directory("r") / "x"
+        lb("restore", "--to", to).ok()
+        where = server.tablespace("later")
+        server.psql("CREATE TABLE far TABLESPACE later AS SELECT g AS n FROM generate_series(1, 1000) g")
+        server.wait_archived()
+        server.checkpoint()
+        before = tree(where)
+        copy = Cluster.attach(to, 15, start=True).wait_recovered()
+        self.assertEqual(copy.value("SELECT count(*) FROM pg_tablespace WHERE spcname = 'later'"), "0")
+        self.assertEqual(copy.value("SELECT count(*) FROM t WHERE what = 'before the preflight'"), "1")
+        self.assertEqual(tree(where), before)
+
     def test_tablespace_made_during_the_backup_is_left_to_the_wal(self):
         server, lb = self.source()
         slow = lb.background("backup", "--rate", "8MB", live=True)

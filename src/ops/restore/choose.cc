@@ -11,6 +11,8 @@ namespace lifeboat::ops {
 
 namespace {
 
+constexpr uint64_t kMostRead = 8ull << 30;  // bytes of WAL: some seconds
+
 // Can its end lie before the target? Decided by what the card says, before any WAL is read.
 bool ends_too_late(const repo::Card& card, const RecoveryTarget& target) {
   if (target.kind == pg::TargetKind::lsn) return card.stop_lsn > target.lsn;
@@ -58,17 +60,41 @@ class Chooser {
 
  private:
   Result<ChosenBackup> attempt(const repo::Card& card) {
-    ReachRequest request;
-    request.backup_timeline = card.timeline;
-    request.backup_start = card.start_lsn;
-    request.backup_stop = card.stop_lsn;
-    request.backup_stopped = card.stopped;
+    ReachRequest request = ReachRequest::from(card);
     request.target = options_.target;
     request.choice = options_.timeline_choice;
     request.timeline = options_.timeline;
-    TRY_ASSIGN(PartialReach reached, find_reach_through_partial(lineage_, history_, request, local_, scan_));
-    WalPath path = history_.path(reached.reach.timeline, card.start_lsn);
-    return ChosenBackup{card, std::move(reached.reach), std::move(reached.used), std::move(path), {}};
+    request.unfinished = UnfinishedSegment::use;
+    request.local = local_;
+    ChosenBackup chosen{card, {}, {}, {}};
+    TRY_ASSIGN(chosen.reach, find_reach(lineage_, history_, request, scan_));
+    TRY(read_wal(chosen));
+    if (!chosen.replayed.stops_earlier) return chosen;
+    request.commit_times = CommitTimes::any_order;
+    TRY_ASSIGN(chosen.reach, find_reach(lineage_, history_, request, scan_));
+    TRY(read_wal(chosen));
+    chosen.warnings.push_back(
+        "the clock of the server was set back, or ahead for a while: recovery to a time stops at the first "
+        "later "
+        "commit, whatever follows it");
+    return chosen;
+  }
+
+  // Raised settings are all that is looked for where tablespaces keep their places and the end is no time:
+  // not worth minutes.
+  Status read_wal(ChosenBackup& chosen) const {
+    const Reach& reach = chosen.reach;
+    if (options_.replace && options_.target.kind != pg::TargetKind::time && reach.wal_bytes > kMostRead) {
+      chosen.warnings.push_back(
+          cat(format_bytes(reach.wal_bytes),
+              " of WAL are not searched for raised settings; if recovery stops because max_connections or "
+              "another setting is lower than on the primary, raise it in postgresql.auto.conf and start "
+              "again"));
+      return {};
+    }
+    TRY_ASSIGN(chosen.replayed,
+               read_replayed_wal(lineage_, options_.target, chosen.card.start_lsn, reach, scan_));
+    return {};
   }
 
   const ChosenLineage& lineage_;

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "ops/restore/options.h"
-#include "ops/restore/partial.h"
+#include "ops/restore/replayed_wal.h"
 #include "repo/manifest.h"
 #include "util/reporter.h"
 #include "util/stop.h"
@@ -17,13 +17,13 @@ namespace lifeboat::ops {
 struct ChosenBackup {
   repo::Card card;
   Reach reach;
-  std::optional<PartialSegment> partial;
-  WalPath path;                       // of the whole segments
+  ReplayedWal replayed;               // what was read of the WAL up to there
   std::vector<std::string> warnings;  // why another one was passed over, what is known against this one
 };
 
-// Errors: not_found (no such backup, or none at all), unreachable (none leads to the target; says what the
-// newest one lacks), those of find_reach().
+// `local`: the unfinished segment of the old data directory, when it was not stored. Errors: not_found (no
+// such backup, or none at all), unreachable (none leads to the target; says what the newest one lacks), those
+// of find_reach() and read_replayed_wal().
 Result<ChosenBackup> choose_backup(const ChosenLineage& lineage, const RestoreOptions& options,
                                    const std::optional<PartialSegment>& local, Reporter& reporter,
                                    const StopToken& stop);

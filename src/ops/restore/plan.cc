@@ -7,7 +7,6 @@
 #include "ops/restore/layout.h"
 #include "ops/restore/marker.h"
 #include "ops/restore/owner.h"
-#include "ops/restore/replayed_tablespaces.h"
 #include "ops/restore/rescue.h"
 #include "ops/restore/restore.h"
 #include "ops/restore/space.h"
@@ -56,7 +55,7 @@ uint64_t wal_room(const repo::Manifest& manifest, const Reach& reach) {
 std::optional<PartialSegment> local_partial(const RescuePlan& rescue) {
   for (const RescueFile& file : rescue.files) {
     if (file.file.kind == WalFileKind::partial && file.end.valid())
-      return PartialSegment{file.file.segment, file.path};
+      return PartialSegment{file.file.segment, file.path, {}};
   }
   return std::nullopt;
 }
@@ -173,7 +172,6 @@ class Planner {
     if (!chosen) return with_rescue_hint(std::move(chosen).error(), plan_);
     plan_.backup = chosen->card;
     plan_.reach = std::move(chosen->reach);
-    plan_.partial = std::move(chosen->partial);
     plan_.warnings.insert(plan_.warnings.end(), chosen->warnings.begin(), chosen->warnings.end());
     plan_.replay_from = plan_.backup.start_lsn;
     TRY_ASSIGN(manifest_, repo::read_manifest(repo_, plan_.backup.id));
@@ -184,13 +182,8 @@ class Planner {
                             plan_.lineage.system_id.to_string()));
     }
     plan_.minimums = minimums_of(control);
-    ScanOptions scan;
-    scan.reporter = &reporter_;
-    scan.stop = &stop_;
-    TRY(raise_by_wal(*source_.lineage, chosen->path, plan_.replay_from, plan_.reach, scan, plan_.minimums,
-                     plan_.warnings));
-    if (options_.replace) return {};
-    return refuse_live_tablespaces(*source_.lineage, chosen->path, plan_.replay_from, plan_.reach, scan);
+    raise(plan_.minimums, chosen->replayed.minimums);
+    return options_.replace ? Status() : refuse_live_tablespaces(chosen->replayed);
   }
 
   Status place() {

@@ -12,9 +12,8 @@
 #include <vector>
 
 #include "model/wal_name.h"
-#include "ops/restore/minimums.h"
 #include "ops/restore/options.h"
-#include "ops/restore/partial.h"
+#include "ops/restore/replayed_wal.h"
 #include "pg/format/control_file.h"
 #include "pg/server/pg_bin.h"
 #include "repo/manifest.h"
@@ -63,9 +62,6 @@ struct RestorePlan {
   Reach reach;      // where recovery will end, and the target as the server is told it
   Lsn replay_from;  // redo position of the backup
   pg::TargetAction action = pg::TargetAction::pause;
-  // The unfinished last segment of a lost server, when the target is only reached through it
-  // (ops/restore/partial.h).
-  std::optional<PartialSegment> partial;
   std::vector<Placement> placements;  // [0] is the data directory
   std::vector<SpaceNeed> space;
   TimeEstimate estimate;

@@ -36,9 +36,11 @@ std::string render_plan(const RestorePlan& plan) {
   line("reaches", cat(plan.reach.stop.to_string(), ", last commit ",
                       plan.reach.last_commit.valid() ? plan.reach.last_commit.to_string()
                                                      : std::string("before the backup's end")));
-  line("WAL", cat(format_bytes(plan.reach.wal_bytes), " in ", plan.reach.segments, " segments from ",
-                  plan.replay_from.to_string(),
-                  plan.partial ? cat(", the last one unfinished: ", plan.partial->segment.to_string()) : ""));
+  line("WAL",
+       cat(format_bytes(plan.reach.wal_bytes), " in ", plan.reach.segments, " segments from ",
+           plan.replay_from.to_string(),
+           plan.reach.partial ? cat(", the last one unfinished: ", plan.reach.partial->segment.to_string())
+                              : ""));
   line("size", cat(format_bytes(plan.bytes), " in ", plan.files, " files"));
   for (const Placement& place : plan.placements) {
     std::string what = place.tablespace == 0 ? std::string("directory") : std::string("tablespace");

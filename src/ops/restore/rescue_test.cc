@@ -6,6 +6,7 @@
 
 #include "ops/restore/partial.h"
 #include "ops/wal/history.h"
+#include "ops/wal/reach.h"
 #include "tests/support/wal_fixture.h"
 #include "util/files.h"
 
@@ -48,12 +49,15 @@ class Rescue : public testing::WalFixture {
     return wal;
   }
 
-  ReachRequest request(const RecoveryTarget& target = {}) const {
+  ReachRequest request(const RecoveryTarget& target = {},
+                       const std::optional<PartialSegment>& local = std::nullopt) const {
     ReachRequest request;
     request.backup_timeline = {1};
     request.backup_start = {kSegment + 40};
     request.backup_stop = {kSegment + 40};
     request.target = target;
+    request.unfinished = UnfinishedSegment::use;
+    request.local = local;
     return request;
   }
 
@@ -147,35 +151,35 @@ TEST_F(Rescue, latest_reaches_the_end_of_the_unfinished_segment) {
   store_segments(1, 1, 3, wal);
   auto history = WalHistory::load(lineage());
   ASSERT_TRUE(history);
-  auto without = find_reach_through_partial(lineage(), *history, request(), std::nullopt);
+  auto without = find_reach(lineage(), *history, request());
   ASSERT_TRUE(without) << without.error().to_string();
-  EXPECT_FALSE(without->used);
-  EXPECT_EQ(without->reach.last_xid, 702u);
+  EXPECT_FALSE(without->partial);
+  EXPECT_EQ(without->last_xid, 702u);
 
   store_file(name_of(1, 4).to_string() + ".partial", wal.segment(4));
   history = WalHistory::load(lineage());
-  auto reached = find_reach_through_partial(lineage(), *history, request(), std::nullopt);
+  auto reached = find_reach(lineage(), *history, request());
   ASSERT_TRUE(reached) << reached.error().to_string();
-  ASSERT_TRUE(reached->used);
-  EXPECT_TRUE(reached->used->path.empty());
-  EXPECT_EQ(reached->reach.stop, wal.end());
-  EXPECT_EQ(reached->reach.last_xid, 801u);
-  EXPECT_EQ(reached->reach.last_commit, at(12));
+  ASSERT_TRUE(reached->partial);
+  EXPECT_TRUE(reached->partial->path.empty());
+  EXPECT_EQ(reached->stop, wal.end());
+  EXPECT_EQ(reached->last_xid, 801u);
+  EXPECT_EQ(reached->last_commit, at(12));
 }
 
 TEST_F(Rescue, every_kind_of_target_is_met_in_the_unfinished_segment) {
   Wal wal = four();
   store_segments(1, 1, 3, wal);
   lay_segment(4, wal);
-  PartialSegment local{name_of(1, 4), dir_ / ("pg_wal/" + name_of(1, 4).to_string())};
+  PartialSegment local{name_of(1, 4), dir_ / ("pg_wal/" + name_of(1, 4).to_string()), {}};
   auto history = WalHistory::load(lineage());
   ASSERT_TRUE(history);
   auto last_xid = [&](const RecoveryTarget& target) -> uint32_t {
-    auto reached = find_reach_through_partial(lineage(), *history, request(target), local);
+    auto reached = find_reach(lineage(), *history, request(target, local));
     EXPECT_TRUE(reached) << target.to_string() << ": " << reached.error().to_string();
     if (!reached) return 0;
-    EXPECT_TRUE(reached->used) << target.to_string();
-    return reached->reach.last_xid;
+    EXPECT_TRUE(reached->partial) << target.to_string();
+    return reached->last_xid;
   };
   RecoveryTarget time;
   time.kind = pg::TargetKind::time;
@@ -205,7 +209,7 @@ TEST_F(Rescue, every_kind_of_target_is_met_in_the_unfinished_segment) {
   RecoveryTarget absent;
   absent.kind = pg::TargetKind::xid;
   absent.xid = 5555;
-  auto missed = find_reach_through_partial(lineage(), *history, request(absent), local);
+  auto missed = find_reach(lineage(), *history, request(absent, local));
   ASSERT_FALSE(missed);
   EXPECT_EQ(missed.error().kind, ErrorKind::unreachable);
 }
@@ -214,13 +218,54 @@ TEST_F(Rescue, an_unfinished_segment_behind_a_hole_is_not_used_T45) {
   Wal wal = four();
   store_segments(1, 1, 2, wal);
   lay_segment(4, wal);
-  PartialSegment local{name_of(1, 4), dir_ / ("pg_wal/" + name_of(1, 4).to_string())};
+  PartialSegment local{name_of(1, 4), dir_ / ("pg_wal/" + name_of(1, 4).to_string()), {}};
   auto history = WalHistory::load(lineage());
   ASSERT_TRUE(history);
-  auto reached = find_reach_through_partial(lineage(), *history, request(), local);
+  auto reached = find_reach(lineage(), *history, request({}, local));
   ASSERT_TRUE(reached);
-  EXPECT_FALSE(reached->used);
-  EXPECT_EQ(reached->reach.last_xid, 701u);
+  EXPECT_FALSE(reached->partial);
+  EXPECT_EQ(reached->last_xid, 701u);
+}
+
+TEST_F(Rescue, an_unfinished_segment_is_used_up_to_where_its_timeline_is_left_T46) {
+  Wal wal = four();
+  Lsn fork = wal.end();
+  wal.commit(802, at(20));  // the old server goes on after the promotion
+  store_segments(1, 1, 3, wal);
+  store_file(name_of(1, 4).to_string() + ".partial", wal.segment(4));
+  store_history(pg::TimelineHistory::root({1}).branch({2}, fork, "test"));
+  auto history = WalHistory::load(lineage());
+  ASSERT_TRUE(history);
+  auto reached = find_reach(lineage(), *history, request());
+  ASSERT_TRUE(reached) << reached.error().to_string();
+  EXPECT_EQ(reached->timeline, Timeline{2});
+  EXPECT_EQ(reached->stop, fork);
+  EXPECT_EQ(reached->last_xid, 801u);
+  ASSERT_TRUE(reached->partial);
+  std::string path = dir_ / "out";
+  auto written = write_partial_segment(lineage(), *reached->partial, path, 0600);
+  ASSERT_TRUE(written) << written.error().to_string();
+  EXPECT_EQ(*read_file(path, kSegment), four().segment(4));
+
+  // On its own timeline it means all that it says.
+  ReachRequest own = request();
+  own.choice = TimelineChoice::current;
+  auto whole = find_reach(lineage(), *history, own);
+  ASSERT_TRUE(whole) << whole.error().to_string();
+  EXPECT_EQ(whole->last_xid, 802u);
+}
+
+TEST_F(Rescue, the_end_is_pinned_to_the_last_record_of_the_unfinished_segment) {  // T45
+  Wal wal = four();
+  Lsn last = wal.checkpoint(at(20));
+  store_segments(1, 1, 3, wal);
+  store_file(name_of(1, 4).to_string() + ".partial", wal.segment(4));
+  auto history = WalHistory::load(lineage());
+  ASSERT_TRUE(history);
+  auto reached = find_reach(lineage(), *history, request());
+  ASSERT_TRUE(reached) << reached.error().to_string();
+  EXPECT_EQ(reached->effective.kind, pg::TargetKind::lsn);
+  EXPECT_EQ(reached->effective.lsn, last);
 }
 
 TEST_F(Rescue, a_target_in_whole_segments_does_not_need_it) {
@@ -232,9 +277,9 @@ TEST_F(Rescue, a_target_in_whole_segments_does_not_need_it) {
   RecoveryTarget xid;
   xid.kind = pg::TargetKind::xid;
   xid.xid = 701;
-  auto reached = find_reach_through_partial(lineage(), *history, request(xid), std::nullopt);
+  auto reached = find_reach(lineage(), *history, request(xid));
   ASSERT_TRUE(reached);
-  EXPECT_FALSE(reached->used);
+  EXPECT_FALSE(reached->partial);
 }
 
 TEST_F(Rescue, what_follows_the_records_is_written_as_zeros) {
@@ -244,7 +289,7 @@ TEST_F(Rescue, what_follows_the_records_is_written_as_zeros) {
   std::fill(dirty.begin() + static_cast<ptrdiff_t>(valid), dirty.end(), 0xAB);
   store_file(name_of(1, 4).to_string() + ".partial", dirty);
   std::string path = dir_ / "out";
-  auto written = write_partial_segment(lineage(), {name_of(1, 4), ""}, path, 0600);
+  auto written = write_partial_segment(lineage(), {name_of(1, 4), "", {}}, path, 0600);
   ASSERT_TRUE(written) << written.error().to_string();
   EXPECT_EQ(*read_file(path, kSegment), wal.segment(4));
   EXPECT_EQ(stat_path(path)->mode, 0600u);

@@ -13,6 +13,7 @@
 #include "ops/restore/marker.h"
 #include "ops/restore/next_command.h"
 #include "ops/restore/owner.h"
+#include "ops/restore/partial.h"
 #include "ops/restore/replace.h"
 #include "ops/restore/rescue.h"
 #include "ops/restore/target_dir.h"
@@ -210,9 +211,9 @@ class Execution {
     TRY_ASSIGN(std::vector<std::string> notes,
                configure_directory(configure_input(), *backup_manifest_, stop_));
     std::ranges::move(notes, std::back_inserter(outcome_.notes));
-    if (plan().partial) {
-      std::string path = cat(data().staging_path, "/pg_wal/", plan().partial->segment.to_string());
-      TRY(write_partial_segment(lineage_, *plan().partial, path, survey_.mode == 0750 ? 0640 : 0600));
+    if (const auto& partial = plan().reach.partial) {
+      std::string path = cat(data().staging_path, "/pg_wal/", partial->segment.to_string());
+      TRY(write_partial_segment(lineage_, *partial, path, survey_.mode == 0750 ? 0640 : 0600));
       TRY(give_away(path));
     }
     return backup_manifest_->finish(

@@ -117,13 +117,11 @@ class Starter {
       }
     }
     // It is checked where recovery ended before it is promoted (R6).
-    if (plan_.action == pg::TargetAction::promote && has_target()) {
+    if (plan_.action == pg::TargetAction::promote) {
       launch.settings.emplace_back("recovery_target_action", "pause");
     }
     return launch;
   }
-
-  bool has_target() const { return plan_.reach.effective.kind != pg::TargetKind::latest; }
 
   Result<pg::ServerState> watch(pg::PgServer& server) {
     int64_t began = Clock::system().monotonic_us();
@@ -155,42 +153,22 @@ class Starter {
           .with_cause(state.last_error)
           .with_hint(cat("its log is ", log));
     }
-    if (state.phase == pg::ServerPhase::paused) {
-      if (same_wal_position(state.replayed, plan_.reach.stop)) return {};
-      Error error =
-          make_error(ErrorKind::check_failed, directory(),
-                     cat("recovery is paused at ", state.replayed.to_string(), ", the preflight expected ",
-                         plan_.reach.stop.to_string(), "; it is not promoted"))
-              .with_hint(cat("the server runs and can be queried; its log says why it stopped: ", log));
-      server.release();
-      return error;
+    if (state.phase != pg::ServerPhase::paused) {
+      // It must not go on as if it were whole.
+      std::string stopped = server.stop(pg::StopMode::fast) ? "it was stopped" : "stopping it failed";
+      return make_error(ErrorKind::check_failed, directory(),
+                        cat("the server promoted instead of pausing at ", plan_.reach.stop.to_string(), "; ",
+                            stopped))
+          .with_hint(cat("the log says where WAL ended: ", log));
     }
-    return judge_promoted(server);
-  }
-
-  // Without a target PostgreSQL promotes by itself; the new timeline's history says where the old one ended.
-  Status judge_promoted(pg::PgServer& server) {
-    Timeline timeline = outcome_.recovery->timeline;
-    std::string path = cat(directory(), "/pg_wal/", timeline.to_hex(), ".history");
-    auto text = read_text(path, 1 << 20);
-    std::optional<Lsn> ended;
-    if (text) {
-      auto history = pg::TimelineHistory::parse(timeline, *text);
-      if (history && !history->ancestors().empty()) ended = history->ancestors().back().end;
-    }
-    if (!ended) {
-      outcome_.notes.push_back(cat("where recovery ended could not be read from ", path));
-      return {};
-    }
-    outcome_.recovery->replayed = *ended;
-    if (*ended >= plan_.reach.stop || same_wal_position(*ended, plan_.reach.stop)) return {};
-    // It must not go on as if it were whole.
-    std::string stopped = server.stop(pg::StopMode::fast) ? "it was stopped" : "stopping it failed";
-    return make_error(ErrorKind::check_failed, directory(),
-                      cat("recovery ended at ", ended->to_string(), " and promoted, the preflight expected ",
-                          plan_.reach.stop.to_string(), "; ", stopped))
-        .with_hint(
-            cat("transactions are missing; the log says where WAL ended: ", server.options().log_file));
+    if (same_wal_position(state.replayed, plan_.reach.stop)) return {};
+    Error error =
+        make_error(ErrorKind::check_failed, directory(),
+                   cat("recovery is paused at ", state.replayed.to_string(), ", the preflight expected ",
+                       plan_.reach.stop.to_string(), "; it is not promoted"))
+            .with_hint(cat("the server runs and can be queried; its log says why it stopped: ", log));
+    server.release();
+    return error;
   }
 
   Status promote(pg::PgServer& server) {

@@ -126,8 +126,23 @@ std::optional<SegmentName> WalPath::file_at(uint64_t index) const {
 }
 
 uint64_t WalPath::last_index() const {
-  CHECK(!pieces.empty());
-  return pieces.back().last;
+  CHECK(!empty());
+  return unfinished ? unfinished->segment.index(segment_size) : pieces.back().last;
+}
+
+void WalPath::go_on_with(PartialSegment segment) {
+  uint64_t index = segment.segment.index(segment_size);
+  // Where the path ended at a fork, the new timeline's file begins with what the old one's held before it.
+  if (!pieces.empty() && pieces.back().last == index) {
+    if (pieces.back().first == index) {
+      pieces.pop_back();
+    } else {
+      --pieces.back().last;
+    }
+  }
+  end = {(index + 1) * segment_size.bytes};
+  if (segment.limit.valid()) end = std::min(end, segment.limit);
+  unfinished = std::move(segment);
 }
 
 // --- WalHistory
@@ -275,11 +290,13 @@ WalPath WalHistory::path(Timeline target, Lsn from) const {
     }
   }
   if (path.end < from) path.end = from;
+  path.whole_end = path.end;
 
   for (const Source& source : sources) {
     for (const SegmentName& partial : source.stored->partials) {
-      if (!path.partial && partial.index(segment_size_) == index && index >= source.begin)
-        path.partial = partial;
+      if (path.partial || partial.index(segment_size_) != index || index < source.begin) continue;
+      if (source.end && *source.end <= path.end) continue;  // nothing but another branch
+      path.partial = PartialSegment{partial, "", source.end.value_or(Lsn{})};
     }
     if (path.conflict || path.missing) continue;
     bool more = std::ranges::any_of(source.stored->runs, [&](const SegmentRun& run) {

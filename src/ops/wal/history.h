@@ -50,6 +50,16 @@ struct WalPiece {
   uint64_t last = 0;
 };
 
+// The unfinished last segment of a lost server. PostgreSQL does not ask for SEGMENT.partial: who wants its
+// WAL replayed puts it into pg_wal under the segment's name (ops/restore/partial.h).
+struct PartialSegment {
+  SegmentName segment;
+  std::string path;  // of a local file; empty: stored as SEGMENT.partial
+  // Where the history leaves its timeline: what it holds past that belongs to another branch (T46). 0:
+  // nowhere.
+  Lsn limit;
+};
+
 struct WalPath {
   Timeline target;
   SegmentSize segment_size;
@@ -57,12 +67,18 @@ struct WalPath {
   Lsn from;
   Lsn end;  // where the stored bytes end: a segment's end, or a fork whose new timeline's file is absent
   // Why it ends there. All empty: nothing that belongs to it is stored past its end.
-  std::optional<SegmentName> missing;   // a hole: this segment is absent, a later one is stored
-  std::optional<SegmentName> conflict;  // this segment is stored with two contents (T46)
-  // A .partial of the next segment is stored. PostgreSQL does not ask for it: who wants its WAL replayed puts
-  // it into pg_wal under the segment's name.
-  std::optional<SegmentName> partial;
+  std::optional<SegmentName> missing;     // a hole: this segment is absent, a later one is stored
+  std::optional<SegmentName> conflict;    // this segment is stored with two contents (T46)
+  std::optional<PartialSegment> partial;  // a .partial that goes on from the end is stored
 
+  // Set by go_on_with(): the last segment of the path is this one, and its whole segments end before it.
+  std::optional<PartialSegment> unfinished;
+  Lsn whole_end;  // `end` without it
+
+  // Lengthens the path by an unfinished segment that goes on from its end.
+  void go_on_with(PartialSegment segment);
+  bool empty() const { return pieces.empty() && !unfinished; }
+  // The whole segment's file.
   std::optional<SegmentName> file_at(uint64_t index) const;
   uint64_t first_index() const { return from.value / segment_size.bytes; }
   // The last segment; CHECKs that there is one.

@@ -123,7 +123,25 @@ TEST_F(WalHistoryTest, a_partial_is_shown_and_not_used) {  // T22
   store_history(second(lsn(3.5)));
   WalPath path = load().path({2}, lsn(1));
   EXPECT_EQ(path.end, lsn(3));
-  EXPECT_EQ(path.partial, name_of(1, 3));
+  ASSERT_TRUE(path.partial);
+  EXPECT_EQ(path.partial->segment, name_of(1, 3));
+  EXPECT_EQ(path.partial->limit, lsn(3.5));
+}
+
+TEST_F(WalHistoryTest, a_partial_of_an_abandoned_branch_does_not_continue_the_path) {  // T46
+  store_names(1, {1, 2, 3});
+  store_file(cat(name_of(1, 3).to_string(), ".partial"), as_bytes("partial"));
+  store_file(cat(name_of(1, 4).to_string(), ".partial"), as_bytes("partial"));
+  store_history(second(lsn(3)));
+  store_history(pg::TimelineHistory::root({1}).branch({3}, lsn(3.5), "test"));
+  WalHistory history = load();
+  WalPath at_boundary = history.path({2}, lsn(1));
+  EXPECT_EQ(at_boundary.end, lsn(3));
+  EXPECT_FALSE(at_boundary.partial);
+  WalPath within = history.path({3}, lsn(1));
+  EXPECT_EQ(within.end, lsn(3.5));
+  EXPECT_FALSE(within.partial);
+  EXPECT_EQ(history.path({1}, lsn(1)).partial->segment, name_of(1, 4));
 }
 
 TEST_F(WalHistoryTest, three_timelines_with_two_forks_in_one_segment) {

@@ -72,7 +72,6 @@ struct Found {
   Timestamp next_commit;
   RecoveryTarget effective;
   bool past_last_commit = false;
-  std::optional<Lsn> end_of_wal;  // when the end of records was read
   std::vector<std::string> notes;
 };
 struct Miss {
@@ -132,7 +131,7 @@ class Searcher {
       return make_error(ErrorKind::unsupported, cat("PostgreSQL ", lineage_.record.lineage.major),
                         "not a supported version");
     }
-    if (path_.end < request_.backup_stop || path_.pieces.empty()) return Attempt(incomplete_backup());
+    if (path_.whole_end < request_.backup_stop || path_.empty()) return Attempt(incomplete_backup());
     switch (request_.target.kind) {
       case pg::TargetKind::latest:
         return latest();
@@ -168,9 +167,9 @@ class Searcher {
   }
 
   Miss incomplete_backup() const {
-    SegmentName missing =
-        path_.conflict ? *path_.conflict
-                       : SegmentName::containing(request_.backup_timeline, path_.end, path_.segment_size);
+    SegmentName missing = path_.conflict ? *path_.conflict
+                                         : SegmentName::containing(request_.backup_timeline, path_.whole_end,
+                                                                   path_.segment_size);
     Miss miss;
     miss.why = cat(
         "the backup needs WAL from ", request_.backup_start.to_string(), " to ",
@@ -190,6 +189,11 @@ class Searcher {
     return {cat("WAL is damaged at ", damage.lsn.to_string(), ": ", damage.text),
             "recovery cannot go past that position; a target before it can be reached",
             ErrorKind::unreachable, false};
+  }
+
+  // Recovery stops after the record that begins here.
+  static RecoveryTarget at_record(Lsn lsn) {
+    return {.kind = pg::TargetKind::lsn, .time = {}, .lsn = lsn, .xid = 0, .name = {}, .inclusive = true};
   }
 
   // Why the stored WAL ends where it ends.
@@ -214,11 +218,12 @@ class Searcher {
   // Last record and last commit of the WAL before `end`, reading at most `look_back` segments backwards.
   Result<Tail> read_tail(Lsn end, uint64_t look_back) {
     Tail tail;
-    if (path_.pieces.empty() || end <= path_.from) return tail;
-    uint64_t last = std::min((end.value - 1) / bytes(), path_.last_index());
+    if (path_.empty() || end <= path_.from) return tail;
+    uint64_t index = std::min((end.value - 1) / bytes(), path_.last_index());
+    // Only when the segment before it leads into it does an unfinished one mean anything.
+    if (path_.unfinished && index == path_.last_index() && index > path_.first_index()) --index;
     Lsn to = end;
-    for (uint64_t count = 0; count < look_back; ++count) {
-      uint64_t index = last - count;
+    for (uint64_t count = 0; count < look_back; ++count, --index) {
       Lsn from = start_of(index);
       Tail here;
       ScanOptions quiet = options_at(from);
@@ -279,9 +284,8 @@ class Searcher {
     if (end->end < request_.backup_stop) return Attempt(before_consistency());
     Found found;
     found.stop = found.decided = end->end;
-    found.end_of_wal = end->end;
     found.last_commit = end->last_commit;
-    found.effective = request_.target;
+    found.effective = at_record(end->last_record);
     return Attempt(std::move(found));
   }
 
@@ -345,7 +349,8 @@ class Searcher {
     return first;
   }
 
-  // The last segment that begins no later than `time`, as far as its first timestamp tells.
+  // The last segment that begins no later than `time`, as far as its first timestamp tells; the path's first
+  // one when the timestamps that were looked at fall somewhere.
   Result<uint64_t> segment_of(Timestamp time) {
     uint64_t low = path_.first_index();
     uint64_t high = path_.last_index();
@@ -362,15 +367,23 @@ class Searcher {
         high = middle - 1;
       }
     }
+    Timestamp before;
+    for (const auto& [index, first] : first_times_) {
+      if (first && *first < before) return path_.first_index();
+      if (first) before = *first;
+    }
     return low;
   }
 
   Result<Attempt> time() {
     const Timestamp wanted = request_.target.time;
     if (wanted < request_.backup_stopped) return Attempt(before_consistency());
-    TRY_ASSIGN(uint64_t index, segment_of(wanted));
-    // One segment of margin: times of commits are taken before their records are placed.
-    if (index > path_.first_index()) --index;
+    uint64_t index = path_.first_index();
+    if (request_.commit_times == CommitTimes::rising) {
+      TRY_ASSIGN(index, segment_of(wanted));
+      // One segment of margin: times of commits are taken before their records are placed.
+      if (index > path_.first_index()) --index;
+    }
     Lsn from = start_of(index);
     Found found;
     found.effective = request_.target;
@@ -408,13 +421,7 @@ class Searcher {
     TRY(fill_last_commit(found, from));
     if (!met) {
       found.past_last_commit = true;
-      found.end_of_wal = found.stop;
-      found.effective = {.kind = pg::TargetKind::lsn,
-                         .time = {},
-                         .lsn = last_record,
-                         .xid = 0,
-                         .name = {},
-                         .inclusive = true};
+      found.effective = at_record(last_record);
       found.notes.push_back(cat("no transaction ended after the target, and WAL is stored to ",
                                 later.to_string(), " at least: recovery goes to the end of it"));
     }
@@ -491,6 +498,7 @@ struct Branch {
   const StoredTimeline* stored = nullptr;
   std::unique_ptr<Searcher> searcher;
   Attempt attempt;
+  std::vector<std::string> notes;
   Found* found() { return std::get_if<Found>(&attempt); }
   Miss* miss() { return std::get_if<Miss>(&attempt); }
 };
@@ -574,25 +582,59 @@ class ReachFinder {
   // A history file without any WAL, beside a branch that goes on: a clone that inherited archive_command
   // leaves that behind (T33). The newest timeline would then mean to lose everything since.
   Status refuse_empty_timeline(Timeline newest) const {
-    const StoredTimeline* stored = history_.find(newest);
-    if (!stored->runs.empty()) return {};
-    Lsn end = history_.path(newest, request_.backup_start).end;
+    if (!history_.find(newest)->runs.empty()) return {};
+    TRY_ASSIGN(PathTo here, path_to(newest));
+    if (here.path.unfinished && here.path.unfinished->segment.timeline == newest) return {};
     for (Timeline other : history_.descendants(request_.backup_timeline, request_.backup_stop)) {
       Lsn other_end = history_.path(other, request_.backup_start).end;
-      if (other_end <= end) continue;
+      if (other_end <= here.path.end) continue;
       return unreachable(cat("timeline ", newest.value, " is the newest and has no WAL; timeline ",
                              other.value, " goes on to ", other_end.to_string()))
           .with_hint(cat("say which is meant: --timeline ", other.value, ", or --timeline ", newest.value,
-                         " to end at ", end.to_string()));
+                         " to end at ", here.path.end.to_string()));
     }
     return {};
+  }
+
+  struct PathTo {
+    WalPath path;
+    std::vector<std::string> notes;
+  };
+  // The path, through the unfinished segment behind its whole ones where that may be used and says something.
+  Result<PathTo> path_to(Timeline timeline) const {
+    PathTo to{history_.path(timeline, request_.backup_start), {}};
+    WalPath& path = to.path;
+    // Whatever is stored behind a hole or a conflict must not be cut off by ending here (T45).
+    if (request_.unfinished == UnfinishedSegment::ignore || path.missing || path.conflict) return to;
+    std::optional<PartialSegment> partial = path.partial;
+    if (request_.local && request_.local->segment.timeline == timeline &&
+        request_.local->segment.index(path.segment_size) == path.end.value / path.segment_size.bytes) {
+      partial = request_.local;
+    }
+    if (!partial) return to;
+    Result<bool> begins = begins_with_wal(lineage_, *partial);
+    if (begins && *begins) path.go_on_with(std::move(*partial));
+    if (begins) return to;
+    switch (begins.error().kind) {
+      case ErrorKind::conflict:
+        path.conflict = partial->segment;
+        return to;
+      case ErrorKind::damaged:
+      case ErrorKind::not_found:
+        to.notes.push_back(cat("the unfinished segment ", partial->segment.to_string(),
+                               " is not used: ", begins.error().to_string()));
+        return to;
+      default:
+        return std::move(begins).error();
+    }
   }
 
   Status try_branch(Timeline candidate) {
     Branch branch;
     branch.stored = history_.find(candidate);
-    branch.searcher = std::make_unique<Searcher>(lineage_, request_,
-                                                 history_.path(candidate, request_.backup_start), options_);
+    TRY_ASSIGN(PathTo to, path_to(candidate));
+    branch.notes = std::move(to.notes);
+    branch.searcher = std::make_unique<Searcher>(lineage_, request_, std::move(to.path), options_);
     Lsn known_absent_to;
     for (Branch& before : branches_) {
       auto fork = divergence(*before.stored->history, *branch.stored->history);
@@ -663,19 +705,23 @@ class ReachFinder {
       reach.last_xid = found.last_commit->xid;
     }
     reach.next_commit = found.next_commit;
-    reach.end_of_wal = found.end_of_wal.value_or(path.end);
     reach.wal_bytes = found.stop.value - std::min(found.stop, request_.backup_start).value;
-    reach.segments =
-        (std::max(found.stop, found.decided).value - 1) / path.segment_size.bytes - path.first_index() + 1;
-    reach.partial = path.partial;
+    Lsn needed = std::max(found.stop, found.decided);
+    reach.segments = (needed.value - 1) / path.segment_size.bytes - path.first_index() + 1;
+    reach.path = path;
     reach.notes = std::move(found.notes);
+    reach.notes.insert(reach.notes.end(), branch.notes.begin(), branch.notes.end());
+    if (path.unfinished && needed > path.whole_end) {
+      reach.partial = path.unfinished;
+      reach.notes.push_back(cat("the unfinished segment ", path.unfinished->segment.to_string(), " is used"));
+    }
     if (!branch.stored->problem.empty()) {
       reach.notes.push_back(cat("timeline ", reach.timeline.value, ": ", branch.stored->problem));
     }
     if (request_.target.kind == pg::TargetKind::latest) {
-      if (path.partial) {
+      if (path.partial && !path.unfinished) {
         reach.notes.push_back(cat("WAL past ", path.end.to_string(), " is stored only as ",
-                                  path.partial->to_string(),
+                                  path.partial->segment.to_string(),
                                   ".partial, which restore_command does not bring"));
       }
       add_other_branches(reach);
@@ -704,6 +750,15 @@ class ReachFinder {
 };
 
 }  // namespace
+
+ReachRequest ReachRequest::from(const repo::Card& backup) {
+  ReachRequest request;
+  request.backup_timeline = backup.timeline;
+  request.backup_start = backup.start_lsn;
+  request.backup_stop = backup.stop_lsn;
+  request.backup_stopped = backup.stopped;
+  return request;
+}
 
 std::string RecoveryTarget::value() const {
   switch (kind) {
@@ -751,7 +806,7 @@ Result<RecoveryWindow> recovery_window(const ChosenLineage& lineage, const WalHi
   request.backup_stop = backup_stop;
   Searcher searcher(lineage, request, history.path(target, backup_start), options);
   window.missing = searcher.path().missing;
-  if (searcher.path().pieces.empty()) return window;
+  if (searcher.path().empty()) return window;
   TRY_ASSIGN(const Tail* tail, searcher.tail(look_back));
   window.complete = searcher.path().end >= backup_stop;
   window.end = std::max(tail->end, backup_start);

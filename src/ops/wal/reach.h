@@ -7,11 +7,13 @@
 // first; an LSN is compared with where records begin. A target that is not met is fatal there, so it is
 // `unreachable` here.
 //
-// Cost: names decide as much as they can. A time is found by looking at the first timestamp of some segments
-// and reading a few; a transaction id and a restore point need all WAL from the backup on, until they are
-// met. Times of neighbouring commits may be out of order by less than a segment; a clock that was set back by
-// more can put an earlier stop into a segment that is not looked at, which is why restore compares where
-// recovery really ended.
+// Cost: names decide as much as they can. A transaction id and a restore point need all WAL from the backup
+// on, until they are met. A time is bisected: the first timestamps of some segments are looked at and a few
+// segments read. That assumes that commit times rise along the WAL, but for less than a segment (they are
+// taken before their records are placed). A clock that was set back, or ahead for a while, breaks it. Where
+// the timestamps that were looked at fall, everything is read instead; between them a fall goes unseen. So
+// who acts on the answer reads the WAL up to it anyway (restore does, ops/restore/replayed_wal.h), and asks
+// again with CommitTimes::any_order when recovery would stop earlier.
 #pragma once
 
 #include <cstdint>
@@ -25,6 +27,7 @@
 #include "ops/wal/history.h"
 #include "ops/wal/scan.h"
 #include "pg/server/recovery_settings.h"
+#include "repo/manifest.h"
 #include "util/result.h"
 
 namespace lifeboat::ops {
@@ -48,16 +51,32 @@ enum class TimelineChoice : uint8_t {
   number,
 };
 
+enum class CommitTimes : uint8_t {
+  rising,     // assumed, see above
+  any_order,  // nothing is assumed: all WAL from the backup to the target is read
+};
+
+enum class UnfinishedSegment : uint8_t {
+  ignore,  // whole segments only, which is what restore_command brings
+  use,     // also the .partial behind them, or `local`: Reach::partial says when it has to be put into pg_wal
+};
+
 struct ReachRequest {
+  // What the backup says; the rest is for the caller.
+  static ReachRequest from(const repo::Card& backup);
+
   Timeline backup_timeline;
   Lsn backup_start;  // redo position: replay begins here
   Lsn backup_stop;   // consistent from here on; a stop before it is refused
-  // The server's clock at the stop; 0: unknown. A target time before it is refused even when no transaction
-  // ended in between, because commits from before the backup, which are in it, may be later than the target.
-  Timestamp backup_stopped = {};
+  // The server's clock at the stop. A target time before it is refused even when no transaction ended in
+  // between, because commits from before the backup, which are in it, may be later than the target.
+  Timestamp backup_stopped;
   RecoveryTarget target;
   TimelineChoice choice = TimelineChoice::unset;
   Timeline timeline;  // of TimelineChoice::number
+  CommitTimes commit_times = CommitTimes::rising;
+  UnfinishedSegment unfinished = UnfinishedSegment::ignore;
+  std::optional<PartialSegment> local;  // the old data directory's, when it was not stored
 };
 
 struct Reach {
@@ -65,9 +84,10 @@ struct Reach {
   // False: its history file is not stored, and PostgreSQL would refuse the number: recovery_target_timeline
   // must be 'current', which is this timeline then.
   bool has_history_file = true;
-  // For recovery_target_*: as asked, but a time past the last commit that stored WAL provably covers becomes
-  // the LSN of the last record (`past_last_commit`), because PostgreSQL refuses a time that no commit
-  // follows.
+  // For recovery_target_*: as asked, but `latest` becomes the LSN of the last record, so that recovery ends
+  // where the preflight looked and not in WAL that arrives, or that another branch has, behind it (T45, T46).
+  // So does a time past the last commit that stored WAL provably covers (`past_last_commit`), because
+  // PostgreSQL refuses a time that no commit follows.
   RecoveryTarget effective;
   bool past_last_commit = false;
 
@@ -76,11 +96,11 @@ struct Reach {
   uint32_t last_xid = 0;  //
   Timestamp
       next_commit;  // of the transaction end that recovery stops before; unknown: it does not stop before one
-  Lsn end_of_wal;   // where stored WAL of this path ends: a segment's end, or the last record for latest
-  uint64_t wal_bytes = 0;              // to be replayed, from backup_start to stop
-  uint64_t segments = 0;               // files that restore_command will be asked for
-  std::optional<SegmentName> partial;  // stored, would continue the path past its end (WalPath::partial)
-  std::vector<std::string> notes;      // for people: other branches, duplicates, a .partial that is not used
+  uint64_t wal_bytes = 0;                 // to be replayed, from backup_start to stop
+  uint64_t segments = 0;                  // files that this takes
+  WalPath path;                           // that recovery follows, to its end
+  std::optional<PartialSegment> partial;  // must be in pg_wal for this to be reached
+  std::vector<std::string> notes;  // for people: other branches, duplicates, a .partial and what became of it
 };
 
 // Errors: unreachable (what is missing, and in the hint the latest reachable position; also a timeline that

@@ -147,6 +147,33 @@ TEST_F(ReachTest, commits_out_of_order_over_a_segment_end_are_met_in_the_order_o
   EXPECT_EQ(reached(time_request(80)).stop, commits_[708]);
 }
 
+TEST_F(ReachTest, times_that_fall_where_they_are_looked_at_are_searched_from_the_beginning) {  // T31
+  segments(26);                                                                                // to 520 s
+  seconds_ = 15;  // the clock is set back
+  segments(24);   // 25 s to 495 s
+  store_all();
+  Reach reach = reached(time_request(515));
+  EXPECT_EQ(reach.stop, commits_[751]);
+  EXPECT_EQ(reach.last_xid, 750u);
+}
+
+TEST_F(ReachTest, commit_times_in_any_order_are_met_in_the_order_of_wal) {  // T31
+  segments(6);                                                              // to 120 s
+  seconds_ = 400;
+  tick(wal_);  // the clock is 300 s ahead for a moment
+  seconds_ = 120;
+  wal_.end_segment();
+  segments(20);  // 130 s to 520 s
+  store_all();
+  for (double s : {125.0, 205.0, 305.0, 405.0}) {
+    ReachRequest asked = time_request(s);
+    asked.commit_times = CommitTimes::any_order;
+    Reach reach = reached(asked);
+    EXPECT_EQ(reach.stop, commits_[712]) << s;
+    EXPECT_EQ(reach.last_xid, 711u) << s;
+  }
+}
+
 TEST_F(ReachTest, a_time_before_the_end_of_the_backup_is_refused) {  // T31
   wal_.commit(699, at(5));
   stop_ = wal_.end();
@@ -335,8 +362,18 @@ TEST_F(ReachTest, latest_is_the_last_record) {
   store_all();
   Reach reach = reached(request(TargetKind::latest));
   EXPECT_EQ(reach.stop, end);
-  EXPECT_EQ(reach.end_of_wal, end);
   EXPECT_EQ(reach.last_commit, at(70));
+}
+
+TEST_F(ReachTest, latest_is_pinned_so_that_wal_that_arrives_later_is_not_replayed) {  // T45
+  segments(2);
+  tick(wal_);
+  Lsn last = wal_.checkpoint(at(60));
+  store_all();
+  Reach reach = reached(request(TargetKind::latest));
+  EXPECT_EQ(reach.effective.kind, TargetKind::lsn);
+  EXPECT_EQ(reach.effective.lsn, last);
+  EXPECT_TRUE(reach.effective.inclusive);
 }
 
 TEST_F(ReachTest, latest_refuses_to_end_at_a_hole) {  // promoting there would lose what is stored behind it

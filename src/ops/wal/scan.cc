@@ -1,11 +1,14 @@
 #include "ops/wal/scan.h"
 
+#include <fcntl.h>
+
 #include <algorithm>
 #include <memory>
 #include <utility>
 
 #include "pg/format/version.h"
 #include "repo/wal_store.h"
+#include "util/files.h"
 #include "util/strings.h"
 
 namespace lifeboat::ops {
@@ -13,6 +16,7 @@ namespace lifeboat::ops {
 namespace {
 
 constexpr size_t kMaxBreaks = 100;
+constexpr size_t kPiece = 1 << 20;
 
 // Ends the streaming of an object from within; never seen by a caller.
 Error enough() {
@@ -73,10 +77,19 @@ class Scanner : public pg::WalSink {
     for (const WalPiece& piece : path_.pieces) {
       for (uint64_t index = std::max(first, piece.first); index <= piece.last && !done_; ++index) {
         Lsn start{index * bytes};
-        if (start >= path_.end || (to_.valid() && start >= to_ && !reader_)) break;
-        TRY(segment(SegmentName::containing(piece.timeline, start, path_.segment_size), start));
+        if (!reaches(start)) break;
+        SegmentName name = SegmentName::containing(piece.timeline, start, path_.segment_size);
+        TRY(segment(name, start, [&](const auto& sink) { return stream_segment(store_, name, sink); }));
       }
       if (done_) break;
+    }
+    if (path_.unfinished && !done_) {
+      const PartialSegment& partial = *path_.unfinished;
+      Lsn start = partial.segment.start(path_.segment_size);
+      if (reaches(start)) {
+        TRY(segment(partial.segment, start,
+                    [&](const auto& sink) { return read_partial(lineage_, partial, sink); }));
+      }
     }
     if (reader_ && !done_) reader_->finish();
     if (reader_) result_.end_of_records = reader_->end_of_records();
@@ -84,9 +97,12 @@ class Scanner : public pg::WalSink {
   }
 
  private:
-  Status segment(const SegmentName& name, Lsn start) {
+  bool reaches(Lsn start) const { return start < path_.end && !(to_.valid() && start >= to_ && !reader_); }
+
+  template <typename Stream>
+  Status segment(const SegmentName& name, Lsn start, Stream stream) {
     Lsn at = start;
-    auto read = stream_segment(store_, name, [&](ByteView piece) -> Status {
+    auto read = stream([&](ByteView piece) -> Status {
       if (options_.stop != nullptr) TRY(options_.stop->check());
       TRY(feed(name, at, piece));
       at = at + piece.size();
@@ -196,6 +212,37 @@ class BreakCollector : public pg::WalSink {
 Result<ScanResult> scan_wal(const ChosenLineage& lineage, const WalPath& path, Lsn from, Lsn to,
                             const RecordVisitor& visit, const ScanOptions& options) {
   return Scanner(lineage, path, from, to, visit, options).run();
+}
+
+Status read_partial(const ChosenLineage& lineage, const PartialSegment& partial,
+                    const std::function<Status(ByteView)>& each) {
+  if (partial.path.empty()) {
+    auto name = WalFileName::parse(cat(partial.segment.to_string(), ".partial"));
+    CHECK(name.has_value());
+    TRY(repo::WalStore(lineage.repo).get(*name, each));
+    return {};
+  }
+  TRY_ASSIGN(Fd fd, open_file(partial.path, O_RDONLY));
+  Bytes piece(kPiece);
+  for (uint64_t at = 0;;) {
+    TRY_ASSIGN(size_t got, pread_some(fd.get(), at, piece, partial.path));
+    if (got == 0) return {};
+    TRY(each(ByteView(piece).first(got)));
+    at += got;
+  }
+}
+
+Result<bool> begins_with_wal(const ChosenLineage& lineage, const PartialSegment& partial) {
+  bool begins = false;
+  Status read = read_partial(lineage, partial, [&](ByteView piece) -> Status {
+    auto header = pg::read_segment_header(piece);
+    begins = header && header->system_id == lineage.record.lineage.system_id &&
+             header->start == partial.segment.start(lineage.record.segment_size) &&
+             header->timeline <= partial.segment.timeline;
+    return enough();
+  });
+  if (!read && read.error().kind != ErrorKind::cancelled) return std::move(read).error();
+  return begins;
 }
 
 Result<std::vector<WalBreak>> check_segments_continuous(const ChosenLineage& lineage, Timeline timeline,

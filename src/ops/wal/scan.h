@@ -39,6 +39,14 @@ using RecordVisitor = std::function<ScanNext(const pg::WalRecord& record)>;
 Result<ScanResult> scan_wal(const ChosenLineage& lineage, const WalPath& path, Lsn from, Lsn to,
                             const RecordVisitor& visit, const ScanOptions& options = {});
 
+// Does the unfinished segment begin with WAL of its place in this lineage? One that nothing was written to is
+// nothing to go on with. Errors: conflict (two contents are stored), damaged, not_found, those of reading.
+Result<bool> begins_with_wal(const ChosenLineage& lineage, const PartialSegment& partial);
+
+// The content of an unfinished segment, piece by piece.
+Status read_partial(const ChosenLineage& lineage, const PartialSegment& partial,
+                    const std::function<Status(ByteView)>& each);
+
 // A hole in the chain of records, or bytes that do not hold together, in segments that are all stored.
 struct WalBreak {
   SegmentName segment;
