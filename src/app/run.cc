@@ -136,7 +136,7 @@ int run(std::span<const std::string_view> arguments, const std::vector<std::stri
   bool lenient = std::ranges::find(arguments, "--standby") != arguments.end();
   if (command != nullptr && command->exit_rule != ExitRule::standard) {
     bool signals_are_right = command->exit_rule == ExitRule::wal_get && !lenient;
-    if (!signals_are_right) exit_on_abort(exit_code(command->exit_rule, lenient, ErrorKind::internal));
+    if (!signals_are_right) exit_on_crash(exit_code(command->exit_rule, lenient, ErrorKind::internal));
   }
   try {
     std::string working_directory = current_directory();

@@ -8,8 +8,8 @@ namespace lifeboat::app {
 
 // `stop` must outlive the process's use of signals. Handlers restart system calls (SA_RESTART).
 void catch_signals(StopToken& stop);
-// An abort() ends the process with `code` instead of a signal, for commands whose caller takes signals for
-// crashes.
-void exit_on_abort(int code);
+// A crash (abort, segmentation fault, bus error …) ends the process with `code` and a line that says so,
+// instead of with the signal: for commands whose caller treats signals otherwise than failures.
+void exit_on_crash(int code);
 
 }  // namespace lifeboat::app

@@ -9,8 +9,11 @@ T46 conflicts.
 import os
 import re
 import shutil
+import signal
+import time
+from pathlib import Path
 
-from harness import (Cluster, SystemTest, binary, flip_bit, give, main, new_directory, run, tool, wait_until)
+from harness import (Background, Cluster, SystemTest, binary, flip_bit, give, main, new_directory, run, tool, wait_until)
 
 SEGMENT = re.compile("[0-9A-F]{24}")
 
@@ -232,6 +235,21 @@ class Refusals(WalTest):
         for arguments in (["--nonsense", self.path], [], [self.path, "--repo", "ftp://x/y"], [self.path, "--config", "/nowhere"]):
             done = run([binary(), "wal", "push", *arguments], cwd=self.server.data, check=False)
             self.assertTrue(1 <= done.code <= 125, f"{done.code}: {done.err}")
+
+    def test_a_crash_is_an_ordinary_failure(self):  # T21
+        pipe = self.server.data / "pg_wal" / "0000000100000000000000FF"  # opening it for reading waits for a writer
+        os.mkfifo(pipe)
+        give(pipe)
+        self.addCleanup(pipe.unlink)
+        for number in (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT):
+            push = Background(self.lb.argv("wal", "push", f"pg_wal/{pipe.name}", "--state-dir", self.state),
+                              cwd=self.server.data)
+            stat = Path(f"/proc/{push.process.pid}/stat")
+            wait_until(lambda: all((time.sleep(0.02), stat.read_text().split(") ")[1][0] == "S")[1] for _ in range(10)),
+                       "the push waits at its file")
+            push.signal(number)
+            done = push.wait(check=False)
+            self.assertTrue(1 <= done.code <= 125, f"{number!r}: {done.code}: {done.err}")
 
     def test_killed_anywhere_a_push_can_be_done_again(self):  # T21
         content = (self.server.data / self.path).read_bytes()

@@ -1,0 +1,58 @@
+#include "app/signals.h"
+
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdint>
+#include <cstdlib>
+
+namespace lifeboat::app {
+namespace {
+
+// The commands of archive_command and of a standby must not end by a signal, whatever happens: the archiver
+// ends with them, and pg_stat_archiver counts no failure (T21).
+
+void crash_by_signal(int signal_number) {
+  exit_on_crash(70);
+  raise(signal_number);
+}
+
+TEST(CrashDeathTest, a_crash_ends_with_the_code) {
+  for (int signal_number : {SIGABRT, SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGSYS}) {
+    EXPECT_EXIT(crash_by_signal(signal_number), ::testing::ExitedWithCode(70), "ended by signal")
+        << signal_number;
+  }
+}
+
+TEST(CrashDeathTest, a_page_that_went_away_ends_with_the_code) {
+  auto read_past_the_end = [] {
+    exit_on_crash(70);
+    char name[] = "/tmp/lifeboat-signals-test-XXXXXX";
+    int fd = mkstemp(name);
+    unlink(name);
+    auto* page = static_cast<volatile char*>(mmap(nullptr, 4096, PROT_READ, MAP_SHARED, fd, 0));
+    _exit(page[0]);  // SIGBUS: the file is empty
+  };
+  EXPECT_EXIT(read_past_the_end(), ::testing::ExitedWithCode(70), "ended by signal 07");
+}
+
+// Not endless, so that the compiler lets it be; deeper than any stack all the same.
+int overflow(volatile char* before, uint64_t depth) {
+  volatile char here[4096];
+  here[0] = before[0];
+  return depth == 0 ? here[0] : overflow(here, depth - 1) + here[0];
+}
+
+TEST(CrashDeathTest, a_stack_that_ran_over_ends_with_the_code) {
+  auto run_over = [] {
+    exit_on_crash(70);
+    volatile char first = 1;
+    _exit(overflow(&first, 1ull << 40));
+  };
+  EXPECT_EXIT(run_over(), ::testing::ExitedWithCode(70), "ended by signal 11");
+}
+
+}  // namespace
+}  // namespace lifeboat::app
