@@ -44,6 +44,19 @@ Result<ChosenLineage> lineage_of(const repo::Repository& repository, const std::
   return ChosenLineage{std::move(repo), std::move(record), 0};
 }
 
+Result<ChosenLineage> lineage_of(const repo::Repository& repository, const std::string& cluster,
+                                 const DataDirFacts& facts) {
+  TRY_ASSIGN(ChosenLineage lineage, lineage_of(repository, cluster, facts.lineage));
+  if (lineage.record.segment_size.bytes == facts.control.wal_segment_size) return lineage;
+  return make_error(ErrorKind::foreign, facts.path,
+                    cat("wal_segment_size is ", facts.control.wal_segment_size,
+                        " bytes, the cluster was registered with ", lineage.record.segment_size.bytes))
+      .with_hint(
+          "after pg_resetwal --wal-segsize the cluster has to be registered under another name: lifeboat "
+          "init "
+          "--cluster NAME");
+}
+
 Result<DataDirFacts> read_data_dir(const std::string& path) {
   auto no_data_dir = [&](std::string cause) {
     return make_error(ErrorKind::precondition, path, "not a PostgreSQL data directory")

@@ -37,6 +37,12 @@ Result<ChosenLineage> choose_lineage(const repo::Repository& repository, const s
 Result<ChosenLineage> lineage_of(const repo::Repository& repository, const std::string& cluster,
                                  const Lineage& lineage);
 
+struct DataDirFacts;
+// The same for a data directory whose WAL is to be stored; `foreign` too when its WAL segments are of another
+// size than those that were registered (T12).
+Result<ChosenLineage> lineage_of(const repo::Repository& repository, const std::string& cluster,
+                                 const DataDirFacts& facts);
+
 // A data directory as its files describe it; the server need not run.
 struct DataDirFacts {
   std::string path;  // absolute, symbolic links resolved

@@ -224,6 +224,15 @@ class Refusals(WalTest):
         self.assertFails(self.push(self.lb, self.server, "pg_wal/0000000100000000000000EE"), 12, other.system_identifier())
         self.assertNothingStored()
 
+    def test_segments_of_another_size_than_was_registered_are_foreign(self):  # T12
+        self.server.stop()
+        run([tool("pg_resetwal", self.server.major), "--wal-segsize=32", self.server.data])
+        self.server.start()
+        name = self.finished_segment(self.server)
+        self.assertFails(self.push(self.lb, self.server, f"pg_wal/{name}"), 12, "wal_segment_size is 33554432")
+        self.assertFails(self.lb("backup", "--wal-timeout", "5s", live=True), 12, "wal_segment_size is 33554432")
+        self.assertNothingStored()
+
     def test_an_unknown_cluster_name_and_an_unknown_repository(self):
         other = self.lifeboat(self.server, repo=self.lb.repo_path, cluster="other")
         self.assertFails(self.push(other, self.server, self.path), 4, "cluster other")

@@ -343,14 +343,11 @@ Result<BackupOutcome> back_up(const BackupOptions& options, const Source& source
 
   WalRequest wal;
   wal.pg_wal = source.data_dir.path + "/pg_wal";
-  wal.system_id = source.data_dir.control.system_id;
   wal.timeline = start.timeline;
   wal.start = start.start_lsn;
   wal.stop = stopped.stop_lsn;
-  wal.segment_size = manifest.segment_size;
-  wal.version = source.data_dir.version;
   wal.timeout_us = options.wal_timeout_us;
-  TRY_ASSIGN(WalOutcome arrived, require_wal(lineage.repo, wal, reporter, stop));
+  TRY_ASSIGN(WalOutcome arrived, require_wal(lineage, wal, reporter, stop));
   outcome.wal_segments = arrived.segments;
   outcome.wal_stored_by_us = arrived.stored_by_us;
 
@@ -392,7 +389,7 @@ Result<BackupOutcome> run_backup(const BackupOptions& options, Reporter& reporte
   TRY_ASSIGN(repo::Repository repository, open_repository(options.location));
   TRY_ASSIGN(Source source, read_source(options, stop, outcome.warnings));
   TRY_ASSIGN(ChosenLineage lineage,
-             lineage_of(repository, options.location.cluster, source.data_dir.lineage));
+             lineage_of(repository, options.location.cluster, source.data_dir));
   TRY_ASSIGN(pg::LocalSource files, open_source(source));
   TRY_ASSIGN(Reference reference, find_reference(options, source, lineage, files));
 

@@ -2,6 +2,8 @@
 
 #include <fcntl.h>
 
+#include "ops/wal/push.h"
+#include "pg/format/version.h"
 #include "pg/wal/wal_events.h"
 #include "pg/wal/wal_reader.h"
 #include "util/clock.h"
@@ -15,28 +17,22 @@ namespace {
 constexpr int64_t kPollUs = 100'000;
 
 // Stores one finished segment or history file from pg_wal. False when it is not there (any more).
-Result<bool> store_from_pg_wal(const repo::WalStore& store, const WalRequest& request,
+Result<bool> store_from_pg_wal(const ChosenLineage& lineage, const WalRequest& request,
                                const WalFileName& file) {
-  std::string path = cat(request.pg_wal, "/", file.text);
-  auto content = open_file(path, O_RDONLY);
-  if (!content && content.error().kind == ErrorKind::not_found) return false;
-  TRY(content);
-  TRY_ASSIGN(FileInfo info, stat_fd(content->get(), path));
-  uint64_t size = info.size;
+  std::string path = join_path(request.pg_wal, file.text);
   if (file.kind == WalFileKind::segment) {
-    if (size != request.segment_size.bytes) return false;
+    auto content = open_file(path, O_RDONLY);
+    if (!content && content.error().kind == ErrorKind::not_found) return false;
+    TRY(content);
     Bytes head(pg::kSegmentHeaderSize);
     TRY_ASSIGN(size_t got, pread_some(content->get(), 0, head, path));
     auto header = pg::read_segment_header(ByteView(head).first(got));
     // A segment recycled for later use still holds old pages: not the one that is asked for.
-    if (!header || header->start != file.segment.start(request.segment_size)) return false;
-    if (header->system_id != request.system_id) {
-      return make_error(ErrorKind::foreign, path,
-                        cat("system identifier ", header->system_id.to_string(), ", expected ",
-                            request.system_id.to_string()));
-    }
+    if (!header || header->start != file.segment.start(lineage.record.segment_size)) return false;
   }
-  TRY(store.push(file, repo::WalSource::from_fd(content->get(), size, path)));
+  auto stored = store_wal_file(lineage, file, request.pg_wal);
+  if (!stored && stored.error().kind == ErrorKind::not_found) return false;
+  TRY(stored);
   return true;
 }
 
@@ -48,19 +44,19 @@ Error not_archived(const WalRequest& request, const SegmentName& segment) {
       .with_hint("lifeboat doctor tells why archiving does not work");
 }
 
-Status wait_for_segments(const repo::WalStore& store, const WalRequest& request, WalOutcome& outcome,
+Status wait_for_segments(const ChosenLineage& lineage, const WalRequest& request, WalOutcome& outcome,
                          Reporter& reporter, StopToken& stop) {
+  repo::WalStore store(lineage.repo);
+  const SegmentSize size = lineage.record.segment_size;
   Clock& clock = Clock::system();
   int64_t deadline = clock.monotonic_us() + request.timeout_us;
-  SegmentName first = SegmentName::containing(request.timeline, request.start, request.segment_size);
-  SegmentName last =
-      SegmentName::containing(request.timeline, {request.stop.value - 1}, request.segment_size);
-  uint64_t total = last.index(request.segment_size) - first.index(request.segment_size) + 1;
+  SegmentName first = SegmentName::containing(request.timeline, request.start, size);
+  SegmentName last = SegmentName::containing(request.timeline, {request.stop.value - 1}, size);
+  uint64_t total = last.index(size) - first.index(size) + 1;
   Lsn from = request.start;
   while (true) {
     TRY(stop.check());
-    TRY_ASSIGN(repo::Coverage coverage,
-               store.coverage(request.timeline, from, request.stop, request.segment_size));
+    TRY_ASSIGN(repo::Coverage coverage, store.coverage(request.timeline, from, request.stop, size));
     if (!coverage.conflicts.empty()) {
       return make_error(ErrorKind::conflict, cat("WAL segment ", coverage.conflicts.front().to_string()),
                         "stored more than once with different content")
@@ -68,11 +64,9 @@ Status wait_for_segments(const repo::WalStore& store, const WalRequest& request,
     }
     if (coverage.complete()) break;
     SegmentName missing = *coverage.first_missing;
-    from = missing.start(request.segment_size);
-    reporter.progress("waiting for WAL",
-                      missing.index(request.segment_size) - first.index(request.segment_size), total,
-                      ProgressUnit::items);
-    TRY_ASSIGN(bool stored, store_from_pg_wal(store, request, *WalFileName::parse(missing.to_string())));
+    from = missing.start(size);
+    reporter.progress("waiting for WAL", missing.index(size) - first.index(size), total, ProgressUnit::items);
+    TRY_ASSIGN(bool stored, store_from_pg_wal(lineage, request, *WalFileName::parse(missing.to_string())));
     if (stored) {
       ++outcome.stored_by_us;
       continue;
@@ -84,12 +78,12 @@ Status wait_for_segments(const repo::WalStore& store, const WalRequest& request,
   return {};
 }
 
-Status require_history(const repo::WalStore& store, const WalRequest& request) {
+Status require_history(const ChosenLineage& lineage, const WalRequest& request) {
   if (request.timeline.value == 1) return {};
   WalFileName file = *WalFileName::parse(cat(request.timeline.to_hex(), ".history"));
-  TRY_ASSIGN(auto stored, store.find(file));
+  TRY_ASSIGN(auto stored, repo::WalStore(lineage.repo).find(file));
   if (stored) return {};
-  TRY_ASSIGN(bool pushed, store_from_pg_wal(store, request, file));
+  TRY_ASSIGN(bool pushed, store_from_pg_wal(lineage, request, file));
   if (pushed) return {};
   return make_error(ErrorKind::not_found, cat(request.pg_wal, "/", file.text),
                     "the history of this timeline is neither in the repository nor in pg_wal");
@@ -98,9 +92,10 @@ Status require_history(const repo::WalStore& store, const WalRequest& request) {
 // Expects unbroken records and, as the last of them, the end of this backup.
 class RangeCheck : public pg::WalSink {
  public:
-  explicit RangeCheck(const WalRequest& request) : request_(request) {}
+  RangeCheck(const WalRequest& request, const pg::VersionTraits& version)
+      : request_(request), version_(version) {}
   void record(const pg::WalRecord& record) override {
-    if (pg::event_of(record, *request_.version) != pg::WalEvent::backup_end) return;
+    if (pg::event_of(record, version_) != pg::WalEvent::backup_end) return;
     auto end = pg::read_backup_end(record);
     if (end && end->start == request_.start) found_end_ = true;
   }
@@ -123,22 +118,26 @@ class RangeCheck : public pg::WalSink {
 
  private:
   const WalRequest& request_;
+  const pg::VersionTraits& version_;
   bool found_end_ = false;
   std::string first_;
 };
 
-Status check_records(const repo::WalStore& store, const WalRequest& request, StopToken& stop) {
-  RangeCheck check(request);
+Status check_records(const ChosenLineage& lineage, const WalRequest& request, StopToken& stop) {
+  TRY_ASSIGN(const pg::VersionTraits* version, pg::require_version(lineage.record.lineage.major));
+  repo::WalStore store(lineage.repo);
+  const SegmentSize size = lineage.record.segment_size;
+  RangeCheck check(request, *version);
   pg::WalReaderOptions options;
-  options.version = request.version;
-  options.segment_size = request.segment_size;
-  options.system_id = request.system_id;
+  options.version = version;
+  options.segment_size = size;
+  options.system_id = lineage.record.lineage.system_id;
   options.start = request.start;
   pg::WalReader reader(options, check);
-  SegmentName segment = SegmentName::containing(request.timeline, request.start, request.segment_size);
-  for (; segment.start(request.segment_size) < request.stop; segment = segment.next(request.segment_size)) {
+  SegmentName segment = SegmentName::containing(request.timeline, request.start, size);
+  for (; segment.start(size) < request.stop; segment = segment.next(size)) {
     TRY(stop.check());
-    Lsn at = segment.start(request.segment_size);
+    Lsn at = segment.start(size);
     TRY(store.get(*WalFileName::parse(segment.to_string()), [&](ByteView piece) -> Status {
       reader.feed(at, piece);
       at = at + piece.size();
@@ -151,13 +150,12 @@ Status check_records(const repo::WalStore& store, const WalRequest& request, Sto
 
 }  // namespace
 
-Result<WalOutcome> require_wal(const repo::LineageRepo& repo, const WalRequest& request, Reporter& reporter,
+Result<WalOutcome> require_wal(const ChosenLineage& lineage, const WalRequest& request, Reporter& reporter,
                                StopToken& stop) {
-  repo::WalStore store(repo);
   WalOutcome outcome;
-  TRY(require_history(store, request));
-  TRY(wait_for_segments(store, request, outcome, reporter, stop));
-  TRY(check_records(store, request, stop));
+  TRY(require_history(lineage, request));
+  TRY(wait_for_segments(lineage, request, outcome, reporter, stop));
+  TRY(check_records(lineage, request, stop));
   return outcome;
 }
 

@@ -1,14 +1,14 @@
 // A backup exists only once all WAL from its start to its stop is durably in the repository (T03, B2).
 //
 // What counts is what reached the repository, not what archive_command says. Finished segments that are
-// missing are stored from pg_wal itself, so a slow or broken archiver delays nothing it need not.
+// missing are stored from pg_wal itself, checked as `wal push` checks them, so a slow or broken archiver
+// delays nothing it need not.
 #pragma once
 
 #include <string>
 
 #include "model/wal_name.h"
-#include "pg/format/version.h"
-#include "repo/wal_store.h"
+#include "ops/session.h"
 #include "util/reporter.h"
 #include "util/stop.h"
 
@@ -16,12 +16,9 @@ namespace lifeboat::ops {
 
 struct WalRequest {
   std::string pg_wal;  // directory on this host
-  SystemId system_id;
   Timeline timeline;
   Lsn start;  // the backup's redo position
   Lsn stop;
-  SegmentSize segment_size;
-  const pg::VersionTraits* version = nullptr;
   int64_t timeout_us = 120'000'000;
 };
 
@@ -34,7 +31,7 @@ struct WalOutcome {
 // reads them back and checks that the records are continuous from the start position to the stop and end with
 // this backup's end record. Call after pg_backup_stop of a primary, which switches WAL, so every segment up
 // to the stop is finished. Errors: timeout (which segment), conflict, damaged, foreign.
-Result<WalOutcome> require_wal(const repo::LineageRepo& repo, const WalRequest& request, Reporter& reporter,
+Result<WalOutcome> require_wal(const ChosenLineage& lineage, const WalRequest& request, Reporter& reporter,
                                StopToken& stop);
 
 }  // namespace lifeboat::ops

@@ -173,15 +173,7 @@ Result<WalFileName> locate(const WalPushOptions& options, const DataDirFacts& fa
 Result<WalPushResult> push_from(const WalPushOptions& options, const DataDirFacts& facts) {
   TRY_ASSIGN(WalFileName file, locate(options, facts));
   TRY_ASSIGN(repo::Repository repository, open_repository(options.repo));
-  TRY_ASSIGN(ChosenLineage lineage, lineage_of(repository, options.repo.cluster, facts.lineage));
-  if (lineage.record.segment_size.bytes != facts.control.wal_segment_size) {
-    return make_error(ErrorKind::foreign, facts.path,
-                      cat("wal_segment_size is ", facts.control.wal_segment_size,
-                          " bytes, the cluster was registered with ", lineage.record.segment_size.bytes))
-        .with_hint(
-            "after pg_resetwal --wal-segsize the cluster has to be registered anew: lifeboat init "
-            "--new-lineage");
-  }
+  TRY_ASSIGN(ChosenLineage lineage, lineage_of(repository, options.repo.cluster, facts));
   WalPushResult result{file, facts.lineage, repo::PushOutcome::stored};
   TRY_ASSIGN(result.outcome, store_wal_file(lineage, file, join_path(facts.path, "pg_wal")));
   return result;

@@ -31,8 +31,9 @@ Result<pg::SegmentHeader> check_segment_header(const std::string& object, const 
                       cat("wal_segment_size is ", header.segment_size.bytes, " bytes, expected ",
                           expected.segment_size.bytes))
         .with_hint(
-            "after pg_resetwal --wal-segsize the cluster has to be registered anew: lifeboat init "
-            "--new-lineage");
+            "after pg_resetwal --wal-segsize the cluster has to be registered under another name: lifeboat "
+            "init "
+            "--cluster NAME");
   }
   if (Lsn start = file.segment.start(expected.segment_size); header.start != start) {
     return make_error(ErrorKind::damaged, object,
