@@ -499,7 +499,7 @@ class Damage(BackupCase):
         kills = [("KILL", 9)] * (20 if SOAK else 3) + [("TERM", 15)] * (20 if SOAK else 2) + [("INT", 2)]
         complete, killed = 0, 0
         for name, number in kills:
-            attempt = lb.background("backup", "--rate", "12MB", live=True)
+            attempt = lb.background("backup", "--type", "full", "--rate", "12MB", live=True)
             moment = random.uniform(0.01, duration)
             deadline = time.monotonic() + moment
             while attempt.running and time.monotonic() < deadline:

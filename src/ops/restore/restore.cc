@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <ranges>
 
 #include "ops/catalogue/catalogue.h"
 #include "ops/restore/backup_manifest.h"
@@ -227,7 +228,9 @@ class Execution {
                        join_path(data().staging_path, kControlFile)));
     fault::passed(point);
     point = fault::point("restore.unmark");
-    for (const Placement& place : plan().placements) TRY(remove_marker(place.staging_path));
+    // The data directory last: whatever still has its marker is cleared by a later restore to that place, and a tablespace
+    // must not be while the data directory that needs it could start.
+    for (const Placement& place : std::views::reverse(plan().placements)) TRY(remove_marker(place.staging_path));
     fault::passed(point);
     marker_locks_.clear();
     return {};
