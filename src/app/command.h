@@ -117,6 +117,7 @@ struct Command {
   int schema_version = 1;
   std::string_view schema;
   bool hidden = false;  // not in help, man page or completion
+  bool hooks = false;   // the configuration may name commands to run before and after it (docs/hooks.md)
   Handler handler = nullptr;
 };
 

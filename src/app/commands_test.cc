@@ -126,7 +126,7 @@ TEST(commands, only_the_last_positional_repeats_and_none_required_follows_an_opt
 
 TEST(commands, schemas_are_json_schemas_of_objects) {
   Json schemas = all_schemas();
-  EXPECT_EQ(schemas.size(), commands().size() + 1);
+  EXPECT_EQ(schemas.size(), commands().size() + 2) << "those of errors and of hooks";
   for (const Command* command : commands()) {
     Json schema = Json::parse(command->schema, nullptr, false);
     ASSERT_TRUE(schema.is_object()) << command->path << ": not valid JSON";
@@ -137,6 +137,17 @@ TEST(commands, schemas_are_json_schemas_of_objects) {
     }
     EXPECT_EQ(schemas[schema_id(*command)]["properties"]["schema"]["const"], schema_id(*command));
   }
+}
+
+TEST(commands, hooks_belong_to_what_works_on_backups) {
+  std::vector<std::string_view> with_hooks;
+  for (const Command* command : commands()) {
+    if (!command->hooks) continue;
+    with_hooks.push_back(command->path);
+    EXPECT_EQ(command->path.find(' '), std::string_view::npos) << "the name of its hooks would have a blank";
+    EXPECT_NE(find_option(*command, "cluster"), nullptr) << "hooks stand in the section of a cluster";
+  }
+  EXPECT_THAT(with_hooks, testing::UnorderedElementsAre("backup", "restore", "drill", "verify", "expire"));
 }
 
 TEST(commands, help_and_man_page_name_every_option) {

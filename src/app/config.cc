@@ -27,6 +27,25 @@ std::string_view section_name(ConfigSection section) {
   return section == ConfigSection::cluster ? "cluster" : "repo";
 }
 
+const Option& hook_timeout_option() {
+  static constexpr Option kTimeout = {.name = "timeout",
+                                      .kind = ValueKind::duration,
+                                      .placeholder = "TIME",
+                                      .help = "how long a hook may run",
+                                      .min = 1000};
+  return kTimeout;
+}
+
+// "before-backup", "after-backup", …
+std::vector<std::string> hook_names() {
+  std::vector<std::string> names;
+  for (const Command* command : commands()) {
+    if (!command->hooks) continue;
+    for (std::string_view when : {"before-", "after-"}) names.push_back(cat(when, command->path));
+  }
+  return names;
+}
+
 // Every option that any command lets the section set.
 std::vector<const Option*> options_of(ConfigSection section) {
   std::vector<const Option*> options;
@@ -85,7 +104,9 @@ class Reader {
       if (!check_cluster_name(key.str())) {
         return error(key.source(), cat("'", key.str(), "' is not a name: 1 to 63 of a-z, 0-9, _ and -"));
       }
-      ConfigBlock block = {kind, std::string(key.str()), {}, {}, {}};
+      ConfigBlock block;
+      block.section = kind;
+      block.name = key.str();
       for (auto&& [name, value] : *table) TRY(entry(block, name, value));
       if (kind == ConfigSection::repo && block.url.empty()) {
         return error(child.source(), cat("[repo.", block.name, "] has no url"));
@@ -107,6 +128,7 @@ class Reader {
       TRY_ASSIGN(block.repo, scalar(url_option(), key, node));
       return {};
     }
+    if (block.section == ConfigSection::cluster && name == "hooks") return hooks(block, node);
     auto options = options_of(block.section);
     auto found = std::ranges::find_if(options, [&](const Option* option) { return option->name == name; });
     if (found == options.end()) return unknown_key(block, key, options);
@@ -126,12 +148,61 @@ class Reader {
     return {};
   }
 
+  Status hooks(ConfigBlock& block, const toml::node& node) {
+    const std::string section = cat("cluster.", block.name, ".hooks");
+    const toml::table* table = node.as_table();
+    if (table == nullptr) return error(node.source(), cat("'hooks' must be a section [", section, "]"));
+    const std::vector<std::string> names = hook_names();
+    for (auto&& [key, value] : *table) {
+      if (key.str() == "timeout") {
+        TRY_ASSIGN(std::string text, scalar(hook_timeout_option(), key, value));
+        block.hook_timeout_us = *parse_duration(text);
+        continue;
+      }
+      if (std::ranges::find(names, key.str()) == names.end()) {
+        std::vector<std::string_view> known(names.begin(), names.end());
+        known.push_back("timeout");
+        return unknown_key(section, key, known);
+      }
+      TRY_ASSIGN(std::vector<std::string> argv, words(key, value));
+      block.hooks.push_back(
+          {std::string(key.str()), std::move(argv), static_cast<int>(key.source().begin.line)});
+    }
+    return {};
+  }
+
+  // A program and its arguments, each a text of its own: no shell will look at them.
+  Result<std::vector<std::string>> words(const toml::key& key, const toml::node& node) const {
+    auto not_words = [&](const toml::node& where) {
+      return error(where.source(), cat(key.str(), ": expected a list of texts, a program and its arguments"))
+          .with_hint(cat("as in ", key.str(), " = [\"/usr/local/bin/notify\", \"backup\"]"));
+    };
+    const toml::array* array = node.as_array();
+    if (array == nullptr || array->empty()) return not_words(node);
+    std::vector<std::string> argv;
+    for (const toml::node& element : *array) {
+      auto text = element.as_string();
+      // execve() would cut it off there.
+      if (text == nullptr || text->get().find('\0') != std::string::npos) return not_words(element);
+      argv.push_back(text->get());
+    }
+    if (!argv.front().starts_with('/')) {
+      return error(node.source(), cat(key.str(), ": '", argv.front(), "' is not an absolute path"));
+    }
+    return argv;
+  }
+
   Error unknown_key(const ConfigBlock& block, const toml::key& key,
                     const std::vector<const Option*>& options) const {
     std::vector<std::string_view> known = {block.section == ConfigSection::repo ? "url" : "repo"};
+    if (block.section == ConfigSection::cluster) known.push_back("hooks");
     for (const Option* option : options) known.push_back(option->name);
-    Error result = error(key.source(), cat("unknown key '", key.str(), "' in [", section_name(block.section),
-                                           ".", block.name, "]"));
+    return unknown_key(cat(section_name(block.section), ".", block.name), key, known);
+  }
+
+  Error unknown_key(std::string_view section, const toml::key& key,
+                    const std::vector<std::string_view>& known) const {
+    Error result = error(key.source(), cat("unknown key '", key.str(), "' in [", section, "]"));
     if (auto near = nearest(key.str(), known); !near.empty()) {
       result.hint = cat("did you mean ", near, "?");
       return result;

@@ -1,7 +1,7 @@
 // The configuration file: TOML with sections [cluster.NAME] and [repo.NAME], whose keys are the names of
 // options that may be set there (Option::section), plus `repo` in a cluster (a repository URL or the NAME of
-// a section) and `url` in a repository. Unknown sections, unknown keys and values of the wrong kind are
-// `config` errors with the line.
+// a section) and `url` in a repository. A cluster may have a section [cluster.NAME.hooks] (app/hooks.h).
+// Unknown sections, unknown keys and values of the wrong kind are `config` errors with the line.
 #pragma once
 
 #include <string>
@@ -15,9 +15,18 @@ namespace lifeboat::app {
 
 inline constexpr std::string_view kDefaultConfigPath = "/etc/lifeboat/lifeboat.toml";
 
+inline constexpr int64_t kDefaultHookTimeoutUs = 300'000'000;
+
 struct ConfigValue {
   const Option* option;
   std::vector<std::string> values;  // checked, in normal form
+  int line;
+};
+
+// A command to run before or after one of ours.
+struct ConfigHook {
+  std::string name;               // "before-backup"
+  std::vector<std::string> argv;  // the first is an absolute path
   int line;
 };
 
@@ -27,6 +36,8 @@ struct ConfigBlock {
   std::string url;   // of a repo
   std::string repo;  // of a cluster: URL or name, empty when not set
   std::vector<ConfigValue> values;
+  std::vector<ConfigHook> hooks;                    // of a cluster
+  int64_t hook_timeout_us = kDefaultHookTimeoutUs;  // of each of them
 };
 
 struct Config {

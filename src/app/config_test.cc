@@ -94,6 +94,42 @@ TEST(config, broken_toml_names_its_line) {
   EXPECT_THAT(refusal("[cluster.main]\njobs = = 2\n"), HasSubstr("config /etc/x.toml:2: "));
 }
 
+TEST(config, hooks_are_programs_with_arguments) {
+  auto config = parse_config(R"(
+    [cluster.main.hooks]
+    before-backup = ["/usr/bin/x", "a b", "$HOME; rm"]
+    after-expire = ["/usr/bin/y"]
+    timeout = "90s"
+  )",
+                             "/etc/x.toml");
+  ASSERT_TRUE(config) << config.error().to_string();
+  const ConfigBlock& block = config->blocks.at(0);
+  ASSERT_EQ(block.hooks.size(), 2u);
+  EXPECT_EQ(block.hook_timeout_us, 90'000'000);
+  for (const ConfigHook& hook : block.hooks) {
+    if (hook.name == "after-expire") continue;
+    EXPECT_EQ(hook.name, "before-backup");
+    EXPECT_THAT(hook.argv, testing::ElementsAre("/usr/bin/x", "a b", "$HOME; rm"));
+    EXPECT_EQ(hook.line, 3);
+  }
+}
+
+TEST(config, hooks_that_could_not_run_are_refused) {
+  auto with = [](std::string_view line) { return refusal(cat("[cluster.main.hooks]\n", line, "\n")); };
+  EXPECT_THAT(with("before-backup = '/bin/x a'"),
+              HasSubstr("x.toml:2: before-backup: expected a list of texts"));
+  EXPECT_THAT(with("before-backup = []"), HasSubstr("expected a list of texts"));
+  EXPECT_THAT(with("before-backup = ['/bin/x', 1]"), HasSubstr("expected a list of texts"));
+  EXPECT_THAT(with("before-backup = [\"/bin/x\", \"a\\u0000b\"]"), HasSubstr("expected a list of texts"));
+  EXPECT_THAT(with("before-backup = ['x']"), HasSubstr("'x' is not an absolute path"));
+  EXPECT_THAT(with("before-bakcup = ['/bin/x']"),
+              HasSubstr("unknown key 'before-bakcup' in [cluster.main.hooks]"));
+  EXPECT_THAT(with("before-wal-push = ['/bin/x']"), HasSubstr("unknown key"));
+  EXPECT_THAT(with("timeout = 'soon'"), HasSubstr("timeout: "));
+  EXPECT_THAT(refusal("[cluster.main]\nhooks = 1\n"), HasSubstr("must be a section [cluster.main.hooks]"));
+  EXPECT_THAT(refusal("[repo.a]\nurl = '/r'\nhooks = 1\n"), HasSubstr("unknown key 'hooks'"));
+}
+
 TEST(config, the_example_that_is_shipped_is_accepted) {
   const char* source = getenv("LIFEBOAT_SOURCE_DIR");
   if (source == nullptr) GTEST_SKIP() << "LIFEBOAT_SOURCE_DIR is not set: run it with ctest";

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "app/help.h"
+#include "app/hooks.h"
 #include "app/options.h"
 #include "app/output.h"
 #include "app/terminal.h"
@@ -79,6 +80,10 @@ Status Invocation::add_environment(const std::vector<std::string_view>& environm
       continue;
     }
     if (!name.starts_with(kEnvironmentPrefix)) continue;
+    if (name.starts_with(kHookVariable)) {
+      inside_hook_ = true;
+      continue;
+    }
     std::string option_name = option_name_of(name);
     const Option* option = find_option(command(), option_name);
     if (option == nullptr) {
@@ -308,6 +313,11 @@ Result<std::string> Invocation::repo() const {
       .with_hint(config_.path.empty()
                      ? cat("or a [repo.NAME] section with its url in ", kDefaultConfigPath)
                      : cat("or `repo` in the section [cluster.", cluster_name(), "] of ", config_.path));
+}
+
+const ConfigBlock* Invocation::cluster_section() const {
+  if (find_option(command(), "cluster") == nullptr) return nullptr;
+  return config_.find(ConfigSection::cluster, cluster_name());
 }
 
 std::string Invocation::cluster() const {

@@ -85,6 +85,9 @@ class Invocation {
 
   const std::string& working_directory() const { return working_directory_; }
   const std::string& config_path() const { return config_.path; }  // "" = no file was read
+  // The section of the cluster in the file, or null: for what is no option (hooks).
+  const ConfigBlock* cluster_section() const;
+  bool inside_hook() const { return inside_hook_; }  // a hook of lifeboat's is calling
   Output& output() const { return *output_; }
   StopToken& stop() const { return *stop_; }
   Clock& clock() const { return *clock_; }
@@ -120,6 +123,7 @@ class Invocation {
   std::vector<Resolved> resolved_;
   std::string repo_url_;
   std::string pgdata_environment_;
+  bool inside_hook_ = false;
   std::string working_directory_;
   Output* output_ = nullptr;
   StopToken* stop_ = nullptr;

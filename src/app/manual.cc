@@ -116,6 +116,27 @@ constexpr std::string_view kErrorSchema = R"({
   }
 })";
 
+constexpr std::string_view kHookSchema = R"({
+  "$schema": "https://json-schema.org/draft/2020-12/schema",
+  "$id": "lifeboat/hook/1",
+  "title": "what a hook reads on standard input",
+  "type": "object",
+  "required": ["schema", "hook", "command", "cluster", "repository", "time", "version"],
+  "properties": {
+    "schema": {"const": "lifeboat/hook/1"},
+    "hook": {"type": "string", "description": "before-backup"},
+    "command": {"type": "string"},
+    "cluster": {"type": "string"},
+    "repository": {"type": ["string", "null"]},
+    "pgdata": {"type": ["string", "null"]},
+    "time": {"type": "string", "format": "date-time"},
+    "version": {"type": "string", "description": "of lifeboat"},
+    "exit_code": {"type": "integer", "description": "after only, like the next two"},
+    "error": {"description": "null after success", "anyOf": [{"type": "null"}, {"$ref": "lifeboat/error/1#/properties/error"}]},
+    "result": {"type": ["object", "null"], "description": "what --output json prints, without schema and error"}
+  }
+})";
+
 }  // namespace
 
 std::string man_page() {
@@ -132,7 +153,12 @@ std::string man_page() {
                      kDefaultConfigPath, ", then from the defaults.\n\n",
                      "The file is TOML with sections [cluster.NAME] and [repo.NAME]. Their keys are names of "
                      "options; beside them a cluster has repo (the NAME of a repo section, or a URL) and a "
-                     "repo has url. Unknown keys are errors.")));
+                     "repo has url. Unknown keys are errors.\n\n"
+                     "The section [cluster.NAME.hooks] names programs that run before and after backup, "
+                     "restore, drill, verify and expire: before-backup = [\"/path/program\", \"argument\"], "
+                     "after-backup and so on, and how long each may run, timeout = \"5min\". They run "
+                     "without a shell and read a JSON document on standard input. When a before hook fails, "
+                     "nothing is done.")));
   text += cat(".SH EXIT STATUS\n.TP\n0\nsuccess\n", exit_codes());
   return text;
 }
@@ -244,6 +270,7 @@ Json all_schemas() {
     schemas[schema_id(*command)] = std::move(full);
   }
   schemas["lifeboat/error/1"] = Json::parse(kErrorSchema);
+  schemas["lifeboat/hook/1"] = Json::parse(kHookSchema);
   return schemas;
 }
 

@@ -91,7 +91,6 @@ void Output::text(std::string_view text) {
 }
 
 void Output::document(std::string json_text) {
-  if (!json()) return;
   document_ = std::move(json_text);
 }
 

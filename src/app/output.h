@@ -50,6 +50,8 @@ class Output {
   void text(std::string_view text);
   // JSON mode: the one document, an object's text. Kept until finish(); a second one replaces the first.
   void document(std::string json);
+  // What document() was given last, in both modes; "" when nothing was. For hooks.
+  const std::string& document() const { return document_; }
   // A line for people on standard error, "lifeboat: warning: …".
   void note(LogLevel level, std::string_view message);
   // Call as often as convenient: drawn at most some times a second. Shows rate and time left.

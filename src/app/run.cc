@@ -7,8 +7,10 @@
 #include <climits>
 #include <exception>
 #include <string>
+#include <utility>
 
 #include "app/help.h"
+#include "app/hooks.h"
 #include "app/invocation.h"
 #include "app/output.h"
 #include "app/parse.h"
@@ -109,9 +111,20 @@ Result<int> show_help(const Command& command, Output& output) {
   return 0;
 }
 
-Result<int> call(const Invocation& invocation) {
-  TRY(authorise(invocation));
-  auto result = invocation.command().handler(invocation);
+// Exceptions end here: what runs after a command runs also when memory ran out in it.
+template <typename Call>
+Result<int> caught(Call call) {
+  try {
+    return call();
+  } catch (const std::bad_alloc&) {
+    return make_error(ErrorKind::failed, "memory", "not enough of it for this command");
+  } catch (const std::exception& exception) {
+    return make_error(ErrorKind::internal, "", "unexpected exception").with_cause(exception.what());
+  }
+}
+
+Result<int> handle(const Invocation& invocation) {
+  auto result = caught([&] { return invocation.command().handler(invocation); });
   if (!result && invocation.stop().stopped() && result.error().kind != ErrorKind::cancelled) {
     // What failed after the signal failed because of it.
     std::string cause = result.error().to_string();
@@ -119,6 +132,14 @@ Result<int> call(const Invocation& invocation) {
                       "stopped by a signal")
         .with_cause(std::move(cause));
   }
+  return result;
+}
+
+Result<int> call(const Invocation& invocation) {
+  TRY(authorise(invocation));
+  Hooks hooks(invocation);
+  TRY(hooks.before());
+  auto result = hooks.after(handle(invocation));
   if (result) {
     for (std::string_view name : invocation.unused()) {
       invocation.output().note(LogLevel::warning, cat("--", name, " had no effect on this call"));
@@ -138,26 +159,22 @@ int run(std::span<const std::string_view> arguments, const std::vector<std::stri
     bool signals_are_right = command->exit_rule == ExitRule::wal_get && !lenient;
     if (!signals_are_right) exit_on_crash(exit_code(command->exit_rule, lenient, ErrorKind::internal));
   }
-  try {
+  Result<int> result = caught([&]() -> Result<int> {
     std::string working_directory = current_directory();
-    auto line = parse_command_line(arguments, working_directory);
-    if (!line) return output.finish(command, lenient, std::move(line).error());
-    command = line->command;
-    if (line->help) return output.finish(find_command("help"), false, show_help(*command, output));
-    auto invocation = Invocation::resolve(std::move(line).value(), environment, std::move(working_directory),
-                                          output, stop_token);
-    if (!invocation) return output.finish(command, lenient, std::move(invocation).error());
-    set_up_output(*invocation);
+    TRY_ASSIGN(CommandLine line, parse_command_line(arguments, working_directory));
+    command = line.command;
+    if (line.help) {
+      const Command& asked = *std::exchange(command, find_command("help"));
+      lenient = false;
+      return show_help(asked, output);
+    }
+    TRY_ASSIGN(Invocation invocation, Invocation::resolve(std::move(line), environment,
+                                                          std::move(working_directory), output, stop_token));
+    set_up_output(invocation);
     catch_signals(stop_token);
-    return output.finish(command, lenient, call(*invocation));
-  } catch (const std::bad_alloc&) {
-    return output.finish(command, lenient,
-                         make_error(ErrorKind::failed, "memory", "not enough of it for this command"));
-  } catch (const std::exception& exception) {
-    return output.finish(
-        command, lenient,
-        make_error(ErrorKind::internal, "", "unexpected exception").with_cause(exception.what()));
-  }
+    return call(invocation);
+  });
+  return output.finish(command, lenient, result);
 }
 
 }  // namespace lifeboat::app

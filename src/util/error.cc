@@ -32,6 +32,7 @@ const std::vector<ErrorKindInfo>& error_kinds() {
       {K::server, "server", 19, false, "PostgreSQL answered with an error"},
       {K::backup_damaged, "backup_damaged", 20, false, "the backup was kept, but pages in it are broken"},
       {K::not_confirmed, "not_confirmed", 21, false, "the plan was printed and not carried out"},
+      {K::hook_failed, "hook_failed", 22, false, "a hook of the configuration file failed"},
       {K::internal, "internal", 70, false, "a bug in lifeboat"},
   };
   return table;

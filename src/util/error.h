@@ -34,6 +34,7 @@ enum class ErrorKind : uint8_t {
   server,          // PostgreSQL answered with an error
   backup_damaged,  // the backup was kept, but pages in it are broken
   not_confirmed,   // a destructive plan was printed and not carried out
+  hook_failed,     // a command of the configuration's hooks failed
   internal,        // a bug of ours
 };
 

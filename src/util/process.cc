@@ -252,12 +252,15 @@ std::string ProcessOutcome::describe() const {
 }
 
 ChildProcess::ChildProcess(ChildProcess&& other) noexcept
-    : pid_(std::exchange(other.pid_, -1)), outcome_(std::move(other.outcome_)) {}
+    : pid_(std::exchange(other.pid_, -1)),
+      leads_group_(other.leads_group_),
+      outcome_(std::move(other.outcome_)) {}
 
 ChildProcess& ChildProcess::operator=(ChildProcess&& other) noexcept {
   if (this != &other) {
     end();
     pid_ = std::exchange(other.pid_, -1);
+    leads_group_ = other.leads_group_;
     outcome_ = std::move(other.outcome_);
   }
   return *this;
@@ -285,6 +288,7 @@ Result<ChildProcess> ChildProcess::start(const ProcessSpec& spec, Stdio stdio) {
 
   ChildProcess child;
   child.pid_ = pid;
+  child.leads_group_ = spec.new_session;
   report_write = Fd();
   StartFailure failure;
   ssize_t count;
@@ -338,10 +342,11 @@ Status ChildProcess::signal(int number) {
 
 void ChildProcess::end(int64_t grace_ms) {
   if (!running()) return;
-  ::kill(pid_, SIGTERM);
+  const pid_t whom = leads_group_ ? -pid_ : pid_;
+  ::kill(whom, SIGTERM);
   if (grace_ms > 0 && wait(grace_ms)) return;
   if (!running()) return;
-  ::kill(pid_, SIGKILL);
+  ::kill(whom, SIGKILL);
   (void)wait(-1).has_value();  // cannot fail: no time limit, no stop token
 }
 

@@ -38,8 +38,10 @@ struct ProcessSpec {
   std::vector<std::pair<std::string, std::optional<std::string>>> env = {};
   std::string cwd = {};  // empty: ours
   std::optional<OsUser> user =
-      {};                    // switch to this account before exec (needs root unless it is already ours)
-  bool new_session = false;  // setsid(): the child survives our terminal and does not see its Ctrl-C
+      {};  // switch to this account before exec (needs root unless it is already ours)
+  // setsid(): the child survives our terminal and does not see its Ctrl-C. end() then signals its whole
+  // group.
+  bool new_session = false;
 };
 
 struct RunOptions {
@@ -98,6 +100,7 @@ class ChildProcess {
 
  private:
   pid_t pid_ = -1;
+  bool leads_group_ = false;
   std::optional<ProcessOutcome> outcome_;
 };
 

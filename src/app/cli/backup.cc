@@ -208,6 +208,7 @@ constinit const Command kBackupCommand = {
     "warnings": {"type": "array", "items": {"type": "string"}}
   }
 })",
+    .hooks = true,
     .handler = handle,
 };
 

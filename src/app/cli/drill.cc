@@ -223,6 +223,7 @@ constinit const Command kDrillCommand = {
     "notes": {"type": "array", "items": {"type": "string"}}
   }
 })",
+    .hooks = true,
     .handler = handle,
 };
 

@@ -240,6 +240,7 @@ constinit const Command kExpireCommand = {
     "done": {"type": "object", "description": "as plan: what was carried out"}
   }
 })",
+    .hooks = true,
     .handler = handle,
 };
 

@@ -346,6 +346,7 @@ constinit const Command kRestoreCommand = {
     "next_command": {"type": ["string", "null"]}
   }
 })",
+    .hooks = true,
     .handler = handle,
 };
 

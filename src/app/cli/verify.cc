@@ -288,6 +288,7 @@ constinit const Command kVerifyCommand = {
     "rto_seconds": {"type": ["number", "null"]}
   }
 })",
+    .hooks = true,
     .handler = handle,
 };
 
