@@ -1,5 +1,8 @@
 #include "util/error.h"
 
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include <cerrno>
 #include <cstring>
 
@@ -73,6 +76,31 @@ Error make_error(ErrorKind kind, std::string object, std::string message) {
   return Error{kind, std::move(object), std::move(message), {}, {}};
 }
 
+namespace {
+
+// The kernel's rule for classes: the first that applies decides.
+bool modes_allow(const struct stat& status, mode_t wanted) {
+  gid_t groups[1024];
+  int count = ::getgroups(1024, groups);
+  bool in_group = status.st_gid == ::getegid();
+  for (int i = 0; i < count; ++i) in_group = in_group || groups[i] == status.st_gid;
+  int shift = status.st_uid == ::geteuid() ? 6 : in_group ? 3 : 0;
+  return ((status.st_mode >> shift) & wanted) == wanted;
+}
+
+// Whether owner, group and mode bits of a path and of what leads there would let us do anything with it.
+bool modes_allow_all(const std::string& path) {
+  constexpr mode_t kEnter = 1, kReadAndWrite = 6;
+  struct stat status{};
+  for (size_t slash = path.find('/', 1); slash != std::string::npos; slash = path.find('/', slash + 1)) {
+    if (::stat(path.substr(0, slash).c_str(), &status) != 0 || !modes_allow(status, kEnter)) return false;
+  }
+  if (::stat(path.c_str(), &status) != 0) return false;
+  return modes_allow(status, S_ISDIR(status.st_mode) ? kReadAndWrite | kEnter : kReadAndWrite);
+}
+
+}  // namespace
+
 Error errno_error(int err, std::string object, std::string_view what) {
   ErrorKind kind = ErrorKind::failed;
   switch (err) {
@@ -101,7 +129,14 @@ Error errno_error(int err, std::string object, std::string_view what) {
     default:
       break;
   }
-  return Error{kind, std::move(object), cat("cannot ", what), std::strerror(err), {}};
+  std::string hint;
+  if (err == EACCES && object.starts_with('/') && modes_allow_all(object)) {
+    hint =
+        "owner and mode would allow it: SELinux, AppArmor or an access control list may forbid it (ausearch "
+        "-m avc, "
+        "dmesg, getfacl)";
+  }
+  return Error{kind, std::move(object), cat("cannot ", what), std::strerror(err), std::move(hint)};
 }
 
 }  // namespace lifeboat

@@ -68,7 +68,8 @@ struct Error {
 
 Error make_error(ErrorKind kind, std::string object, std::string message);
 // From errno: ENOENT → not_found, EACCES/EPERM/EROFS → permission, ENOSPC/EDQUOT → space, EEXIST → conflict,
-// EIO → unavailable, everything else → failed. `what` says what was tried: "open", "fsync".
+// EIO → unavailable, everything else → failed. `what` says what was tried: "open", "fsync". A path that owner
+// and mode bits would let us use gets a hint at what else may forbid it.
 Error errno_error(int err, std::string object, std::string_view what);
 
 }  // namespace lifeboat

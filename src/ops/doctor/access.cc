@@ -90,7 +90,11 @@ AccessFacts look_at_access(const OsUser& user, const std::string& path, Use use)
     }
     int err = errno;
     facts.obstacle = first_obstacle(user, path, wanted_bits(use));
-    if (facts.obstacle.empty()) facts.obstacle = errno_error(err, path, "access").to_string();
+    if (facts.obstacle.empty()) {
+      facts.obstacle =
+          cat(errno_error(err, path, "access").to_string(),
+              ", though owner and mode would allow it: SELinux, AppArmor or an access control list?");
+    }
     return facts;
   }
   facts.obstacle = first_obstacle(user, path, wanted_bits(use));
