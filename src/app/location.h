@@ -2,15 +2,21 @@
 #pragma once
 
 #include "app/invocation.h"
+#include "app/output.h"
 #include "ops/session.h"
 
 namespace lifeboat::app {
 
-// --repo, --cluster, --key-file and --passphrase-file. `usage` when no repository was given.
+// --repo, --cluster, --key-file, --passphrase-file and --retry-time. `usage` when no repository was given.
 inline Result<ops::RepoLocation> repo_location(const Invocation& invocation) {
   ops::RepoLocation location;
   TRY_ASSIGN(location.url, invocation.repo());
   location.cluster = invocation.cluster();
+  location.patience.us = invocation.duration_us("retry-time").value_or(0);
+  location.patience.stop = &invocation.stop();
+  location.patience.note = [&output = invocation.output()](std::string_view text) {
+    output.note(LogLevel::warning, text);
+  };
   KeySource key = invocation.key();
   switch (key.kind) {
     case KeySource::Kind::none:

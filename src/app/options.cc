@@ -23,7 +23,17 @@ constexpr Option kRepo[] = {
     {.name = "passphrase-file",
      .kind = ValueKind::path,
      .placeholder = "FILE",
-     .help = "file whose first line is the repository's passphrase",
+     .help = "file with the repository's passphrase: all of it but the line end it may have",
+     .section = ConfigSection::repo},
+    {.name = "retry-time",
+     .kind = ValueKind::duration,
+     .placeholder = "TIME",
+     .help =
+         "how long to go on trying while the repository does not answer; 0: not at all (wal push, wal get "
+         "--standby and doctor: at most 10s)",
+     .default_text = "1min",
+     .min = 0,
+     .max = 86'400'000'000,
      .section = ConfigSection::repo},
     {.name = "jobs",
      .kind = ValueKind::integer,

@@ -2,8 +2,12 @@
 
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cstdlib>
 
+#include "codec/codec.h"
+#include "storage/wrap/retry_store.h"
+#include "util/bytes.h"
 #include "util/clock.h"
 #include "util/files.h"
 #include "util/strings.h"
@@ -16,8 +20,36 @@ constexpr int64_t kControlFilePauseUs = 10'000;
 constexpr uint64_t kControlFileLimit = 64 << 10;
 }  // namespace
 
+Patience Patience::shortened_to(int64_t longest_us) const {
+  Patience patience = *this;
+  patience.us = std::min(patience.us, longest_us);
+  patience.in_all_us = std::min(patience.in_all_us, longest_us);
+  return patience;
+}
+
+Result<std::unique_ptr<storage::Store>> open_store(const RepoLocation& location, storage::StoreMode mode) {
+  TRY_ASSIGN(std::unique_ptr<storage::Store> store, storage::open_store(location.url, mode));
+  const Patience& patience = location.patience;
+  if (patience.us == 0) return store;
+  storage::RetryPolicy policy;
+  policy.patience_us = patience.us;
+  policy.in_all_us = patience.in_all_us;
+  auto random = [] {
+    uint8_t bits[8];
+    codec::random_bytes(bits);
+    return load_le<uint64_t>(bits);
+  };
+  auto tell = [note = patience.note](const Error& failed, int64_t left_us) {
+    if (!note) return;
+    note(cat("the repository does not answer: ", failed.to_string(), "; trying again for ",
+             format_seconds(static_cast<double>(left_us) / 1e6)));
+  };
+  return std::unique_ptr<storage::Store>(std::make_unique<storage::RetryStore>(
+      std::move(store), policy, Clock::system(), random, patience.stop, tell));
+}
+
 Result<repo::Repository> open_repository(const RepoLocation& location) {
-  TRY_ASSIGN(auto store, storage::open_store(location.url, storage::StoreMode::existing));
+  TRY_ASSIGN(auto store, open_store(location, storage::StoreMode::existing));
   return repo::Repository::open(std::move(store), location.key);
 }
 

@@ -3,24 +3,48 @@
 
 #include <sys/types.h>
 
+#include <cstdint>
+#include <functional>
+#include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "model/names.h"
 #include "pg/format/control_file.h"
 #include "pg/format/version.h"
 #include "repo/repository.h"
+#include "storage/store.h"
 #include "util/result.h"
+#include "util/stop.h"
 
 namespace lifeboat::ops {
 
-// What --repo, --cluster and the key options say.
+// How long a repository that does not answer is asked again (--retry-time).
+struct Patience {
+  int64_t us = 0;                              // after the first failure of a call; 0: not at all
+  int64_t in_all_us = INT64_MAX;               // by all calls together
+  const StopToken* stop = nullptr;             // ends the waiting
+  std::function<void(std::string_view)> note;  // hears of it, on any thread
+
+  // For callers who are called again by somebody else, or whose answer is wanted soon.
+  Patience shortened_to(int64_t longest_us) const;
+};
+
+// The archiver and a standby try again by themselves, and what the server has to do meanwhile waits for us.
+inline constexpr int64_t kArchiverPatienceUs = 10'000'000;
+
+// What --repo, --cluster, the key options and --retry-time say.
 struct RepoLocation {
   std::string url;
   std::string cluster = "main";
   repo::KeySource key;
+  Patience patience = {};
 };
 
+// The store with all its wrappers. That it is not there at all is told at once: a path is more often wrong
+// than about to be mounted.
+Result<std::unique_ptr<storage::Store>> open_store(const RepoLocation& location, storage::StoreMode mode);
 Result<repo::Repository> open_repository(const RepoLocation& location);
 
 // The lineage to act in: the one asked for, else the newest registered (by registration time, T39).

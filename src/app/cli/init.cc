@@ -38,7 +38,7 @@ constexpr std::string_view kCoveredBySettings[] = {"wal_level",       "archive_m
 // warning says it.
 Status settle_encryption(const Invocation& invocation, const ops::RepoLocation& where) {
   if (where.key.kind != repo::KeySourceKind::none) return {};
-  TRY_ASSIGN(auto marker, ops::look_for_repository(where.url));
+  TRY_ASSIGN(auto marker, ops::look_for_repository(where));
   if (marker) return {};
   if (have_terminal() && !invocation.yes() && !invocation.output().json()) {
     TRY_ASSIGN(bool plain,

@@ -21,7 +21,7 @@ Json slot_json(const repo::SlotInfo& slot) {
 
 Result<int> list_keys(const Invocation& invocation) {
   TRY_ASSIGN(ops::RepoLocation where, repo_location(invocation));
-  TRY_ASSIGN(auto store, storage::open_store(where.url, storage::StoreMode::existing));
+  TRY_ASSIGN(auto store, ops::open_store(where, storage::StoreMode::existing));
   TRY_ASSIGN(repo::Marker marker, repo::Repository::read_marker(*store));
   TRY_ASSIGN(auto slots, repo::list_slots(*store));
   // Listing needs no key; with one it is also told which slots it opens.

@@ -29,8 +29,10 @@ Result<int> handle(const Invocation& invocation) {
           "not a lineage; expected a system identifier and a major version, as in 7424242424242424242-15");
     }
   }
-  // The code depends on it already, since it must hold for command lines that do not parse.
-  invocation.flag("standby");
+  // The exit code depends on it already, since it must hold for command lines that do not parse.
+  if (invocation.flag("standby")) {
+    options.repo.patience = options.repo.patience.shortened_to(ops::kArchiverPatienceUs);
+  }
   TRY_ASSIGN(ops::WalGetOutcome outcome, ops::get_wal(options));
   bool delivered = outcome == ops::WalGetOutcome::delivered;
   // PostgreSQL asks for files that nobody has all the time; that is no news.

@@ -23,6 +23,7 @@ namespace {
 
 constexpr int64_t kServerTimeoutMs = 15'000;
 constexpr uint64_t kAutoConfLimit = 4 << 20;
+constexpr int64_t kPatienceUs = 10'000'000;  // an outage that lasts is a finding
 // Between the start that postmaster.pid names and pg_postmaster_start_time() lies the postmaster's own
 // start-up, and recovery does not count into it.
 constexpr double kStartTolerance = 120;
@@ -300,7 +301,9 @@ void gather_repository(const DoctorRequest& request, DoctorFacts& facts) {
   known.key = request.where.key;
   known.directory = directory_of_url(request.where.url);
   if (!known.directory.empty()) facts.repository_disk = look_at_disk(known.directory);
-  auto store = storage::open_store(request.where.url, storage::StoreMode::existing);
+  RepoLocation where = request.where;
+  where.patience = where.patience.shortened_to(kPatienceUs);
+  auto store = open_store(where, storage::StoreMode::existing);
   if (!store) {
     known.problem = std::move(store).error();
     return;

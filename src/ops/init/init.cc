@@ -79,7 +79,7 @@ Result<OpenedRepository> create_repository(const InitRequest& request,
 }
 
 Result<OpenedRepository> open_or_create(const InitRequest& request) {
-  TRY_ASSIGN(auto store, storage::open_store(request.where.url, storage::StoreMode::create_missing));
+  TRY_ASSIGN(auto store, open_store(request.where, storage::StoreMode::create_missing));
   auto marker = repo::Repository::read_marker(*store);
   if (!marker && marker.error().kind == ErrorKind::not_found)
     return create_repository(request, std::move(store));
@@ -215,15 +215,14 @@ DoctorRequest doctor_request(const InitRequest& request) {
 
 }  // namespace
 
-Result<std::optional<repo::Marker>> look_for_repository(const std::string& url) {
+Result<std::optional<repo::Marker>> look_for_repository(const RepoLocation& where) {
   // To a store a directory that is not there is an outage (it may not be mounted); to init it is a place to
   // make one.
-  constexpr std::string_view kFile = "file://";
-  if (url.starts_with(kFile)) {
-    TRY_ASSIGN(bool there, path_exists(url.substr(kFile.size())));
+  if (std::string directory = directory_of(where.url); !directory.empty()) {
+    TRY_ASSIGN(bool there, path_exists(directory));
     if (!there) return std::optional<repo::Marker>();
   }
-  TRY_ASSIGN(auto store, storage::open_store(url, storage::StoreMode::existing));
+  TRY_ASSIGN(auto store, open_store(where, storage::StoreMode::existing));
   auto marker = repo::Repository::read_marker(*store);
   if (!marker && marker.error().kind == ErrorKind::not_found) return std::optional<repo::Marker>();
   TRY(marker);

@@ -50,7 +50,7 @@ struct InitSummary {
 };
 
 // Is there a repository? For the question whether to encrypt a new one.
-Result<std::optional<repo::Marker>> look_for_repository(const std::string& url);
+Result<std::optional<repo::Marker>> look_for_repository(const RepoLocation& where);
 
 // Errors: foreign (server and data directory are not the same cluster; the cluster name knows another system
 // identifier and new_lineage is not set), wrong_key, unavailable (neither server nor data directory),

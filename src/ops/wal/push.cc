@@ -172,7 +172,9 @@ Result<WalFileName> locate(const WalPushOptions& options, const DataDirFacts& fa
 
 Result<WalPushResult> push_from(const WalPushOptions& options, const DataDirFacts& facts) {
   TRY_ASSIGN(WalFileName file, locate(options, facts));
-  TRY_ASSIGN(repo::Repository repository, open_repository(options.repo));
+  RepoLocation where = options.repo;
+  where.patience = where.patience.shortened_to(kArchiverPatienceUs);
+  TRY_ASSIGN(repo::Repository repository, open_repository(where));
   TRY_ASSIGN(ChosenLineage lineage, lineage_of(repository, options.repo.cluster, facts));
   WalPushResult result{file, facts.lineage, repo::PushOutcome::stored};
   TRY_ASSIGN(result.outcome, store_wal_file(lineage, file, join_path(facts.path, "pg_wal")));

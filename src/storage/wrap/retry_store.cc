@@ -4,21 +4,28 @@
 #include <utility>
 
 #include "util/check.h"
+#include "util/strings.h"
 
 namespace lifeboat::storage {
 
 namespace {
 // How often a wait looks whether it should end.
 constexpr int64_t kLookUs = 50'000;
+constexpr int64_t kTellAgainUs = 10'000'000;
 }  // namespace
 
 RetryStore::RetryStore(std::unique_ptr<Store> inner, RetryPolicy policy, Clock& clock,
-                       std::function<uint64_t()> random, const StopToken* stop)
-    : inner_(std::move(inner)), policy_(policy), clock_(clock), random_(std::move(random)), stop_(stop) {
-  CHECK(policy_.attempts >= 1 && policy_.first_delay_us >= 0 && policy_.largest_delay_us >= 0);
+                       std::function<uint64_t()> random, const StopToken* stop, Tell tell)
+    : inner_(std::move(inner)),
+      policy_(policy),
+      clock_(clock),
+      random_(std::move(random)),
+      stop_(stop),
+      tell_(std::move(tell)) {
+  CHECK(policy_.patience_us >= 0 && policy_.first_delay_us >= 0 && policy_.largest_delay_us >= 0);
 }
 
-Status RetryStore::wait_before(int attempt) {
+int64_t RetryStore::delay_before(int attempt) {
   // 2^20 first delays are beyond any cap that makes sense; the shift must not overflow.
   int64_t longest = std::min(policy_.first_delay_us << std::min(attempt - 2, 20), policy_.largest_delay_us);
   // Between half and all of it: clients that failed together do not come back together.
@@ -27,22 +34,50 @@ Status RetryStore::wait_before(int attempt) {
     std::lock_guard lock(random_mutex_);
     random = random_();
   }
-  int64_t left = longest / 2 + static_cast<int64_t>(random % static_cast<uint64_t>(longest / 2 + 1));
-  while (left > 0) {
+  return longest / 2 + static_cast<int64_t>(random % static_cast<uint64_t>(longest / 2 + 1));
+}
+
+Status RetryStore::wait(int64_t delay_us) {
+  waited_us_ += delay_us;
+  for (int64_t left = delay_us; left > 0; left -= kLookUs) {
     if (stop_ != nullptr) TRY(stop_->check());
-    int64_t step = std::min(left, kLookUs);
-    clock_.sleep_us(step);
-    left -= step;
+    clock_.sleep_us(std::min(left, kLookUs));
   }
   return stop_ != nullptr ? stop_->check() : Status();
 }
 
+void RetryStore::tell(const Error& failed, int64_t left_us) {
+  if (!tell_) return;
+  const int64_t now = clock_.monotonic_us();
+  int64_t before = told_at_us_;
+  if (before >= 0 && now - before < kTellAgainUs) return;
+  if (told_at_us_.compare_exchange_strong(before, now)) tell_(failed, left_us);
+}
+
 template <typename Call>
 auto RetryStore::repeat(Call call) -> decltype(call()) {
+  int64_t first_failure = 0;
   for (int attempt = 1;; ++attempt) {
     auto result = call();
-    if (result || !info(result.error().kind).retryable || attempt >= policy_.attempts) return result;
-    TRY(wait_before(attempt + 1));
+    if (result) {
+      gone_ = false;
+      return result;
+    }
+    if (!info(result.error().kind).retryable) return result;
+    const int64_t now = clock_.monotonic_us();
+    if (attempt == 1) first_failure = now;
+    const int64_t left =
+        std::min(policy_.patience_us - (now - first_failure), policy_.in_all_us - waited_us_);
+    if (gone_ || left <= 0) {
+      gone_ = true;
+      if (attempt == 1) return result;
+      Error error = std::move(result).error();
+      error.message += cat("; tried ", attempt, " times in ",
+                           format_seconds(static_cast<double>(now - first_failure) / 1e6));
+      return error;
+    }
+    tell(result.error(), left);
+    TRY(wait(std::min(delay_before(attempt + 1), left)));
   }
 }
 

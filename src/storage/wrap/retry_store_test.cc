@@ -24,8 +24,9 @@ class RetryStoreTest : public testing::Test {
     fault_ = fault.get();
     store_ = std::make_unique<RetryStore>(
         std::move(fault),
-        RetryPolicy{.attempts = 4, .first_delay_us = 1'000'000, .largest_delay_us = 3'000'000}, clock_,
-        [this] { return random_; }, &stop_);
+        RetryPolicy{.patience_us = 3'000'000, .first_delay_us = 1'000'000, .largest_delay_us = 3'000'000},
+        clock_, [this] { return random_; }, &stop_,
+        [this](const Error& failed, int64_t left_us) { told_ += cat(failed.message, " ", left_us, " "); });
     EXPECT_TRUE(memory_.put("dir/a", as_bytes("A")).has_value());
     EXPECT_TRUE(memory_.put("dir/b", as_bytes("B")).has_value());
     EXPECT_TRUE(memory_.put("dir/c", as_bytes("C")).has_value());
@@ -46,6 +47,7 @@ class RetryStoreTest : public testing::Test {
   ManualClock clock_;
   StopToken stop_;
   uint64_t random_ = 0;
+  std::string told_;
   MemoryStore memory_;
   FaultStore* fault_ = nullptr;
   std::unique_ptr<RetryStore> store_;
@@ -59,11 +61,58 @@ TEST_F(RetryStoreTest, passing_failure_is_not_seen_by_the_caller) {
   }
 }
 
-TEST_F(RetryStoreTest, gives_up_after_the_last_attempt_with_the_last_error) {
+TEST_F(RetryStoreTest, gives_up_when_patience_ends_with_the_last_error) {
   fail_reads(1, 100);
-  Status done = store_->get("dir/a", 10).has_value() ? Status() : Status(store_->get("dir/a", 10).error());
+  auto done = store_->get("dir/a", 10);
+  ASSERT_FALSE(done.has_value());
   EXPECT_EQ(done.error().kind, ErrorKind::unavailable);
-  EXPECT_EQ(fault_->read_points(), 8u);
+  EXPECT_NE(done.error().message.find("; tried 4 times in 3.00 s"), std::string::npos)
+      << done.error().message;
+  EXPECT_EQ(fault_->read_points(), 4u);
+}
+
+TEST_F(RetryStoreTest, a_store_that_is_gone_is_not_waited_for_again_until_it_answers) {
+  fail_reads(1, 6);
+  EXPECT_FALSE(store_->now().has_value());
+  const int64_t before = waited();
+  EXPECT_FALSE(store_->now().has_value());
+  EXPECT_FALSE(store_->now().has_value());
+  EXPECT_EQ(fault_->read_points(), 6u);
+  EXPECT_EQ(waited(), before);
+  EXPECT_TRUE(store_->now().has_value());
+  fail_reads(1, 1);
+  EXPECT_TRUE(store_->now().has_value()) << "it is repeated again";
+}
+
+TEST_F(RetryStoreTest, all_calls_together_wait_no_longer_than_allowed) {
+  auto fault = std::make_unique<FaultStore>(memory_);
+  FaultStore* flaky = fault.get();
+  RetryStore store(
+      std::move(fault), RetryPolicy{.in_all_us = 2'500'000, .first_delay_us = 2'000'000}, clock_,
+      [] { return 0; }, nullptr);
+  for (int call = 0; call < 3; ++call) {  // 1 s, 1 s, and half a second that is left
+    flaky->set_plan({.action = Action::fail, .domain = Domain::reads, .at = 1, .times = 1});
+    EXPECT_TRUE(store.now().has_value());
+  }
+  EXPECT_EQ(waited(), 2'500'000);
+  flaky->set_plan({.action = Action::fail, .domain = Domain::reads, .at = 1, .times = 1});
+  EXPECT_FALSE(store.now().has_value());
+  EXPECT_EQ(waited(), 2'500'000);
+}
+
+TEST_F(RetryStoreTest, the_wait_is_told_now_and_then) {
+  fail_reads(1, 3);
+  EXPECT_TRUE(store_->now().has_value());
+  EXPECT_EQ(told_.substr(told_.size() - 9), " 3000000 ");
+  const std::string once = told_;
+  EXPECT_TRUE(store_->now().has_value());
+  fail_reads(1, 1);
+  EXPECT_TRUE(store_->now().has_value());
+  EXPECT_EQ(told_, once) << "success is no news, nor is the next failure";
+  clock_.advance_us(10'000'000);
+  fail_reads(1, 1);
+  EXPECT_TRUE(store_->now().has_value());
+  EXPECT_EQ(told_, once + once);
 }
 
 TEST_F(RetryStoreTest, lasting_failure_is_reported_at_once) {
