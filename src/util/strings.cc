@@ -147,6 +147,10 @@ std::string format_bytes(uint64_t bytes) {
   return text;
 }
 
+std::string counted(uint64_t count, std::string_view one) {
+  return cat(count, " ", one, count == 1 ? "" : "s");
+}
+
 std::string format_seconds(double seconds) {
   char text[48];
   if (seconds < 60) {

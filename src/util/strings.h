@@ -51,6 +51,8 @@ std::string to_hex(std::span<const uint8_t> bytes);                   // lower c
 std::optional<std::vector<uint8_t>> from_hex(std::string_view text);  // either case, even length
 std::string hex_number(uint64_t value, int width);                    // upper case, zero padded
 std::vector<std::string_view> split(std::string_view text, char separator);
+// "1 segment", "2 segments": counts for people. `one` is the singular of a word that takes an s.
+std::string counted(uint64_t count, std::string_view one);
 std::string join(const std::vector<std::string>& parts, std::string_view separator);
 std::string_view trim(std::string_view text);  // spaces, tabs and line ends off both sides
 std::string to_lower(std::string_view text);

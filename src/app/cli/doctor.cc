@@ -23,6 +23,7 @@ Result<int> handle(const Invocation& invocation) {
   request.conninfo = invocation.conninfo();
   request.pgdata = invocation.pgdata();
   request.config_path = invocation.config_path();
+  request.pg_bin = invocation.pg_bin().value_or("");
   request.stop = &invocation.stop();
   TRY_ASSIGN(ops::Diagnosis diagnosis, ops::diagnose(request));
 
@@ -32,7 +33,7 @@ Result<int> handle(const Invocation& invocation) {
   std::string help = findings_help(findings);
   std::string text = findings_table(findings);
   if (!help.empty()) text += cat("\n", help);
-  text += cat("\n", findings.size(), " checks: ", critical, " critical, ", warnings, " warnings, ",
+  text += cat("\n", findings.size(), " checks: ", critical, " critical, ", counted(warnings, "warning"), ", ",
               count(findings, Severity::skipped), " skipped\n");
   invocation.output().text(text);
   invocation.output().document(to_json_text(Json{{"healthy", diagnosis.healthy()},

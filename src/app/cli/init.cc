@@ -97,6 +97,17 @@ bool ready(const ops::InitSummary& summary) {
   return count(summary.findings, Severity::critical) == 0 && summary.changes.empty();
 }
 
+bool ready_now(const ops::InitSummary& summary) {
+  return ready(summary) && !restart_needed(summary);
+}
+
+std::vector<std::string> next_commands(const ops::InitSummary& summary) {
+  std::vector<std::string> commands;
+  if (ready_now(summary)) commands.push_back(ops::our_command(summary.facts, "backup"));
+  commands.push_back(ops::our_command(summary.facts, "doctor"));
+  return commands;
+}
+
 Json to_json(const ops::InitSummary& summary, const ops::RepoLocation& where, const std::string& role) {
   const repo::LineageRecord& lineage = summary.lineage;
   Json json = {
@@ -119,6 +130,7 @@ Json to_json(const ops::InitSummary& summary, const ops::RepoLocation& where, co
       {"restart_needed", restart_needed(summary)},
       {"restart_command", ops::restart_command(summary.facts)},
       {"patroni_command", summary.patroni_command.empty() ? Json(nullptr) : Json(summary.patroni_command)},
+      {"next_commands", next_commands(summary)},
       {"checks", findings_json(summary.findings)}};
   if (summary.facts.server) json["role_sql"] = ops::role_sql(role, summary.facts.server->major);
   return json;
@@ -133,11 +145,12 @@ std::string settings_text(const ops::InitSummary& summary, bool applying) {
     return cat(text, "\nPatroni owns this cluster's configuration. Run:\n  ", summary.patroni_command, "\n");
   }
   if (!summary.changes.empty()) {
-    text += cat("\nTo be set, as a superuser", applying ? "" : " (or by lifeboat init --apply)", ":\n");
+    text += "\nTo be set, as a superuser in psql:\n";
     for (const ops::SettingChange& change : summary.changes) {
       text += cat("  ", ops::alter_system_sql(change), "\n", sql_comment(change.reason));
     }
     text += "  SELECT pg_reload_conf();\n";
+    if (!applying) text += cat("or by:\n  ", ops::our_command(summary.facts, "init", "--apply"), "\n");
   }
   bool restart =
       restart_needed(summary) || std::ranges::any_of(summary.changes, &ops::SettingChange::restart);
@@ -162,7 +175,8 @@ std::string to_text(const ops::InitSummary& summary, const ops::RepoLocation& wh
   facts.add(
       "cluster",
       cat(where.cluster, summary.registration == Done::created ? ", registered" : ", was registered already",
-          summary.other_lineages == 0 ? "" : cat(", beside ", summary.other_lineages, " older lineages")));
+          summary.other_lineages == 0 ? ""
+                                      : cat(", beside ", counted(summary.other_lineages, "older lineage"))));
   facts.add("system identifier",
             cat(lineage.lineage.system_id.to_string(), ", PostgreSQL ", lineage.lineage.major,
                 ", WAL segments of ", lineage.segment_size.bytes >> 20, " MB"));
@@ -176,11 +190,8 @@ std::string to_text(const ops::InitSummary& summary, const ops::RepoLocation& wh
   }
   std::string help = findings_help(rest);
   if (!help.empty()) text += cat("\n", help);
-  if (ready(summary) && !restart_needed(summary)) {
-    text += "\nReady. Next: lifeboat backup, then lifeboat doctor.\n";
-  } else {
-    text += "\nNot ready yet: see above; lifeboat doctor tells when it is.\n";
-  }
+  text += ready_now(summary) ? "\nReady. Next:\n" : "\nNot ready yet: see above. This tells when it is:\n";
+  for (const std::string& command : next_commands(summary)) text += cat("  ", command, "\n");
   return text;
 }
 
@@ -197,6 +208,7 @@ Result<int> handle(const Invocation& invocation) {
   request.may_replace = invocation.yes();
   request.archive_timeout_s = static_cast<int>(*invocation.duration_us("archive-timeout") / 1'000'000);
   request.config_path = invocation.config_path();
+  request.pg_bin = invocation.pg_bin().value_or("");
   OutputReporter reporter(invocation.output());
   request.reporter = &reporter;
   request.stop = &invocation.stop();
@@ -324,6 +336,7 @@ constinit const Command kInitCommand = {
     "restart_needed": {"type": "boolean"},
     "restart_command": {"type": "string"},
     "patroni_command": {"type": ["string", "null"]},
+    "next_commands": {"type": "array", "items": {"type": "string"}, "description": "to be pasted, in order"},
     "role": {"type": "string"},
     "role_sql": {"type": "string"},
     "checks": {"type": "array", "items": )" LIFEBOAT_FINDING_SCHEMA R"(}

@@ -84,6 +84,10 @@ Json outcome_json(const ops::RestoreOutcome& outcome) {
   Json recovery = nullptr;
   if (outcome.recovery) {
     const ops::RecoveryResult& r = *outcome.recovery;
+    Json locked = Json::array();
+    for (const ops::LockedTable& one : r.locked) {
+      locked.push_back({{"database", one.database}, {"table", one.table}});
+    }
     recovery = {{"phase", to_string(r.phase)},
                 {"replayed_lsn", r.replayed.to_string()},
                 {"last_commit", json_time(r.last_commit)},
@@ -91,7 +95,8 @@ Json outcome_json(const ops::RestoreOutcome& outcome) {
                 {"port", r.port},
                 {"socket_directory", r.socket_directory},
                 {"log_file", r.log_file},
-                {"pid", r.pid}};
+                {"pid", r.pid},
+                {"locked", locked}};
   }
   return {{"dry_run", false},
           {"directory", outcome.plan.placements.front().final_path},
@@ -104,6 +109,7 @@ Json outcome_json(const ops::RestoreOutcome& outcome) {
           {"rescued", outcome.rescued},
           {"notes", outcome.notes},
           {"recovery", recovery},
+          {"copy_out_commands", outcome.copy_out_commands},
           {"next_command", or_null(outcome.next_command)}};
 }
 
@@ -121,7 +127,7 @@ std::string outcome_text(const ops::RestoreOutcome& outcome) {
   facts.add("backup", outcome.plan.backup.id.text);
   facts.add("target", cat(outcome.plan.asked.to_string(), ", reaches ", outcome.plan.reach.stop.to_string(),
                           " on timeline ", outcome.plan.reach.timeline.value));
-  facts.add("written", cat(format_bytes(outcome.bytes), " in ", outcome.files, " files"));
+  facts.add("written", cat(format_bytes(outcome.bytes), " in ", counted(outcome.files, "file")));
   std::string time = cat(format_seconds(p.total()), " (preflight ", format_seconds(p.preflight));
   for (auto [name, seconds] : {std::pair<const char*, double>{"rescue", p.rescue},
                                {"copy", p.copy},
@@ -137,7 +143,19 @@ std::string outcome_text(const ops::RestoreOutcome& outcome) {
   for (const std::string& file : outcome.rescued) facts.add("rescued", file);
   for (const std::string& kept : outcome.kept) facts.add("kept", kept);
   if (outcome.recovery) facts.add("recovery", recovery_text(*outcome.recovery));
+  if (outcome.recovery) {
+    for (const ops::LockedTable& locked : outcome.recovery->locked) {
+      facts.add("locked",
+                cat(locked.table, " in database ", locked.database,
+                    ": a transaction that the target cuts off holds it, and reading it waits until the copy "
+                    "is promoted, which rolls that transaction back"));
+    }
+  }
   std::string text = facts.to_string();
+  if (!outcome.copy_out_commands.empty()) {
+    text += "once it is promoted, copied out by:\n";
+    for (const std::string& command : outcome.copy_out_commands) text += cat(command, "\n");
+  }
   if (!outcome.next_command.empty()) text += cat("next:\n", outcome.next_command, "\n");
   return text;
 }
@@ -343,6 +361,7 @@ constinit const Command kRestoreCommand = {
     "rescued": {"type": "array", "items": {"type": "string"}},
     "notes": {"type": "array", "items": {"type": "string"}},
     "recovery": {"type": ["object", "null"]},
+    "copy_out_commands": {"type": "array", "items": {"type": "string"}, "description": "for the tables in recovery.locked, after the promotion"},
     "next_command": {"type": ["string", "null"]}
   }
 })",

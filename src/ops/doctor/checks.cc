@@ -95,19 +95,6 @@ std::string restart(const DoctorFacts& facts) {
   return restart_command(facts);
 }
 
-std::string our_command(const DoctorFacts& facts, std::string_view words, std::string_view more) {
-  const RepositoryFacts& known = facts.repository;
-  std::string command = cat("lifeboat ", words, " --repo ", shell_quote(known.url));
-  if (known.cluster != "main") command += cat(" --cluster ", shell_quote(known.cluster));
-  if (known.key.kind == repo::KeySourceKind::key_file) {
-    command += cat(" --key-file ", shell_quote(known.key.path));
-  } else if (known.key.kind == repo::KeySourceKind::passphrase_file) {
-    command += cat(" --passphrase-file ", shell_quote(known.key.path));
-  }
-  if (!more.empty()) command += cat(" ", more);
-  return command;
-}
-
 }  // namespace doctor
 
 }  // namespace lifeboat::ops

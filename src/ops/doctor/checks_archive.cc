@@ -15,14 +15,6 @@ constexpr double kBacklogCriticalAge = 300;  // the default RPO
 // before the server's last one belongs to another cause.
 constexpr double kSameFailure = 100;
 
-std::string server_user(const DoctorFacts& facts) {
-  return facts.server_user ? facts.server_user->user.name : std::string("postgres");
-}
-
-std::string as_server_user(const DoctorFacts& facts, std::string_view command) {
-  return cat("sudo -u ", server_user(facts), " ", command);
-}
-
 bool streams_wal(const DoctorFacts& facts) {
   return facts.server && std::ranges::any_of(facts.server->senders, [](const pg::SenderFacts& sender) {
            return sender.application_name.starts_with("lifeboat") && sender.state == "streaming";
@@ -60,8 +52,8 @@ Cause cause_of(const DoctorFacts& facts, const PushFailure& failure) {
   cause.text = cat("lifeboat wal push said: ", failure.text);
   std::string directory = known.directory.empty() ? "the repository" : shell_quote(known.directory);
   if (failure.kind == "permission") {
-    cause.fix = {
-        cat("see who owns what the message names; usually: chown -R ", server_user(facts), " ", directory)};
+    cause.fix = {"# see who owns what the message names; usually:",
+                 cat(as_root(facts.person), "chown -R ", server_user(facts), " ", directory)};
   } else if (failure.kind == "space") {
     cause.fix = {"make room or enlarge the repository's disk; WAL waits in pg_wal meanwhile",
                  our_command(facts, "expire", "--pitr-days 30 --dry-run")};
@@ -84,25 +76,27 @@ Cause cause_of(const DoctorFacts& facts, const PushFailure& failure) {
   return cause;
 }
 
+// The first thing on the way of WAL that is broken.
+std::optional<Cause> first_suspect(const DoctorFacts& facts) {
+  constexpr void (*kSuspects[])(const DoctorFacts&, Finding&) = {
+      look_at_archive_library,    look_at_archive_command, look_at_archive_program, look_at_archive_key,
+      look_at_archive_repository, look_at_registration,    look_at_repository_disk, look_at_repository};
+  for (auto look : kSuspects) {
+    Finding finding;
+    look(facts, finding);
+    if (finding.severity == Severity::critical) {
+      return Cause{cat(finding.found, ": ", finding.cause), finding.fix};
+    }
+  }
+  return std::nullopt;
+}
+
 // Why the archiver fails, from the most to the least direct witness.
 Cause cause_of_failing_archiver(const DoctorFacts& facts, Timestamp last_failure) {
   if (facts.push_failure && std::abs(last_failure.seconds_since(facts.push_failure->last)) < kSameFailure) {
     return cause_of(facts, *facts.push_failure);
   }
-  struct Suspect {
-    void (*look)(const DoctorFacts&, Finding&);
-  };
-  constexpr Suspect kSuspects[] = {{look_at_archive_library},    {look_at_archive_command},
-                                   {look_at_archive_program},    {look_at_archive_key},
-                                   {look_at_archive_repository}, {look_at_registration},
-                                   {look_at_repository_disk},    {look_at_repository}};
-  for (const Suspect& suspect : kSuspects) {
-    Finding finding;
-    suspect.look(facts, finding);
-    if (finding.severity == Severity::critical) {
-      return {cat(finding.found, ": ", finding.cause), finding.fix};
-    }
-  }
+  if (auto suspect = first_suspect(facts)) return *std::move(suspect);
   const auto& failed = facts.repository.failed_wal;
   if (failed && failed->stored_other) {
     return {cat("the repository holds another content under the name ", failed->file,
@@ -112,10 +106,21 @@ Cause cause_of_failing_archiver(const DoctorFacts& facts, Timestamp last_failure
   }
   std::string file = facts.server->archiver->last_failed_wal;
   std::string directory = facts.data ? facts.data->path : facts.server->data_directory;
-  return {"nothing that doctor can see stands in the way; the server's log has the command's own words",
-          {cat("cd ", shell_quote(directory.empty() ? "DATA_DIRECTORY" : directory), " && ",
-               as_server_user(facts, our_command(facts, "wal push", cat("pg_wal/", file)))),
-           "grep 'archive command failed' in the server's log"}};
+  return {
+      "nothing that doctor can see stands in the way now. If it was mended a moment ago, the archiver finds "
+      "out within a "
+      "minute, or at once after SELECT pg_reload_conf(); else the server's log has the command's own words",
+      {cat("cd ", shell_quote(directory.empty() ? "DATA_DIRECTORY" : directory), " && ",
+           our_command(facts, "wal push", cat("pg_wal/", file))),
+       "# or look for 'archive command failed' in the server's log"}};
+}
+
+// Failed earlier, and has archived something a moment ago.
+bool recovering(const DoctorFacts& facts) {
+  if (!facts.server || !facts.server->archiver) return false;
+  const pg::ArchiverFacts& archiver = *facts.server->archiver;
+  return archiver.failed_count > 0 && archiver.last_archived_time > archiver.last_failed_time &&
+         facts.now.seconds_since(archiver.last_archived_time) < kBacklogWarnAge;
 }
 
 }  // namespace
@@ -151,14 +156,28 @@ void look_at_archive_mode(const DoctorFacts& facts, Finding& finding) {
     return bad(finding, Severity::critical, "off until the next restart",
                "archive_mode is set, but takes effect only when the server starts", {restart(facts)});
   }
+  std::vector<std::string> turn_on = {alter_system("archive_mode", "on"),
+                                      alter_system("archive_command", facts.expected_archive_command),
+                                      restart(facts)};
   bool restored = facts.leftovers && facts.leftovers->archive_off;
-  bad(finding, Severity::critical, "archive_mode = off",
-      restored
-          ? "a restore turned it off so that the copy would not write into the source's archive; now this "
-            "server is a primary of its own and nothing of it is archived"
-          : "nothing archives this server's WAL: what happens after the last backup is lost",
-      {alter_system("archive_mode", "on"), alter_system("archive_command", facts.expected_archive_command),
-       restart(facts)});
+  if (!restored) {
+    return bad(finding, Severity::critical, "archive_mode = off",
+               "nothing archives this server's WAL: what happens after the last backup is lost",
+               std::move(turn_on));
+  }
+  std::vector<std::string> fix = {
+      "# Does this copy replace the original for good? While the original lives, leave this as it is: two "
+      "servers that",
+      "# archive under one name end the recoverability of both. When the original is gone and stays gone:",
+      "ALTER SYSTEM RESET max_logical_replication_workers;"};
+  fix.insert(fix.end(), turn_on.begin(), turn_on.end());
+  bad(finding, Severity::critical, "archive_mode = off in a restored copy that was promoted",
+      "a restore turned it off so that the copy would not write into the source's archive. If the copy has "
+      "taken the "
+      "original's place nothing of it is archived now; if it stands beside the original all is well and it "
+      "is only this "
+      "check that does not know",
+      std::move(fix));
 }
 
 void look_at_archive_library(const DoctorFacts& facts, Finding& finding) {
@@ -243,10 +262,10 @@ void look_at_archive_program(const DoctorFacts& facts, Finding& finding) {
   if (program.allowed) return good(finding, program.path);
   std::vector<std::string> fix;
   if (program.exists) {
-    fix = {
-        cat("chmod 755 ", shell_quote(program.path), "   # and let others enter the directories above it")};
+    fix = {cat(as_root(facts.person), "chmod 755 ", shell_quote(program.path),
+               "   # and let others enter the directories above it")};
   } else {
-    fix = {cat("install lifeboat at ", program.path), "or let archive_command name where it is:"};
+    fix = {cat("# install lifeboat at ", program.path, ", or let archive_command name where it is:")};
     for (std::string& line : set_command(facts)) fix.push_back(std::move(line));
   }
   // The shell's 126 and 127 end the archiver without counting as a failure (T21), so nothing else shows it.
@@ -270,15 +289,16 @@ void look_at_archive_key(const DoctorFacts& facts, Finding& finding) {
   }
   if (!key.allowed) {
     return bad(finding, Severity::critical, key.obstacle, cat(server_user(facts), " cannot read it"),
-               {cat("chown ", server_user(facts), " ", shell_quote(key.path)),
-                cat("chmod 600 ", shell_quote(key.path), "   # and let ", server_user(facts),
-                    " enter the directories above it")});
+               {cat(as_root(facts.person), "chown ", server_user(facts), " ", shell_quote(key.path)),
+                cat(as_root(facts.person), "chmod 600 ", shell_quote(key.path), "   # and let ",
+                    server_user(facts), " enter the directories above it")});
   }
   if (facts.archive_command.key.path != facts.repository.key.path &&
       facts.repository.key.kind != repo::KeySourceKind::none) {
     return bad(finding, Severity::warning, key.path,
                cat("archive_command uses another key than this command: ", facts.repository.key.path),
-               {cat("lifeboat key check --repo ", shell_quote(facts.repository.url), " --key-file ",
+               {cat(as_ourselves(facts.person, server_user(facts)), shell_quote(facts.program),
+                    " key check --repo ", shell_quote(facts.repository.url), " --key-file ",
                     shell_quote(key.path), "   # does it open the repository?")});
   }
   good(finding, key.path);
@@ -294,19 +314,19 @@ void look_at_archive_repository(const DoctorFacts& facts, Finding& finding) {
   if (!directory.exists) {
     return bad(finding, Severity::critical, directory.obstacle,
                "the repository is not there: moved, or not mounted",
-               {cat("mount it, or make it: ", our_command(facts, "init"))});
+               {"# mount it, or make it:", our_command(facts, "init")});
   }
   if (!directory.allowed) {
     const std::string& top = facts.repository.directory.empty() ? directory.path : facts.repository.directory;
     return bad(finding, Severity::critical, directory.obstacle,
                cat(server_user(facts), " may not write there"),
-               {cat("chown -R ", server_user(facts), " ", shell_quote(top)),
-                cat("chmod -R u+rwX ", shell_quote(top))});
+               {cat(as_root(facts.person), "chown -R ", server_user(facts), " ", shell_quote(top)),
+                cat(as_root(facts.person), "chmod -R u+rwX ", shell_quote(top))});
   }
   if (!facts.server_user->command_repo_exists) {
     return bad(finding, Severity::critical, cat(directory.path, " holds no repository"),
                "an empty mount point, or the wrong directory",
-               {cat("mount it, or make it: ", our_command(facts, "init"))});
+               {"# mount it, or make it:", our_command(facts, "init")});
   }
   good(finding, directory.path);
 }
@@ -348,12 +368,27 @@ void look_at_archiver(const DoctorFacts& facts, Finding& finding) {
           "two servers with one identity archived into this cluster",
           {"find the other server that archives under this identity and set archive_mode = off there"});
     }
+    if (archiver.failed_count > 0) {
+      last += cat("; the last of ", counted(archiver.failed_count, "failure"), ", at ",
+                  archiver.last_failed_time.to_string(), ", is older than that");
+    }
     return good(finding, std::move(last));
+  }
+  // The archiver sleeps for up to a minute after failures, so what was mended shows late.
+  if (archiver.configuration_read > archiver.last_failed_time && !first_suspect(facts)) {
+    return bad(
+        finding, Severity::warning,
+        cat("WAL segment ", archiver.last_failed_wal, " was not archived at ",
+            archiver.last_failed_time.to_string(), "; ", last),
+        cat("that is older than the newest configuration, read at ", archiver.configuration_read.to_string(),
+            ", in which nothing stands in the way; the archiver tries again within a minute"),
+        {our_command(facts, "doctor", "   # in a minute")});
   }
   Cause cause = cause_of_failing_archiver(facts, archiver.last_failed_time);
   bad(finding, Severity::critical,
-      cat("WAL segment ", archiver.last_failed_wal, " was not archived: ", archiver.failed_count,
-          " failures, the last at ", archiver.last_failed_time.to_string(), "; ", last),
+      cat("WAL segment ", archiver.last_failed_wal,
+          " was not archived: ", counted(archiver.failed_count, "failure"), ", the last at ",
+          archiver.last_failed_time.to_string(), "; ", last),
       std::move(cause.text), std::move(cause.fix));
 }
 
@@ -362,12 +397,20 @@ void look_at_backlog(const DoctorFacts& facts, Finding& finding) {
   const BacklogFacts& backlog = *facts.backlog;
   if (backlog.ready == 0) return good(finding, "none");
   double age = facts.now.seconds_since(backlog.oldest);
-  std::string found =
-      cat(backlog.ready, " files, ", backlog.oldest_name, " since ", format_seconds(std::max(age, 0.0)));
+  std::string found = cat(counted(backlog.ready, "file"), ", ", backlog.oldest_name, " since ",
+                          format_seconds(std::max(age, 0.0)));
   if (age < kBacklogWarnAge) return good(finding, std::move(found));
   Finding archiver;
   if (facts.server) look_at_archiver(facts, archiver);
-  bool known = archiver.severity == Severity::critical;
+  bool known = archiver.severity == Severity::critical || archiver.severity == Severity::warning;
+  if (!known && recovering(facts)) {
+    const pg::ArchiverFacts& now = *facts.server->archiver;
+    return bad(finding, Severity::warning, std::move(found),
+               cat("the archiver works again: its last failure, at ", now.last_failed_time.to_string(),
+                   ", is older than its newest success, at ", now.last_archived_time.to_string(),
+                   ", and what waits is being archived"),
+               {our_command(facts, "doctor", "   # in a minute")});
+  }
   Cause cause;
   if (known) {
     cause = {archiver.cause, archiver.fix};
@@ -376,8 +419,9 @@ void look_at_backlog(const DoctorFacts& facts, Finding& finding) {
   } else {
     cause = {"the archiver does not keep up, or does not run", {"see the server's log"}};
   }
-  bad(finding, age >= kBacklogCriticalAge ? Severity::critical : Severity::warning, std::move(found),
-      std::move(cause.text), std::move(cause.fix));
+  bool critical = age >= kBacklogCriticalAge && archiver.severity != Severity::warning;
+  bad(finding, critical ? Severity::critical : Severity::warning, std::move(found), std::move(cause.text),
+      std::move(cause.fix));
 }
 
 }  // namespace lifeboat::ops::doctor

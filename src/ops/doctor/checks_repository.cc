@@ -25,7 +25,7 @@ void look_at_repository(const DoctorFacts& facts, Finding& finding) {
     case ErrorKind::unavailable:
       cause = known.directory.empty() ? "the store does not answer, or the repository was never made"
                                       : "the repository is not there: never made, moved, or not mounted";
-      fix.push_back(cat("mount it, or make it: ", our_command(facts, "init")));
+      fix = {"# mount it, or make it:", our_command(facts, "init")};
       break;
     case ErrorKind::wrong_key:
       cause = known.key.kind == repo::KeySourceKind::none ? "no key was given"
@@ -36,7 +36,8 @@ void look_at_repository(const DoctorFacts& facts, Finding& finding) {
       cause = "the user that runs lifeboat may not read it";
       fix.push_back("run lifeboat as the owner of the data directory");
       if (!known.directory.empty() && facts.server_user) {
-        fix.push_back(cat("chown -R ", facts.server_user->user.name, " ", shell_quote(known.directory)));
+        fix.push_back(cat(as_root(facts.person), "chown -R ", facts.server_user->user.name, " ",
+                          shell_quote(known.directory)));
       }
       break;
     case ErrorKind::damaged:
@@ -113,7 +114,9 @@ void look_at_newest_backup(const DoctorFacts& facts, Finding& finding) {
   });
   if (newest == known.backups.rend()) {
     return bad(
-        finding, Severity::critical, cat("all ", known.backups.size(), " backups are marked damaged"),
+        finding, Severity::critical,
+        known.backups.size() == 1 ? std::string("the only backup is marked damaged")
+                                  : cat("all ", known.backups.size(), " backups are marked damaged"),
         "pages of the database were broken when they were taken",
         {our_command(facts, "show", "latest   # names the broken pages"), our_command(facts, "backup")});
   }
@@ -151,9 +154,9 @@ void look_at_continuity(const DoctorFacts& facts, Finding& finding) {
                cat("segment ", wal.missing->to_string(), " is missing after backup ", wal.backup.text,
                    "; recovery ends at ", wal.end.to_string()),
                "WAL was removed or reset before it was archived, or archiving was off for a while",
-               {cat("if ", wal.missing->to_string(), " is still somewhere: ",
-                    our_command(facts, "wal push", cat("pg_wal/", wal.missing->to_string()))),
-                take_new});
+               {cat("# if ", wal.missing->to_string(), " is still in pg_wal of the data directory, there:"),
+                our_command(facts, "wal push", cat("pg_wal/", wal.missing->to_string())),
+                "# else begin anew:", take_new});
   }
   good(finding, cat("from backup ", wal.backup.text, " to ", wal.end.to_string(), " on timeline ",
                     wal.timeline.value));

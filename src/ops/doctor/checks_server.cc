@@ -138,7 +138,8 @@ void look_at_checksums(const DoctorFacts& facts, Finding& finding) {
   std::string directory = facts.data ? facts.data->path : facts.server->data_directory;
   bad(finding, Severity::warning, "off",
       "damage on the disk goes unseen into backups until somebody reads the page",
-      {cat("pg_checksums --enable -D ", shell_quote(directory.empty() ? "DATA_DIRECTORY" : directory),
+      {cat(their_program(facts, "pg_checksums"), " --enable -D ",
+           shell_quote(directory.empty() ? "DATA_DIRECTORY" : directory),
            "   # with the server stopped; takes as long as reading everything")});
 }
 
@@ -179,7 +180,7 @@ void look_at_slots(const DoctorFacts& facts, Finding& finding) {
   }
   if (severity == Severity::ok) {
     return good(finding, server.slots.empty() ? "there are no slots"
-                                              : cat(server.slots.size(), " slots, none behind"));
+                                              : cat(counted(server.slots.size(), "slot"), ", none behind"));
   }
   const std::string* limit = setting(facts, "max_slot_wal_keep_size");
   if (limit != nullptr && *limit == "-1") {
@@ -226,8 +227,8 @@ void look_at_wal_disk(const DoctorFacts& facts, Finding& finding) {
 void look_at_repository_disk(const DoctorFacts& facts, Finding& finding) {
   if (facts.repository.directory.empty())
     return skip(finding, "the repository is not a directory of this host");
-  judge_disk(facts.repository_disk, our_command(facts, "expire", "--pitr-days 30   # or enlarge the disk"),
-             finding);
+  judge_disk(facts.repository_disk,
+             our_command(facts, "expire", "--pitr-days 30 --dry-run   # or enlarge the disk"), finding);
 }
 
 }  // namespace lifeboat::ops::doctor

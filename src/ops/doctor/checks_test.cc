@@ -424,5 +424,60 @@ TEST(Checks, setup_leaves_out_what_only_a_running_cluster_has) {
   EXPECT_NE(find(findings, "archive_command"), nullptr);
 }
 
+TEST(Checks, commands_to_paste_stand_on_their_own) {
+  DoctorFacts facts = sound();
+  facts.repository.backups.clear();
+  facts.repository.lineages.back().registered = ago(60);
+  std::vector<std::string> fix = find(run_checks(facts), "newest_backup")->fix;
+  EXPECT_EQ(fix,
+            std::vector<std::string>{
+                "/usr/bin/lifeboat backup --repo file:///srv/backup --key-file /etc/lifeboat/main.key --pg "
+                "host=/run/postgresql --pgdata /var/lib/postgresql/15/main"});
+  facts.person = Person::sudoer;
+  fix = find(run_checks(facts), "newest_backup")->fix;
+  EXPECT_EQ(fix.front().find("sudo -u postgres /usr/bin/lifeboat backup"), 0u) << fix.front();
+}
+
+TEST(Checks, a_failure_before_the_newest_configuration_is_told_as_past) {
+  DoctorFacts facts = sound();
+  fail_archiving(facts);
+  EXPECT_EQ(find(run_checks(facts), "archiver")->severity, Severity::critical);
+  facts.server->archiver->last_archived_time = ago(600);
+  facts.server->archiver->last_failed_time = ago(30);
+  facts.server->archiver->configuration_read = ago(5);
+  facts.backlog = BacklogFacts{3, "00000001000000190000000B", ago(600)};
+  Findings findings = run_checks(facts);
+  EXPECT_EQ(find(findings, "archiver")->severity, Severity::warning);
+  EXPECT_NE(find(findings, "archiver")->cause.find("tries again within a minute"), std::string::npos);
+  EXPECT_EQ(find(findings, "archive_backlog")->severity, Severity::warning);
+  // A new configuration that is wrong too is no news.
+  set(facts, "archive_command", "false");
+  EXPECT_EQ(find(run_checks(facts), "archiver")->severity, Severity::critical);
+}
+
+TEST(Checks, a_backlog_that_shrinks_says_that_the_failure_is_past) {
+  DoctorFacts facts = sound();
+  facts.server->archiver->failed_count = 3;
+  facts.server->archiver->last_failed_time = ago(100);
+  facts.server->archiver->last_archived_time = ago(2);
+  facts.backlog = BacklogFacts{300, "00000001000000190000000B", ago(3600)};
+  Findings findings = run_checks(facts);
+  const Finding* backlog = find(findings, "archive_backlog");
+  EXPECT_EQ(backlog->severity, Severity::warning);
+  EXPECT_NE(backlog->cause.find("older than its newest success"), std::string::npos) << backlog->cause;
+  EXPECT_EQ(find(findings, "archiver")->severity, Severity::ok);
+  EXPECT_NE(find(findings, "archiver")->found.find("3 failures"), std::string::npos);
+}
+
+TEST(Checks, a_promoted_copy_is_first_asked_what_it_is_for) {
+  DoctorFacts facts = sound();
+  set(facts, "archive_mode", "off");
+  facts.leftovers->archive_off = true;
+  const Findings findings = run_checks(facts);
+  const Finding* mode = find(findings, "archive_mode");
+  EXPECT_EQ(mode->severity, Severity::critical);
+  EXPECT_EQ(mode->fix.front().find("# Does this copy replace the original"), 0u) << mode->fix.front();
+}
+
 }  // namespace
 }  // namespace lifeboat::ops

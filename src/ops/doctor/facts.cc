@@ -10,6 +10,7 @@
 #include "ops/wal/commands.h"
 #include "ops/wal/history.h"
 #include "pg/client/client.h"
+#include "pg/server/pg_bin.h"
 #include "pg/server/postmaster.h"
 #include "pg/server/recovery_settings.h"
 #include "repo/tombstone.h"
@@ -22,8 +23,8 @@ namespace lifeboat::ops {
 namespace {
 
 constexpr int64_t kServerTimeoutMs = 15'000;
-constexpr uint64_t kAutoConfLimit = 4 << 20;
 constexpr int64_t kPatienceUs = 10'000'000;  // an outage that lasts is a finding
+constexpr uint64_t kAutoConfLimit = 4 << 20;
 // Between the start that postmaster.pid names and pg_postmaster_start_time() lies the postmaster's own
 // start-up, and recovery does not count into it.
 constexpr double kStartTolerance = 120;
@@ -174,6 +175,29 @@ void gather_files_of_server(DoctorFacts& facts) {
   facts.wal_disk = look_at_disk(wal);
   if (auto user = OsUser::by_uid(facts.data->owner))
     facts.server_user = ServerUserFacts{*user, {}, {}, {}, false};
+}
+
+// Debian keeps clusters at /var/lib/postgresql/<major>/<name> and their configuration in /etc under the same
+// name.
+std::string debian_cluster_of(const std::string& directory) {
+  constexpr std::string_view kPlace = "/var/lib/postgresql/";
+  if (!directory.starts_with(kPlace)) return "";
+  auto parts = split(std::string_view(directory).substr(kPlace.size()), '/');
+  if (parts.size() != 2 || !parse_u64(parts[0])) return "";
+  auto known = path_exists(cat("/etc/postgresql/", parts[0], "/", parts[1], "/postgresql.conf"));
+  return known && *known ? cat(parts[0], " ", parts[1]) : "";
+}
+
+void gather_host(const DoctorRequest& request, DoctorFacts& facts) {
+  facts.person = person_at_keyboard();
+  auto systemd = path_exists("/run/systemd/system");
+  facts.systemd = systemd && *systemd;
+  facts.debian_cluster = debian_cluster_of(facts.data     ? facts.data->path
+                                           : facts.server ? facts.server->data_directory
+                                                          : std::string());
+  int major = facts.server ? facts.server->major : facts.data ? facts.data->version->major : 0;
+  if (major == 0) return;
+  if (auto bin = pg::find_pg_bin(major, request.pg_bin)) facts.pg_bin = bin->directory;
 }
 
 // How the server's user meets what archive_command names.
@@ -359,6 +383,24 @@ std::optional<Lineage> DoctorFacts::lineage() const {
   return std::nullopt;
 }
 
+std::string server_user(const DoctorFacts& facts) {
+  return facts.server_user ? facts.server_user->user.name : "postgres";
+}
+
+std::string our_command(const DoctorFacts& facts, std::string_view words, std::string_view more) {
+  const RepositoryFacts& known = facts.repository;
+  FollowUp follow_up = {facts.program, {known.url, known.cluster, known.key}, facts.conninfo, std::nullopt};
+  if (facts.data) follow_up.pgdata = facts.data->path;
+  const bool server = words == "init" || words == "backup" || words == "doctor";
+  return cat(as_ourselves(facts.person, server_user(facts)),
+             command_line(follow_up, words, server ? Needs::server : Needs::repository, more));
+}
+
+std::string their_program(const DoctorFacts& facts, std::string_view name) {
+  std::string program = facts.pg_bin.empty() ? std::string(name) : join_path(facts.pg_bin, name);
+  return cat(as_owner(facts.person, server_user(facts)), shell_quote(program));
+}
+
 BacklogFacts read_backlog(const std::vector<DirEntry>& archive_status, const std::string& directory) {
   constexpr std::string_view kReady = ".ready";
   BacklogFacts backlog;
@@ -405,6 +447,7 @@ Result<DoctorFacts> gather_facts(const DoctorRequest& request) {
   TRY(gather_server(request, facts));
   gather_data_directory(request, facts);
   gather_files_of_server(facts);
+  gather_host(request, facts);
   gather_command(facts);
   gather_repository(request, facts);
 

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "ops/follow_up.h"
 #include "ops/session.h"
 #include "ops/wal/push_state.h"
 #include "pg/client/facts.h"
@@ -116,6 +117,10 @@ struct DoctorFacts {
   std::string program;      // this executable, absolute
   std::string conninfo;     // as given
   std::string config_path;  // configuration file in use, "" when none
+  Person person = Person::owner;
+  std::string pg_bin;          // directory of the server's programs, "" when it was not found here
+  std::string debian_cluster;  // "15 main" when pg_ctlcluster knows the data directory by this name
+  bool systemd = false;        // runs this host
 
   std::optional<pg::ServerFacts> server;
   std::optional<Error> server_problem;
@@ -146,6 +151,7 @@ struct DoctorRequest {
   std::string conninfo;
   std::optional<std::string> pgdata;
   std::string program;  // this executable, absolute; empty: /proc/self/exe
+  std::string pg_bin;   // --pg-bin, "" when it was not given
   std::string config_path;
   bool catalogue = true;  // read cards and WAL listings; init does not
   Timestamp now;          // zero: the system clock
@@ -154,6 +160,13 @@ struct DoctorRequest {
 
 // Never fails for what is broken, only when stopped.
 Result<DoctorFacts> gather_facts(const DoctorRequest& request);
+
+// "/usr/bin/lifeboat init --repo … --pg …" with `more`, to be pasted by whoever started us.
+std::string our_command(const DoctorFacts& facts, std::string_view words, std::string_view more = "");
+// A program of PostgreSQL for its owner: "runuser -u postgres -- /usr/lib/postgresql/15/bin/pg_ctl".
+std::string their_program(const DoctorFacts& facts, std::string_view name);
+// Who the server runs as.
+std::string server_user(const DoctorFacts& facts);
 
 // The parts of it that can stand alone.
 BacklogFacts read_backlog(const std::vector<DirEntry>& archive_status, const std::string& directory);

@@ -34,8 +34,6 @@ bool no_server(const DoctorFacts& facts, Finding& finding);
 std::string alter_system(std::string_view name, std::string_view value);  // a statement
 std::string reload();                                                     // "SELECT pg_reload_conf();"
 std::string restart(const DoctorFacts& facts);                            // "# then restart: …"
-// "lifeboat init --repo … --cluster …" with `more`, for fixes.
-std::string our_command(const DoctorFacts& facts, std::string_view words, std::string_view more = "");
 
 // The checks, by file.
 void look_at_server(const DoctorFacts& facts, Finding& finding);

@@ -213,6 +213,7 @@ DoctorRequest doctor_request(const InitRequest& request) {
   return look;
 }
 
+  look.pg_bin = request.pg_bin;
 }  // namespace
 
 Result<std::optional<repo::Marker>> look_for_repository(const RepoLocation& where) {

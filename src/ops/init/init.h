@@ -26,6 +26,7 @@ struct InitRequest {
   bool may_replace = false;  // apply also where another tool's setting is replaced
   int archive_timeout_s = 60;
   std::string program;  // as DoctorRequest
+  std::string pg_bin;
   std::string config_path;
   Reporter* reporter = nullptr;
   const StopToken* stop = nullptr;

@@ -89,16 +89,18 @@ std::string patroni_command(const std::vector<SettingChange>& changes) {
 
 std::string restart_command(const DoctorFacts& facts) {
   if (facts.patroni) return "patronictl restart CLUSTER";
-  std::string directory = facts.data ? facts.data->path : facts.server ? facts.server->data_directory : "";
-  // Debian keeps clusters at /var/lib/postgresql/<major>/<name> and runs each as a unit of its own.
-  constexpr std::string_view kDebian = "/var/lib/postgresql/";
-  if (directory.starts_with(kDebian)) {
-    auto parts = split(std::string_view(directory).substr(kDebian.size()), '/');
-    if (parts.size() == 2 && parse_u64(parts[0])) {
-      return cat("systemctl restart postgresql@", parts[0], "-", parts[1]);
+  if (!facts.debian_cluster.empty()) {
+    // Whoever is not root may not speak to systemd, but may use what it calls.
+    if (!facts.systemd || facts.person == Person::owner) {
+      return cat(as_ourselves(facts.person, server_user(facts)), "pg_ctlcluster ", facts.debian_cluster,
+                 " restart");
     }
+    auto parts = split(facts.debian_cluster, ' ');
+    return cat(as_root(facts.person), "systemctl restart postgresql@", parts[0], "-", parts[1]);
   }
-  return cat("pg_ctl restart -D ", directory.empty() ? "DATA_DIRECTORY" : shell_quote(directory));
+  std::string directory = facts.data ? facts.data->path : facts.server ? facts.server->data_directory : "";
+  return cat(their_program(facts, "pg_ctl"), " restart -D ",
+             directory.empty() ? "DATA_DIRECTORY" : shell_quote(directory));
 }
 
 std::string role_sql(const std::string& role, int major) {

@@ -29,7 +29,8 @@ std::string alter_system_sql(const SettingChange& change);  // "ALTER SYSTEM SET
 // The one command that makes the changes on a cluster that Patroni manages: it owns the configuration and
 // would take ALTER SYSTEM back.
 std::string patroni_command(const std::vector<SettingChange>& changes);
-// How this server is restarted here: "systemctl restart postgresql@15-main" or "pg_ctl restart -D …".
+// How this server is restarted here, by whoever started us: "systemctl restart postgresql@15-main" or "pg_ctl
+// restart -D …".
 std::string restart_command(const DoctorFacts& facts);
 
 // A role that can take backups, push restore points and be read by doctor, with nothing more. Grants on

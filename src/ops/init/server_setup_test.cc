@@ -86,11 +86,29 @@ TEST(PatroniCommand, quotes_what_the_shell_would_eat) {
       << command;
 }
 
-TEST(RestartCommand, knows_debians_units) {
+TEST(RestartCommand, is_what_the_person_at_the_keyboard_can_paste) {
   DoctorFacts facts = fresh_server();
-  facts.server->data_directory = "/var/lib/postgresql/15/main";
+  facts.debian_cluster = "15 main";
+  facts.systemd = true;
+  facts.person = Person::root;
   EXPECT_EQ(restart_command(facts), "systemctl restart postgresql@15-main");
+  facts.person = Person::sudoer;
+  EXPECT_EQ(restart_command(facts), "sudo systemctl restart postgresql@15-main");
+  facts.person = Person::owner;
+  EXPECT_EQ(restart_command(facts), "pg_ctlcluster 15 main restart");
+  facts.systemd = false;
+  facts.person = Person::sudoer;
+  EXPECT_EQ(restart_command(facts), "sudo -u postgres pg_ctlcluster 15 main restart");
+  facts.debian_cluster = "";
+  facts.pg_bin = "/usr/lib/postgresql/15/bin";
   facts.server->data_directory = "/data/my cluster";
+  EXPECT_EQ(restart_command(facts),
+            "sudo -u postgres /usr/lib/postgresql/15/bin/pg_ctl restart -D '/data/my cluster'");
+  facts.person = Person::root;
+  EXPECT_EQ(restart_command(facts),
+            "runuser -u postgres -- /usr/lib/postgresql/15/bin/pg_ctl restart -D '/data/my cluster'");
+  facts.person = Person::owner;
+  facts.pg_bin = "";
   EXPECT_EQ(restart_command(facts), "pg_ctl restart -D '/data/my cluster'");
   facts.patroni = true;
   EXPECT_EQ(restart_command(facts), "patronictl restart CLUSTER");

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "ops/restore/restore.h"
 #include "repo/manifest.h"
@@ -16,5 +17,9 @@ std::string start_command(const RestorePlan& plan, const repo::Manifest& manifes
 // After a watched recovery: how it goes on from there.
 std::string after_recovery_command(const RestorePlan& plan, const RecoveryResult& recovery,
                                    const std::string& role);
+
+// How the tables that are locked at the target are copied out once the copy is promoted.
+std::vector<std::string> copy_out_commands(const RestorePlan& plan, const RecoveryResult& recovery,
+                                           const std::string& role);
 
 }  // namespace lifeboat::ops

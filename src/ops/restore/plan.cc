@@ -10,6 +10,7 @@
 #include "ops/restore/rescue.h"
 #include "ops/restore/restore.h"
 #include "ops/restore/space.h"
+#include "ops/restore/start.h"
 #include "ops/restore/target_dir.h"
 #include "ops/restore/tree_writer.h"
 #include "pg/format/control_file.h"
@@ -62,8 +63,8 @@ std::optional<PartialSegment> local_partial(const RescuePlan& rescue) {
 
 Error with_rescue_hint(Error error, const RestorePlan& plan) {
   if (error.kind != ErrorKind::unreachable || plan.rescue.empty()) return error;
-  error.hint += cat(error.hint.empty() ? "" : "; ", plan.rescue.size(),
-                    " WAL files of the old directory are not stored yet (", plan.rescue.front(),
+  error.hint += cat(error.hint.empty() ? "" : "; ", counted(plan.rescue.size(), "WAL file"),
+                    " of the old directory not stored yet (", plan.rescue.front(),
                     " …); without --dry-run they are stored before the target is looked for");
   return error;
 }
@@ -96,6 +97,7 @@ class Planner {
     TRY(choose());
     TRY(place());
     TRY(look_at_host());
+    TRY(look_at_port());
     TRY(measure());
     collect_warnings();
     return std::move(plan_);
@@ -240,6 +242,26 @@ class Planner {
       plan_.warnings.push_back(
           cat("PostgreSQL ", plan_.lineage.major,
               " is not on this host: the directory can be written, but not started here"));
+    }
+    return {};
+  }
+
+  // A copy with the original's port and socket directory cannot start beside it. Where they come from the
+  // backup, the files may say otherwise, which is known only when they are written.
+  Status look_at_port() {
+    if (options_.replace) return {};
+    auto recorded = [&](std::string_view name) -> std::string {
+      auto found = std::ranges::find(manifest_.settings, name, &repo::Setting::name);
+      return found == manifest_.settings.end() ? "" : found->value;
+    };
+    int port = options_.port.value_or(static_cast<int>(parse_u64(recorded("port")).value_or(5432)));
+    std::string sockets = options_.socket_directory.value_or(recorded("unix_socket_directories"));
+    for (std::string_view directory : split(sockets, ',')) {
+      Status free = check_socket_free(std::string(trim(directory)), port);
+      if (free) continue;
+      if (options_.start) return std::move(free).error();
+      plan_.warnings.push_back(cat("port ", port, " is in use here, ", free.error().object,
+                                   ": to start the copy beside that server give it another with --port"));
     }
     return {};
   }

@@ -44,6 +44,13 @@ struct RestorePhases {
   }
 };
 
+// A table that a transaction without its commit before the target had begun to drop, truncate or alter:
+// recovery holds that transaction's lock while it is paused, and reading the table waits for it.
+struct LockedTable {
+  std::string database;
+  std::string table;  // quoted as SQL needs it, with its schema
+};
+
 // Where the watched recovery ended (R6).
 struct RecoveryResult {
   pg::ServerPhase phase = pg::ServerPhase::starting;  // paused, ready or ended (action shutdown)
@@ -54,6 +61,7 @@ struct RecoveryResult {
   std::string socket_directory;
   std::string log_file;
   pid_t pid = 0;
+  std::vector<LockedTable> locked = {};  // when paused
 };
 
 struct RestoreOutcome {
@@ -64,8 +72,9 @@ struct RestoreOutcome {
   std::vector<std::string> kept;     // where what was replaced is now
   std::vector<std::string> rescued;  // WAL files that were stored or carried over
   std::vector<std::string> notes;
-  std::optional<RecoveryResult> recovery;  // with start
-  std::string next_command;                // the exact next command for the operator
+  std::optional<RecoveryResult> recovery;      // with start
+  std::string next_command;                    // the exact next command for the operator
+  std::vector<std::string> copy_out_commands;  // of the locked tables, for after the promotion
 };
 
 // The whole command. With `start` the server runs on when this returns (unless the action is shutdown).

@@ -53,9 +53,18 @@ class Starter {
     outcome_.recovery = RecoveryResult{
         state.phase, state.replayed, state.last_commit, state.timeline, port, sockets, log, server.pid()};
     TRY(judge(server, state));
-    if (state.phase == pg::ServerPhase::paused && plan_.action == pg::TargetAction::promote)
-      TRY(promote(server));
+    if (state.phase == pg::ServerPhase::paused) {
+      if (plan_.action == pg::TargetAction::promote) {
+        TRY(promote(server));
+      } else if (auto locked = locked_tables(server)) {
+        outcome_.recovery->locked = std::move(*locked);
+      } else {
+        outcome_.notes.push_back(
+            cat("which tables are locked at the target is not known: ", locked.error().to_string()));
+      }
+    }
     outcome_.next_command = after_recovery_command(plan_, *outcome_.recovery, role_);
+    outcome_.copy_out_commands = copy_out_commands(plan_, *outcome_.recovery, role_);
     server.release();
     return {};
   }
@@ -105,11 +114,7 @@ class Starter {
       launch.socket_directory = std::string(trim(split(sockets, ',')[0]));
       if (launch.socket_directory.empty()) launch.socket_directory = "/tmp";
     }
-    std::string socket = cat(launch.socket_directory, "/.s.PGSQL.", launch.port);
-    if (access(socket.c_str(), F_OK) == 0 && access(cat(socket, ".lock").c_str(), F_OK) == 0) {
-      return make_error(ErrorKind::precondition, socket, "another server uses this port and socket directory")
-          .with_hint("choose others with --port and --socket-dir");
-    }
+    TRY(check_socket_free(launch.socket_directory, launch.port));
     if (plan_.replace) {
       TRY_ASSIGN(launch.listen_addresses, effective("listen_addresses"));
       if (std::string config = outside_config_file(plan_, manifest_); !config.empty()) {
@@ -171,6 +176,36 @@ class Starter {
     return error;
   }
 
+  // The startup process holds the locks of transactions that it has replayed in part
+  // (StandbyAcquireAccessExclusiveLock in src/backend/storage/ipc/standby.c). Names are asked of each
+  // database; pg_class can be read whatever is locked.
+  Result<std::vector<LockedTable>> locked_tables(pg::PgServer& server) {
+    constexpr std::string_view kLocks =
+        " FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE a.backend_type = 'startup'"
+        " AND l.locktype = 'relation' AND l.mode = 'AccessExclusiveLock' AND l.granted";
+    std::vector<LockedTable> locked;
+    TRY_ASSIGN(pg::PgClient client, server.connect());
+    TRY_ASSIGN(pg::Rows databases,
+               client.query(cat("SELECT datname FROM pg_database WHERE oid IN (SELECT l.database", kLocks,
+                                ") ORDER BY 1")));
+    for (int row = 0; row < databases.size(); ++row) {
+      const std::string database(databases.text(row, 0));
+      TRY_ASSIGN(pg::PgClient inside, server.connect(database));
+      TRY_ASSIGN(
+          pg::Rows tables,
+          inside.query(cat("SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c"
+                           " JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'p', 'm')"
+                           " AND n.nspname !~ '^pg_(catalog|toast)' AND c.oid IN (SELECT l.relation",
+                           kLocks,
+                           " AND l.database = (SELECT oid FROM pg_database WHERE datname ="
+                           " current_database())) ORDER BY 1")));
+      for (int table = 0; table < tables.size(); ++table) {
+        locked.push_back({database, std::string(tables.text(table, 0))});
+      }
+    }
+    return locked;
+  }
+
   Status promote(pg::PgServer& server) {
     int64_t began = Clock::system().monotonic_us();
     TRY(server.promote());
@@ -198,6 +233,13 @@ std::string outside_config_file(const RestorePlan& plan, const repo::Manifest& m
     if (file.setting == "config_file" && access(file.path.c_str(), R_OK) == 0) return file.path;
   }
   return "";
+}
+
+Status check_socket_free(const std::string& directory, int port) {
+  std::string socket = cat(directory, "/.s.PGSQL.", port);
+  if (access(socket.c_str(), F_OK) != 0 || access(cat(socket, ".lock").c_str(), F_OK) != 0) return {};
+  return make_error(ErrorKind::precondition, socket, "another server uses this port and socket directory")
+      .with_hint("choose others with --port and --socket-dir");
 }
 
 bool same_wal_position(Lsn a, Lsn b) {

@@ -12,6 +12,9 @@ namespace lifeboat::ops {
 // none, or for a copy beside the original, which has everything inside.
 std::string outside_config_file(const RestorePlan& plan, const repo::Manifest& manifest);
 
+// `precondition` when another server has its socket there.
+Status check_socket_free(const std::string& directory, int port);
+
 // Do two positions mean the same place in WAL? A record's end at a page's end and the next record's beginning
 // behind the page header do.
 bool same_wal_position(Lsn a, Lsn b);

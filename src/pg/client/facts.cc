@@ -233,7 +233,8 @@ class Reader {
     TRY_ASSIGN(auto rows, ask("pg_stat_archiver", cat("grant pg_monitor to ", me()),
                               cat("SELECT archived_count, last_archived_wal, ", unix_us("last_archived_time"),
                                   ", failed_count, last_failed_wal, ", unix_us("last_failed_time"), ", ",
-                                  unix_us("stats_reset"), " FROM pg_stat_archiver")));
+                                  unix_us("stats_reset"), ", ", unix_us("pg_conf_load_time()"),
+                                  " FROM pg_stat_archiver")));
     if (!rows || rows->empty()) return {};
     ArchiverFacts archiver;
     archiver.archived_count = rows->u64(0, 0).value_or(0);
@@ -243,6 +244,7 @@ class Reader {
     archiver.last_failed_wal = text(*rows, 0, 4);
     archiver.last_failed_time = timestamp(*rows, 0, 5);
     archiver.stats_reset = timestamp(*rows, 0, 6);
+    archiver.configuration_read = timestamp(*rows, 0, 7);
     facts_.archiver = std::move(archiver);
     return {};
   }

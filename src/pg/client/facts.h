@@ -63,6 +63,7 @@ struct ArchiverFacts {
   std::string last_failed_wal;
   Timestamp last_failed_time;
   Timestamp stats_reset;
+  Timestamp configuration_read;  // when the server last read its configuration files
 };
 
 struct SlotFacts {

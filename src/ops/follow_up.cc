@@ -1,0 +1,49 @@
+#include "ops/follow_up.h"
+
+#include <unistd.h>
+
+#include <cstdlib>
+
+#include "util/files.h"
+#include "util/strings.h"
+
+namespace lifeboat::ops {
+
+Person person_at_keyboard() {
+  auto parent = stat_path(cat("/proc/", getppid()));
+  if (!parent || parent->uid == geteuid()) return Person::owner;
+  return getenv("SUDO_USER") != nullptr ? Person::sudoer : Person::root;
+}
+
+std::string as_owner(Person person, const std::string& owner) {
+  if (person == Person::root) return cat("runuser -u ", shell_quote(owner), " -- ");
+  return as_ourselves(person, owner);
+}
+
+std::string as_ourselves(Person person, const std::string& owner) {
+  return person == Person::sudoer ? cat("sudo -u ", shell_quote(owner), " ") : "";
+}
+
+std::string as_root(Person person) {
+  return person == Person::sudoer ? "sudo " : "";
+}
+
+std::string command_line(const FollowUp& follow_up, std::string_view words, Needs needs,
+                         std::string_view more) {
+  const RepoLocation& where = follow_up.where;
+  std::string line = cat(shell_quote(follow_up.program), " ", words, " --repo ", shell_quote(where.url));
+  if (where.cluster != "main") line += cat(" --cluster ", shell_quote(where.cluster));
+  if (where.key.kind == repo::KeySourceKind::key_file) {
+    line += cat(" --key-file ", shell_quote(where.key.path));
+  } else if (where.key.kind == repo::KeySourceKind::passphrase_file) {
+    line += cat(" --passphrase-file ", shell_quote(where.key.path));
+  }
+  if (needs == Needs::server) {
+    if (!follow_up.conninfo.empty()) line += cat(" --pg ", shell_quote(follow_up.conninfo));
+    if (follow_up.pgdata) line += cat(" --pgdata ", shell_quote(*follow_up.pgdata));
+  }
+  if (!more.empty()) line += cat(" ", more);
+  return line;
+}
+
+}  // namespace lifeboat::ops
