@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -77,18 +78,44 @@ Status become(const OsUser& user) {
   return {};
 }
 
-Status create_directory_for(const OsUser& user, const std::string& path) {
+Result<bool> create_directory_for(const OsUser& user, const std::string& path) {
   struct stat status = {};
   if (stat(path.c_str(), &status) == 0 || errno != ENOENT)
-    return {};  // whatever is wrong, its user will be told
-  if (stat(parent_path(path).c_str(), &status) != 0 || may_write(user, status)) return {};
+    return false;  // whatever is wrong, its user will be told
+  if (stat(parent_path(path).c_str(), &status) != 0 || may_write(user, status)) return false;
   if (mkdir(path.c_str(), 0700) != 0) return errno_error(errno, path, "create the directory");
   // By descriptor and without following links: somebody else might have put one there in between.
   TRY_ASSIGN(Fd fd, open_file(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
   if (fchown(fd.get(), user.uid, user.gid) != 0) {
     return errno_error(errno, path, cat("give the directory to ", user.name));
   }
-  return {};
+  return true;
+}
+
+Result<EmptyDirectoryGuard> EmptyDirectoryGuard::watch(std::string path) {
+  int ends[2];
+  if (::pipe2(ends, O_CLOEXEC) != 0) return errno_error(errno, "", "create a pipe");
+  Fd reading(ends[0]);
+  Fd writing(ends[1]);
+  pid_t child = ::fork();
+  if (child < 0) return errno_error(errno, "", "fork");
+  if (child > 0) return EmptyDirectoryGuard(child, std::move(writing));
+  // Out of reach of the terminal's signals, and no holder of anybody's pipes.
+  ::setsid();
+  writing = Fd();
+  for (int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) ::close(fd);
+  char byte;
+  while (::read(reading.get(), &byte, 1) < 0 && errno == EINTR) {
+  }
+  ::rmdir(path.c_str());
+  ::_exit(0);
+}
+
+EmptyDirectoryGuard::~EmptyDirectoryGuard() {
+  if (child_ < 0) return;
+  pipe_ = Fd();
+  while (::waitpid(child_, nullptr, 0) < 0 && errno == EINTR) {
+  }
 }
 
 }  // namespace lifeboat::app

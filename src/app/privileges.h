@@ -2,10 +2,14 @@
 // or starts PostgreSQL (which refuses to run as root).
 #pragma once
 
+#include <sys/types.h>
+
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "util/files.h"
 #include "util/process.h"
 #include "util/result.h"
 
@@ -21,8 +25,25 @@ Result<OsUser> choose_owner(const std::optional<std::string>& os_user, const std
 // exist.
 Status become(const OsUser& user);
 
-// Makes `path` (mode 0700, owned by `user`) when it is not there and `user` could not make it. The parent
-// must exist. For root, before become().
-Status create_directory_for(const OsUser& user, const std::string& path);
+// Makes `path` (mode 0700, owned by `user`) when it is not there and `user` could not make it; true when it
+// did. The parent must exist. For root, before become().
+Result<bool> create_directory_for(const OsUser& user, const std::string& path);
+
+// Removes a directory at its end if it is still empty then: one that was made for a command which came to
+// nothing. A small child process stays root for that, because become() is for good. Make it before become()
+// and before threads exist.
+class EmptyDirectoryGuard {
+ public:
+  static Result<EmptyDirectoryGuard> watch(std::string path);
+  EmptyDirectoryGuard(EmptyDirectoryGuard&& other) noexcept
+      : child_(std::exchange(other.child_, -1)), pipe_(std::move(other.pipe_)) {}
+  EmptyDirectoryGuard& operator=(EmptyDirectoryGuard&&) = delete;
+  ~EmptyDirectoryGuard();
+
+ private:
+  EmptyDirectoryGuard(pid_t child, Fd pipe) : child_(child), pipe_(std::move(pipe)) {}
+  pid_t child_;
+  Fd pipe_;  // its end, also when we are killed, is the child's sign
+};
 
 }  // namespace lifeboat::app

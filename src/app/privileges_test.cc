@@ -87,5 +87,28 @@ TEST_F(privileges, a_directory_that_the_owner_can_make_is_left_to_the_owner) {
   EXPECT_FALSE(path_exists(*directory_ / "a").value_or(true));
 }
 
+TEST_F(privileges, a_directory_that_came_to_nothing_goes_again) {
+  for (bool used : {false, true}) {
+    std::string path = *directory_ / (used ? "used" : "empty");
+    pid_t child = fork();
+    ASSERT_GE(child, 0);
+    if (child == 0) {
+      // What follows become() could not remove it from a parent of root's.
+      auto made = create_directory_for(nobody_, path);
+      auto guard = EmptyDirectoryGuard::watch(path);
+      if (!made || !*made || !guard || !become(nobody_)) _exit(1);
+      if (used && mkdir((path + "/object").c_str(), 0700) != 0) _exit(2);
+      {
+        auto last = std::move(*guard);  // ends here
+      }
+      _exit(rmdir(path.c_str()) != 0 && path_exists(path).value_or(false) == used ? 0 : 3);
+    }
+    int status = 0;
+    ASSERT_EQ(waitpid(child, &status, 0), child);
+    EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << WEXITSTATUS(status);
+    EXPECT_EQ(path_exists(path).value_or(!used), used);
+  }
+}
+
 }  // namespace
 }  // namespace lifeboat::app

@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <climits>
 #include <exception>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -72,8 +73,9 @@ std::string directory_to_create(const Invocation& invocation) {
   return url && url->starts_with("file://") ? url->substr(7) : std::string();
 }
 
-// "Who runs what": root becomes the owner of the data before anything is created or started.
-Status authorise(const Invocation& invocation) {
+// "Who runs what": root becomes the owner of the data before anything is created or started. The guard is of
+// a directory that root made for the command.
+Status authorise(const Invocation& invocation, std::optional<EmptyDirectoryGuard>& guard) {
   if (invocation.command().run_as == RunAs::caller) return {};
   auto os_user =
       find_option(invocation.command(), "os-user") != nullptr ? invocation.text("os-user") : std::nullopt;
@@ -96,7 +98,11 @@ Status authorise(const Invocation& invocation) {
   }
   TRY_ASSIGN(OsUser owner, choose_owner(os_user, paths));
   if (std::string directory = directory_to_create(invocation); !directory.empty()) {
-    TRY(create_directory_for(owner, directory));
+    TRY_ASSIGN(bool made, create_directory_for(owner, directory));
+    if (made) {
+      TRY_ASSIGN(EmptyDirectoryGuard watching, EmptyDirectoryGuard::watch(std::move(directory)));
+      guard.emplace(std::move(watching));
+    }
   }
   TRY(become(owner));
   invocation.output().note(LogLevel::debug, cat("running as ", owner.name));
@@ -136,7 +142,8 @@ Result<int> handle(const Invocation& invocation) {
 }
 
 Result<int> call(const Invocation& invocation) {
-  TRY(authorise(invocation));
+  std::optional<EmptyDirectoryGuard> guard;
+  TRY(authorise(invocation, guard));
   Hooks hooks(invocation);
   TRY(hooks.before());
   auto result = hooks.after(handle(invocation));

@@ -151,7 +151,7 @@ class Repositories(BadInput):
         file = self.file("x")
         # A directory that is away may be a file system that is not mounted: worth trying again (T29).
         for url, kind in (("ftp://host/x", "config"), ("gopher://x", "config"), ("file:///nonexistent/repo", "unavailable"),
-                          (f"file://{file}", "unavailable"), (f"file://{new_directory('empty')}", "not_found")):
+                          (f"file://{file}", "config"), (f"file://{new_directory('empty')}", "not_found")):
             for command in self.COMMANDS:
                 with self.subTest(url=url, command=command):
                     self.refused(self.with_repo(url), kind, *command, untouched=[file.parent])

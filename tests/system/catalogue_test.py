@@ -34,11 +34,15 @@ class CatalogueTest(SystemTest):
                 self.assertEqual((one["type"], one["state"], one["good"], one["verified"]), ("full", "complete", False, None))
                 self.assertTrue(one["encrypted"] and one["key_id"] == 1)
                 self.assertGreater(one["plain_bytes"], one["stored_bytes"])
-                self.assertIn(made, lb("list", json=False).ok().out)
+                text = lb("list", json=False).ok().out
+                self.assertIn(made, text)
+                # The time is one that --target-time reads.
+                self.assertIn(f" {one['started'][:10]} {one['started'][11:19]}+00 ", text)
 
                 shown = lb("show", "latest").ok().json
                 self.assertEqual((shown["id"], shown["label"]), (made, "before the release"))
                 self.assertEqual(shown["tablespaces"][0]["location"], str(location))
+                self.assertEqual(shown["tablespaces"][0]["bytes"], 8192, "one table with one page")
                 self.assertIn("shop", [database["name"] for database in shown["databases"]])
                 largest = shown["largest_tables"][0]
                 self.assertEqual((largest["database"], largest["table"], largest["estimated_rows"]),

@@ -101,6 +101,28 @@ class Registering(InitCase):
         self.assertFails(lb("init", "--yes", "--pg", server.conninfo()), UNAVAILABLE)
         self.assertFalse(lb.repo_path.exists())
 
+    def test_a_failed_init_leaves_no_empty_directory(self):
+        """It would look like a repository that is not mounted."""
+        server, lb = self.fresh()
+        result = lb("init", "--key-file", "/nonexistent/place/key", live=True)
+        self.assertNotEqual(result.code, 0)
+        self.assertIn("make the key file", result.err + result.out)
+        self.assertFalse(lb.repo_path.exists())
+        # Root makes the directory where its owner could not, and takes it away again.
+        if os.geteuid() != 0:
+            return
+        place = new_directory("of-root")
+        os.chown(place, 0, 0)
+        place.chmod(0o755)
+        lb = Lifeboat(server, repo=place / "repo")
+        self.assertFails(lb("init", "--yes", "--pg", "host=/nonexistent", user="root"), UNAVAILABLE)
+        self.assertEqual(os.listdir(place), [])
+        lb("init", "--yes", live=True, user="root").ok()
+        self.assertEqual(os.stat(lb.repo_path).st_uid, os.stat(server.data).st_uid)
+        target = Lifeboat(server, repo=lb.repo_path)
+        self.assertNotEqual(target("restore", "--to", place / "copy", user="root").code, 0, "there is no backup")
+        self.assertEqual(os.listdir(place), ["repo"])
+
     def test_wrong_urls_and_forbidden_places(self):
         server, lb = self.fresh()
         locked = new_directory("locked", mode=0o500)

@@ -63,10 +63,11 @@ std::string to_text(const ops::BackupOutcome& outcome) {
   if (card.type != BackupType::full && !card.reason.empty()) facts.add("read all", card.reason);
   facts.add("started", card.started.to_string());
   facts.add("stopped", card.stopped.to_string());
-  facts.add("wal", cat(card.start_lsn.to_string(), " to ", card.stop_lsn.to_string(), " on timeline ",
-                       card.timeline.value, ", ", outcome.wal_segments, " segments in the repository"));
-  facts.add("read", cat(format_bytes(card.totals.read_bytes), " in ", card.totals.files, " files, ",
-                        format_bytes(static_cast<uint64_t>(rate)), "/s"));
+  facts.add("wal",
+            cat(card.start_lsn.to_string(), " to ", card.stop_lsn.to_string(), " on timeline ",
+                card.timeline.value, ", ", counted(outcome.wal_segments, "segment"), " in the repository"));
+  facts.add("read", cat(format_bytes(card.totals.read_bytes), " in ", counted(card.totals.files, "file"),
+                        ", ", format_bytes(static_cast<uint64_t>(rate)), "/s"));
   facts.add("stored", format_bytes(card.totals.stored_bytes));
   facts.add("pages", card.data_checksums
                          ? cat(card.totals.pages_checked, " checked, ", card.broken_pages, " broken")
@@ -101,8 +102,8 @@ Result<int> handle(const Invocation& invocation) {
   if (outcome.card.broken_pages != 0) {
     const repo::BrokenPage& first = outcome.broken_pages.front();
     return make_error(ErrorKind::backup_damaged, cat("backup ", outcome.card.id.text),
-                      cat(outcome.card.broken_pages, " broken pages, the first is block ", first.block,
-                          " of ", first.path, ": ", first.problem))
+                      cat(counted(outcome.card.broken_pages, "broken page"), ", the first is block ",
+                          first.block, " of ", first.path, ": ", first.problem))
         .with_hint(
             "the backup is kept, marked damaged, and never counts as verified; find the cause before the "
             "next one");

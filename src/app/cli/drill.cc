@@ -62,8 +62,8 @@ Json to_json(const ops::DrillOutcome& outcome) {
 std::string rpo_text(const ops::MeasuredLoss& loss) {
   if (!loss.seconds) return loss.how;
   if (loss.lost_commits == 0) return cat("0 s: nothing would have been lost (", loss.how, ")");
-  return cat(format_seconds(*loss.seconds), ": ", loss.lost_commits, " commits would have been lost (",
-             loss.how, ")");
+  return cat(format_seconds(*loss.seconds), ": ", counted(loss.lost_commits, "commit"),
+             " would have been lost (", loss.how, ")");
 }
 
 std::string to_text(const ops::DrillOutcome& outcome) {

@@ -70,16 +70,18 @@ std::string plan_text(const repo::ExpirePlan& plan, int64_t grace_us) {
                 " expires: ", decision.reason, "\n");
   }
   for (const repo::Tombstone& tombstone : plan.unripe) {
-    text += cat("condemned ", tombstone.created.to_string(), ", deleted by the first run after ",
-                tombstone.created.plus_us(tombstone.grace_us).to_string(), ": ", tombstone.backups.size(),
-                " backups, ", tombstone.wal.size(), " ranges of WAL\n");
+    text += cat(
+        "condemned ", tombstone.created.to_string(), ", deleted by the first run after ",
+        tombstone.created.plus_us(tombstone.grace_us).to_string(), ": ",
+        counted(tombstone.backups.size(), "backup"), ", ", counted(tombstone.wal.size(), "range"), " of WAL",
+        tombstone.grace_us == grace_us ? "" : " (it keeps the grace of the run that condemned it)", "\n");
   }
   for (const BackupId& id : plan.spared) {
     text += cat("backup ", id.text, " is being read and is deleted by a later run\n");
   }
   if (!plan.ripe.empty()) {
-    text += cat("what was condemned longer ago than its grace is deleted now: ", plan.deletions.size(),
-                " objects, ", format_bytes(plan.bytes), "\n");
+    text += cat("what was condemned longer ago than its grace is deleted now: ",
+                counted(plan.deletions.size(), "object"), ", ", format_bytes(plan.bytes), "\n");
   }
   bool condemns = !plan.retention.expire.empty() || !plan.retention.remove_wal.empty();
   if (condemns && grace_us > 0) {
@@ -148,9 +150,9 @@ Result<int> handle(const Invocation& invocation) {
   if (!holds_data && request.policy.empty()) return 0;
   if (holds_data) TRY(invocation.confirm("Expire and delete what is listed above?"));
   TRY_ASSIGN(repo::ExpirePlan done, ops::carry_out_expire(planned));
-  invocation.output().text(cat("done: ", done.retention.expire.size(), " backups condemned, ",
-                               done.deletions.size(), " objects deleted, ", format_bytes(done.bytes),
-                               " freed\n"));
+  invocation.output().text(cat("done: ", counted(done.retention.expire.size(), "backup"), " condemned, ",
+                               counted(done.deletions.size(), "object"), " deleted, ",
+                               format_bytes(done.bytes), " freed\n"));
   json["carried_out"] = true;
   json["done"] = plan_json(done);
   invocation.output().document(to_json_text(json));
@@ -182,9 +184,9 @@ constexpr Option kExpireOptions[] = {
     {.name = "grace",
      .kind = ValueKind::duration,
      .placeholder = "TIME",
-     .help =
-         "how long what expired stays readable for who may be using it; 0 deletes at once and is safe only "
-         "when nobody else uses the repository",
+     .help = "how long what this run condemns stays readable for who may be using it; 0 deletes it at once "
+             "and is safe "
+             "only when nobody else uses the repository; what an earlier run condemned keeps its own grace",
      .default_text = "1h",
      .min = 0,
      .section = ConfigSection::cluster},

@@ -82,8 +82,9 @@ Result<int> check_key(const Invocation& invocation) {
   Json proofs = Json::array();
   for (const auto& proof : check.proofs) {
     proofs.push_back({{"cluster", proof.cluster}, {"lineage", proof.lineage}, {"read", proof.read}});
-    text += cat("cluster ", proof.cluster, ", lineage ", proof.lineage, ": read ", proof.read.size(),
-                " objects ", check.slots.empty() ? "without a key" : "with nothing but this key", "\n");
+    text += cat("cluster ", proof.cluster, ", lineage ", proof.lineage, ": read ",
+                counted(proof.read.size(), "object"), " ",
+                check.slots.empty() ? "without a key" : "with nothing but this key", "\n");
   }
   invocation.output().text(text);
   invocation.output().document(

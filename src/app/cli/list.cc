@@ -60,6 +60,12 @@ Json backup_json(const ops::CatalogueEntry& entry) {
           {"drilled", proof_json(entry.proofs.drilled)}};
 }
 
+// As --target-time reads it, in whole seconds.
+std::string time_cell(Timestamp time) {
+  if (!time.valid()) return "";
+  return Timestamp{time.unix_us - time.unix_us % 1'000'000}.to_string();
+}
+
 std::string proof_cell(const std::optional<ops::BackupProof>& proof) {
   if (!proof) return "no";
   return proof->passed ? std::string(to_string(proof->level)) : "FAILED";
@@ -79,7 +85,7 @@ std::string to_text(const ops::Catalogue& catalogue) {
     Table table({{"backup"},
                  {"type"},
                  {"state"},
-                 {"started (UTC)"},
+                 {"started"},
                  {"took", Align::right},
                  {"size", Align::right},
                  {"stored", Align::right},
@@ -92,8 +98,7 @@ std::string to_text(const ops::Catalogue& catalogue) {
       const repo::Card& card = entry.card;
       bool aborted = card.state == repo::BackupState::aborted;
       table.add({card.id.text, aborted ? "" : std::string(to_string(card.type)),
-                 std::string(to_string(card.state)),
-                 card.started.valid() ? card.started.to_iso().substr(0, 19) : "",
+                 std::string(to_string(card.state)), time_cell(card.started),
                  aborted ? "" : format_seconds(card.totals.seconds),
                  aborted ? "" : format_bytes(card.totals.plain_bytes),
                  aborted ? "" : format_bytes(card.totals.stored_bytes),

@@ -65,8 +65,9 @@ std::string to_text(const ops::BackupDetails& details, size_t most) {
   facts.add("started", card.started.to_string());
   facts.add("stopped", card.stopped.to_string());
   facts.add("took", format_seconds(card.totals.seconds));
-  facts.add("size", cat(format_bytes(card.totals.plain_bytes), " in ", card.totals.files, " files and ",
-                        card.totals.directories, " directories"));
+  facts.add("size",
+            cat(format_bytes(card.totals.plain_bytes), " in ", counted(card.totals.files, "file"), " and ",
+                card.totals.directories, card.totals.directories == 1 ? " directory" : " directories"));
   facts.add("read", format_bytes(card.totals.read_bytes));
   facts.add("stored",
             cat(format_bytes(card.totals.stored_bytes), ", ", card.compression,
@@ -76,7 +77,7 @@ std::string to_text(const ops::BackupDetails& details, size_t most) {
                          : std::string("the cluster has no data checksums"));
   facts.add("WAL", cat(card.start_lsn.to_string(), " to ", card.stop_lsn.to_string(), " on timeline ",
                        card.timeline.value, ": ", details.first_wal, " to ", details.last_wal, ", ",
-                       details.wal_segments, " segments"));
+                       counted(details.wal_segments, "segment")));
   facts.add("location", details.location);
   facts.add("verified", proof_text(details.proofs.verified));
   facts.add("drilled", proof_text(details.proofs.drilled));

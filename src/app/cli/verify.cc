@@ -99,21 +99,23 @@ std::string to_text(const ops::VerifySummary& summary) {
   for (const repo::Damage& one : summary.report.damage) {
     damage.push_back(cat(to_string(one.kind), ": ", one.object, ": ", one.message));
   }
-  if (!damage.empty()) text += cat(damage.size() + summary.report.damage_not_listed, " damaged objects:\n");
+  if (!damage.empty())
+    text += cat(counted(damage.size() + summary.report.damage_not_listed, "damaged object"), ":\n");
   add_problems(text, damage);
   if (!summary.report.unreferenced.empty()) {
-    text +=
-        cat(summary.report.unreferenced.size(), " objects that no backup refers to (expire removes them)\n");
+    text += cat(counted(summary.report.unreferenced.size(), "object"),
+                " that no backup refers to (expire removes them)\n");
   }
   if (!summary.report.unknown.empty()) {
-    text += cat(summary.report.unknown.size(),
-                " files that are not lifeboat's, the first: ", summary.report.unknown.front(), "\n");
+    text += cat(counted(summary.report.unknown.size(), "file"),
+                " not of lifeboat, the first: ", summary.report.unknown.front(), "\n");
   }
   const repo::VerifyTotals& totals = summary.report.totals;
   double rate = summary.seconds > 0 ? static_cast<double>(totals.bytes) / summary.seconds : 0;
-  text += cat(summary.ok() ? "ok" : "FAILED", ": ", summary.backups.size(), " backups, ", totals.objects,
-              " objects, ", totals.wal_files, " WAL files, ", format_bytes(totals.bytes), " read in ",
-              format_seconds(summary.seconds), " (", format_bytes(static_cast<uint64_t>(rate)), "/s)\n");
+  text += cat(summary.ok() ? "ok" : "FAILED", ": ", counted(summary.backups.size(), "backup"), ", ",
+              counted(totals.objects, "object"), ", ", counted(totals.wal_files, "WAL file"), ", ",
+              format_bytes(totals.bytes), " read in ", format_seconds(summary.seconds), " (",
+              format_bytes(static_cast<uint64_t>(rate)), "/s)\n");
   return text;
 }
 
@@ -184,8 +186,8 @@ Result<int> handle(const Invocation& invocation) {
   for (const ops::VerifiedBackup& backup : summary.backups) bad += backup.passed ? 0 : 1;
   return make_error(
       ErrorKind::check_failed, where.url,
-      cat(bad, " of ", summary.backups.size(), " backups are not whole, ",
-          summary.report.damage.size() + summary.report.damage_not_listed, " objects are damaged"));
+      cat(bad, " of ", counted(summary.backups.size(), "backup"), " not whole, ",
+          counted(summary.report.damage.size() + summary.report.damage_not_listed, "damaged object")));
 }
 
 constexpr Option kVerifyOptions[] = {

@@ -252,6 +252,9 @@ Status copy_files(const BackupOptions& options, const Source& source, const repo
   warnings.insert(warnings.end(), tree.warnings.begin(), tree.warnings.end());
   manifest.root = pool.root();
   manifest.external_files = std::move(tree.external_files);
+  for (repo::TablespaceInfo& tablespace : manifest.tablespaces) {
+    tablespace.bytes = tree.tablespace_bytes[tablespace.oid];
+  }
   CopyTotals totals = pool.totals();
   manifest.card.totals.files = totals.files;
   manifest.card.totals.directories = totals.directories;

@@ -48,6 +48,15 @@ class OwnerNames {
   std::map<uint32_t, std::string> groups_;
 };
 
+// Of a file below pg_tblspc/<oid>/.
+std::optional<Oid> tablespace_of(std::string_view path) {
+  constexpr std::string_view kTablespaces = "pg_tblspc/";
+  if (!path.starts_with(kTablespaces)) return std::nullopt;
+  path.remove_prefix(kTablespaces.size());
+  auto oid = parse_u64(path.substr(0, path.find('/')));
+  return oid ? std::optional(static_cast<Oid>(*oid)) : std::nullopt;
+}
+
 class TreeCopier {
  public:
   TreeCopier(CopyPool& pool, pg::FileSource& source, const repo::LineageRepo& repo,
@@ -197,6 +206,7 @@ class TreeCopier {
       control_ = Control{directory, slot, to_entry(entry)};
       return {};
     }
+    if (auto oid = tablespace_of(path)) result_.tablespace_bytes[*oid] += entry.size;
     std::optional<FileBefore> known;
     if (std::optional<repo::Entry> old = before.file(entry.name)) {
       Incremental::Decision decision = incremental_->decide(parent_path, entry, std::move(*old));

@@ -1,6 +1,7 @@
 // Walks the data directory and hands everything that belongs into a backup to the copy pool.
 #pragma once
 
+#include <map>
 #include <set>
 #include <string>
 #include <vector>
@@ -22,7 +23,8 @@ Result<Measure> measure_tree(pg::FileSource& source, const StopToken& stop);
 
 struct CopiedTree {
   std::vector<repo::ExternalFile> external_files;
-  std::vector<std::string> warnings;  // what was left out and why
+  std::vector<std::string> warnings;         // what was left out and why
+  std::map<Oid, uint64_t> tablespace_bytes;  // sizes of the files, as they were listed
 };
 
 // `tablespaces`: oids that exist since the backup's start; a link to another one was made since and is left

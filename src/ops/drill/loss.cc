@@ -121,7 +121,7 @@ Result<MeasuredLoss> measure_loss(const DataDirFacts& source, std::optional<Sour
   } else if (last_recovered.valid()) {
     loss.seconds = counter.last().seconds_since(last_recovered);
   } else {
-    loss.how = cat(counter.commits(), " commits are lost, and none was recovered to measure from");
+    loss.how = cat(counted(counter.commits(), "commit"), " lost, and none was recovered to measure from");
   }
   return loss;
 }

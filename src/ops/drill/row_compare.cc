@@ -81,7 +81,7 @@ Result<RowChanges> read_row_changes(const ChosenLineage& lineage, const WalHisto
 DrillCheck compare_counts(const CountedRows& now, const std::optional<EarlierCounts>& earlier,
                           const std::optional<RowChanges>& changes) {
   DrillCheck check{"row_counts", CheckResult::passed, "", 0};
-  std::string all = cat(now.counts.size(), " tables counted");
+  std::string all = cat(counted(now.counts.size(), "table"), " counted");
   if (now.left_out != 0) all += cat(", ", now.left_out, " left out");
   if (!earlier) {
     check.detail = cat(all, "; the first counts of this cluster, nothing to compare with");

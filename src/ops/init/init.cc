@@ -18,6 +18,12 @@ std::string host_name() {
   return gethostname(name, sizeof name - 1) == 0 ? name : "";
 }
 
+// Of a file:// repository, else "".
+std::string directory_of(const std::string& url) {
+  constexpr std::string_view kFile = "file://";
+  return url.starts_with(kFile) ? url.substr(kFile.size()) : "";
+}
+
 // Is anything there that only a repository has? Without its marker it is the rest of one.
 Result<bool> has_clusters(storage::Store& store) {
   TRY_ASSIGN(auto clusters, store.list_dirs("clusters/"));
@@ -207,13 +213,13 @@ DoctorRequest doctor_request(const InitRequest& request) {
   look.conninfo = request.conninfo;
   look.pgdata = request.pgdata;
   look.program = request.program;
+  look.pg_bin = request.pg_bin;
   look.config_path = request.config_path;
   look.catalogue = false;
   look.stop = request.stop;
   return look;
 }
 
-  look.pg_bin = request.pg_bin;
 }  // namespace
 
 Result<std::optional<repo::Marker>> look_for_repository(const RepoLocation& where) {
@@ -237,7 +243,12 @@ Result<InitSummary> init_repository(const InitRequest& request) {
   TRY_ASSIGN(summary.facts, gather_facts(look));
   TRY_ASSIGN(summary.lineage, identify(summary.facts));
 
-  TRY_ASSIGN(OpenedRepository opened, open_or_create(request));
+  const std::string directory = directory_of(request.where.url);
+  TRY_ASSIGN(bool there, path_exists(directory));
+  auto opening = open_or_create(request);
+  // An empty directory would look like a repository that is not mounted. One with something in it stays.
+  if (!opening && !there) ::rmdir(directory.c_str());
+  TRY_ASSIGN(OpenedRepository opened, std::move(opening));
   summary.repository = opened.repository_done;
   summary.key_file = opened.key_file_done;
   summary.marker = opened.repository.marker();

@@ -37,11 +37,11 @@ std::string render_plan(const RestorePlan& plan) {
                       plan.reach.last_commit.valid() ? plan.reach.last_commit.to_string()
                                                      : std::string("before the backup's end")));
   line("WAL",
-       cat(format_bytes(plan.reach.wal_bytes), " in ", plan.reach.segments, " segments from ",
+       cat(format_bytes(plan.reach.wal_bytes), " in ", counted(plan.reach.segments, "segment"), " from ",
            plan.replay_from.to_string(),
            plan.reach.partial ? cat(", the last one unfinished: ", plan.reach.partial->segment.to_string())
                               : ""));
-  line("size", cat(format_bytes(plan.bytes), " in ", plan.files, " files"));
+  line("size", cat(format_bytes(plan.bytes), " in ", counted(plan.files, "file")));
   for (const Placement& place : plan.placements) {
     std::string what = place.tablespace == 0 ? std::string("directory") : std::string("tablespace");
     std::string text = place.final_path;

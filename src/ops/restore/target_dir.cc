@@ -47,8 +47,8 @@ Status check_replaceable(const std::string& directory) {
             "restore beside it with --to and let Patroni bootstrap from that: patronictl pause, stop Patroni "
             "on all "
             "nodes, patronictl remove CLUSTER, then start one node whose bootstrap method calls lifeboat "
-            "restore "
-            "--to its data directory");
+            "restore --archive-mode keep --to its data directory: without keep the new primary would not "
+            "archive");
   }
   TRY_ASSIGN(bool version, path_exists(join_path(directory, "PG_VERSION")));
   TRY_ASSIGN(bool global, path_exists(join_path(directory, "global")));

@@ -184,8 +184,11 @@ Result<std::unique_ptr<FileStore>> FileStore::open_root(std::string root, StoreM
   if (!root.starts_with('/')) {
     return make_error(ErrorKind::config, root, "the directory of a store must be an absolute path");
   }
-  if (mode == StoreMode::create_missing) TRY(create_dirs(root, kDirectoryMode));
   std::unique_ptr<FileStore> store(new FileStore(std::move(root), publish));
+  if (mode == StoreMode::create_missing) {
+    TRY_ASSIGN(bool there, path_exists(store->root_));
+    if (!there) TRY(create_dirs(store->root_, kDirectoryMode));
+  }
   TRY(store->check_root());
   return store;
 }
@@ -206,7 +209,8 @@ Status FileStore::check_root() const {
         .with_hint("check the path, and whether its file system is mounted");
   }
   if (info->kind != FileKind::directory) {
-    return make_error(ErrorKind::unavailable, root_, "the store must be a directory and is not one");
+    return make_error(ErrorKind::config, root_, "the store must be a directory and is not one")
+        .with_hint("name the directory of the repository");
   }
   return {};
 }
