@@ -12,7 +12,7 @@ import shutil
 import time
 from pathlib import Path
 
-from harness import (SEED, Cluster, SystemTest, amcheck, checksums, dump_compare, main, new_directory, rng, run, tool,
+from harness import (SEED, Cluster, SystemTest, amcheck, checksums, dump_compare, flip_bit, main, new_directory, rng, run, tool,
                      verify_backup)
 
 PRECONDITION = 14
@@ -133,6 +133,15 @@ class Reading(IncrementalCase):
         self.assertGreater(again["stored_bytes"], incr["stored_bytes"])
         self.assertEqual(self.backup(lb)["reference"], again["backup"])
         self.assertIsTheServer(lb, diff)
+
+    def test_damaged_manifest_of_the_reference_does_not_stop_backups(self):
+        server, lb = self.source(15)
+        first = self.backup(lb)
+        flip_bit(next(lb.repo_path.glob(f"clusters/*/*/manifests/{first['backup']}")), 200)
+        made = self.backup(lb)
+        self.assertEqual((made["type"], made["reference"]), ("full", None))
+        self.assertIn(first["backup"], made["reason"])
+        self.assertIsTheServer(lb, made)
 
     def test_expiry_of_the_reference_harms_nothing(self):
         server, lb = self.source(15)

@@ -214,12 +214,19 @@ Result<Basis> find_basis(const Source& source, const ChosenLineage& lineage, con
   TRY_ASSIGN(pg::TimelineHistory history, server_history(files, lineage.repo, start.timeline));
   basis.why_all = cannot_stand_on(card, history, start.start_lsn);
   if (!basis.why_all.empty()) return basis;
-  TRY_ASSIGN(repo::Manifest manifest, repo::read_manifest(lineage.repo, card.id));
-  if (manifest.block_size != source.data_dir.control.block_size) {
-    basis.why_all = cat("backup ", card.id.text, " has blocks of ", manifest.block_size, " bytes");
+  auto manifest = repo::read_manifest(lineage.repo, card.id);
+  if (!manifest) {
+    // A broken backup must not be the reason that there is no other.
+    ErrorKind kind = manifest.error().kind;
+    if (kind != ErrorKind::damaged && kind != ErrorKind::not_found) return std::move(manifest).error();
+    basis.why_all = manifest.error().to_string();
     return basis;
   }
-  basis.reference = std::move(manifest);
+  if (manifest->block_size != source.data_dir.control.block_size) {
+    basis.why_all = cat("backup ", card.id.text, " has blocks of ", manifest->block_size, " bytes");
+    return basis;
+  }
+  basis.reference = std::move(*manifest);
   if (card.data_checksums != source.data_dir.control.checksums()) {
     basis.why_all = cat("data checksums were turned ", card.data_checksums ? "off" : "on", " since backup ", card.id.text);
     return basis;
