@@ -5,13 +5,11 @@
 #include <unistd.h>
 
 #include <cmath>
-#include <random>
 #include <set>
 
+#include "ops/backup/basis.h"
 #include "ops/backup/catalog.h"
 #include "ops/backup/copy_tree.h"
-#include "ops/backup/proof_sample.h"
-#include "ops/backup/reference.h"
 #include "ops/backup/wal_wait.h"
 #include "pg/client/facts.h"
 #include "pg/server/postmaster.h"
@@ -176,68 +174,6 @@ repo::Manifest describe(const BackupOptions& options, const Source& source, cons
   return m;
 }
 
-// The server's pg_wal, read as the other files are.
-class SourceWal : public ServerWal {
- public:
-  explicit SourceWal(pg::FileSource& files) : files_(files) {}
-  Result<bool> read(const SegmentName& segment, const std::function<Status(ByteView)>& sink) override {
-    TRY_ASSIGN(auto file, files_.open(cat("pg_wal/", segment.to_string())));
-    if (!file) return false;
-    Bytes piece(1 << 20);
-    for (uint64_t offset = 0;;) {
-      TRY_ASSIGN(size_t got, file->read(offset, piece));
-      if (got != 0) TRY(sink(ByteView(piece).first(got)));
-      if (got < piece.size()) return true;
-      offset += got;
-    }
-  }
-
- private:
-  pg::FileSource& files_;
-};
-
-// What this backup takes over from an earlier one.
-struct Basis {
-  std::optional<repo::Manifest> reference;  // none: a full backup
-  WalChanges changes;
-  std::string why_all;  // why everything is read; empty: the change map decides
-  bool mapped() const { return reference && why_all.empty(); }
-};
-
-// A reference may stop being one until the backup has begun; then nothing is taken over.
-Result<Basis> find_basis(const Source& source, const ChosenLineage& lineage, const Reference& reference,
-                         pg::FileSource& files, const pg::BackupStart& start, Reporter& reporter, StopToken& stop) {
-  Basis basis;
-  basis.why_all = reference.why_none;
-  if (!reference.card) return basis;
-  const repo::Card& card = *reference.card;
-  TRY_ASSIGN(pg::TimelineHistory history, server_history(files, lineage.repo, start.timeline));
-  basis.why_all = cannot_stand_on(card, history, start.start_lsn);
-  if (!basis.why_all.empty()) return basis;
-  auto manifest = repo::read_manifest(lineage.repo, card.id);
-  if (!manifest) {
-    // A broken backup must not be the reason that there is no other.
-    ErrorKind kind = manifest.error().kind;
-    if (kind != ErrorKind::damaged && kind != ErrorKind::not_found) return std::move(manifest).error();
-    basis.why_all = manifest.error().to_string();
-    return basis;
-  }
-  if (manifest->block_size != source.data_dir.control.block_size) {
-    basis.why_all = cat("backup ", card.id.text, " has blocks of ", manifest->block_size, " bytes");
-    return basis;
-  }
-  basis.reference = std::move(*manifest);
-  if (card.data_checksums != source.data_dir.control.checksums()) {
-    basis.why_all = cat("data checksums were turned ", card.data_checksums ? "off" : "on", " since backup ", card.id.text);
-    return basis;
-  }
-  SourceWal wal(files);
-  ChangesRequest request{&lineage, std::move(history), card.start_lsn, start.start_lsn, &wal, true};
-  TRY_ASSIGN(basis.changes, read_changes(request, reporter, stop));
-  basis.why_all = basis.changes.unusable;
-  return basis;
-}
-
 Status copy_files(const BackupOptions& options, const Source& source, const repo::LineageRepo& repo,
                   pg::FileSource& files, repo::PackNumbers& numbers, Incremental* incremental,
                   PageChecker& checker, repo::Manifest& manifest, std::vector<std::string>& warnings,
@@ -272,40 +208,6 @@ Status copy_files(const BackupOptions& options, const Source& source, const repo
   return {};
 }
 
-// Copies what the basis does not have. A change that the map missed is never let through: then everything is read.
-Status copy_by_basis(const BackupOptions& options, const Source& source, const repo::LineageRepo& repo,
-                     pg::FileSource& files, Basis& basis, PageChecker& checker, repo::Manifest& manifest,
-                     BackupOutcome& outcome, Reporter& reporter, StopToken& stop) {
-  repo::PackNumbers numbers(manifest.card.id);
-  auto copy = [&](Incremental* incremental) {
-    return copy_files(options, source, repo, files, numbers, incremental, checker, manifest, outcome.warnings, reporter,
-                      stop);
-  };
-  if (!basis.reference) return copy(nullptr);
-  uint64_t segment_blocks = source.data_dir.control.relation_segment_blocks;
-  std::random_device seed;
-  ProofSample sample(seed());
-  Incremental incremental(*basis.reference, basis.mapped() ? &basis.changes.map : nullptr, segment_blocks, sample);
-  TRY(copy(&incremental));
-  if (!basis.mapped()) return {};
-  Lsn from = basis.reference->card.start_lsn;
-  TRY_ASSIGN(ProofSample::Verdict verdict,
-             sample.judge(files, manifest.block_size, from, manifest.card.start_lsn, stop));
-  outcome.proven_blocks = verdict.blocks;
-  if (!verdict.missed) return {};
-  basis.why_all = cat("the change map missed block ", verdict.missed->block, " of ", verdict.missed->path,
-                      ", changed at ", verdict.missed->lsn.to_string());
-  outcome.warnings.push_back(cat(basis.why_all, "; everything was read instead. This is a bug of lifeboat, please report it"));
-  Incremental without_map(*basis.reference, nullptr, segment_blocks, sample);
-  return copy(&without_map);
-}
-
-void record_basis(const std::optional<BackupType>& asked, const Basis& basis, repo::Card& card) {
-  card.type = basis.reference ? asked.value_or(BackupType::incr) : BackupType::full;
-  if (basis.reference) card.reference = basis.reference->card.id;
-  if (asked != BackupType::full && card.reason.empty()) card.reason = basis.why_all;
-}
-
 void record_stop(const pg::BackupStop& stopped, const PageChecker& checker, repo::Manifest& manifest) {
   manifest.card.stopped = stopped.time;
   manifest.card.stop_lsn = stopped.stop_lsn;
@@ -318,13 +220,6 @@ void record_stop(const pg::BackupStop& stopped, const PageChecker& checker, repo
     manifest.card.state = repo::BackupState::damaged;
     manifest.card.reason = cat(verdict.count, " broken page", verdict.count == 1 ? "" : "s");
   }
-}
-
-// Who asks for an incremental one does not want a full one unawares.
-Status require_basis(const BackupOptions& options, const Basis& basis) {
-  if (basis.reference || !options.type || *options.type == BackupType::full) return {};
-  return make_error(ErrorKind::precondition, cat("--type ", to_string(*options.type)), basis.why_all)
-      .with_hint("--type auto makes a full backup where there is nothing to stand on");
 }
 
 // Everything between the lease and the card. Any error leaves an attempt without a card.
@@ -343,9 +238,17 @@ Result<BackupOutcome> back_up(const BackupOptions& options, const Source& source
   manifest.lease_sequence = lease.sequence();
 
   PageChecker checker({manifest.block_size, manifest.card.data_checksums, start.start_lsn});
-  TRY_ASSIGN(Basis basis, find_basis(source, lineage, reference, files, start, reporter, stop));
-  TRY(require_basis(options, basis));
-  TRY(copy_by_basis(options, source, lineage.repo, files, basis, checker, manifest, outcome, reporter, stop));
+  const pg::ControlFile& control = source.data_dir.control;
+  TRY_ASSIGN(Basis basis, find_basis(lineage, reference, files, control, start, reporter, stop));
+  TRY(require_basis(options.type, basis));
+  repo::PackNumbers numbers(id);
+  auto copy = [&](Incremental* incremental) {
+    return copy_files(options, source, lineage.repo, files, numbers, incremental, checker, manifest, outcome.warnings,
+                      reporter, stop);
+  };
+  TRY(copy_by_basis(basis, files, control.relation_segment_blocks, start.start_lsn, copy, stop));
+  outcome.proven_blocks = basis.proven_blocks;
+  if (basis.warning) outcome.warnings.push_back(*basis.warning);
   TRY(lease.check());
   TRY_ASSIGN(pg::BackupStop stopped, session.stop());
   record_stop(stopped, checker, manifest);
