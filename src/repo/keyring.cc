@@ -15,6 +15,7 @@ namespace {
 constexpr std::string_view kKeyFileTag = "lifeboat-key-1 ";
 constexpr int kScryptLog2N = 16;
 constexpr size_t kSaltSize = 32;
+constexpr size_t kCheckSize = 16;
 constexpr uint64_t kSlotLimit = 64 << 10;
 constexpr size_t kWrappedSize = 2 * codec::SecretKey::kSize;  // repository key ‖ name key
 
@@ -93,9 +94,14 @@ struct OpenedSlot {
   codec::SecretKey name_key;
 };
 
-// nullopt: the slot is whole, but this source does not open it.
+std::string check_of(const codec::SecretKey& name_key) {
+  codec::Digest256 digest = codec::hmac_sha256(name_key.view(), as_bytes("lifeboat key check"));
+  return to_hex(ByteView(digest).first(kCheckSize));
+}
+
+// nullopt: the slot is whole, but this source does not open it, or it does not hold the repository's keys.
 Result<std::optional<OpenedSlot>> open_slot(storage::Store& store, const std::string& name,
-                                            const KeySource& source) {
+                                            const KeySource& source, std::string_view check) {
   TRY_ASSIGN(Bytes content, store.get(name, kSlotLimit));
   TRY_ASSIGN(std::string text, strip_check_line(name, content));
   auto damaged = [&] { return make_error(ErrorKind::damaged, name, "not a key slot"); };
@@ -114,8 +120,10 @@ Result<std::optional<OpenedSlot>> open_slot(storage::Store& store, const std::st
   if (!codec::Sealer(wrapper).open(0, as_bytes(name), wrapped.text(), wrapped.tag()))
     return std::optional<OpenedSlot>();
   ByteView plain = wrapped.text();
-  return std::optional<OpenedSlot>(OpenedSlot{codec::SecretKey(plain.first(codec::SecretKey::kSize)),
-                                              codec::SecretKey(plain.last(codec::SecretKey::kSize))});
+  OpenedSlot opened{codec::SecretKey(plain.first(codec::SecretKey::kSize)),
+                    codec::SecretKey(plain.last(codec::SecretKey::kSize))};
+  if (check_of(opened.name_key) != check) return std::optional<OpenedSlot>();
+  return std::optional<OpenedSlot>(std::move(opened));
 }
 
 }  // namespace
@@ -136,11 +144,9 @@ Result<codec::SecretKey> read_key_file(const std::string& path) {
 }
 
 Status create_key_file(const std::string& path) {
-  if (access(path.c_str(), F_OK) == 0)
-    return make_error(ErrorKind::conflict, path, "a file is there already");
   codec::SecretKey key = codec::SecretKey::random();
   std::string text = cat(kKeyFileTag, to_hex(key.view()), "\n");
-  auto written = write_file_durable(path, as_bytes(text), 0600);
+  auto written = create_file_durable(path, as_bytes(text), 0600);
   explicit_bzero(text.data(), text.size());
   return written;
 }
@@ -164,25 +170,30 @@ codec::Hash128 Keyring::name_hash(std::string_view name, const codec::Hash128& c
   return hash;
 }
 
-Result<Keyring> create_keys(storage::Store& store, const KeySource& source) {
-  CHECK(source.kind != KeySourceKind::none);
-  Keyring ring;
-  codec::SecretKey key = codec::SecretKey::random();
-  ring.name_key_ = codec::SecretKey::random();
-  TRY(write_slot(store, 1, key, *ring.name_key_, source));
-  ring.keys_.emplace(1, std::move(key));
-  ring.current_ = 1;
-  return ring;
+std::string Keyring::check() const {
+  return name_key_ ? check_of(*name_key_) : "";
 }
 
-Result<Keyring> open_keys(storage::Store& store, const KeySource& source) {
+Result<NewKeys> create_keys(storage::Store& store, const KeySource& source) {
+  CHECK(source.kind != KeySourceKind::none);
+  NewKeys made;
+  codec::SecretKey key = codec::SecretKey::random();
+  made.keys.name_key_ = codec::SecretKey::random();
+  TRY_ASSIGN(SlotInfo slot, write_slot(store, 1, key, *made.keys.name_key_, source));
+  made.slot = slots_prefix(1) + slot.slot;
+  made.keys.keys_.emplace(1, std::move(key));
+  made.keys.current_ = 1;
+  return made;
+}
+
+Result<Keyring> open_keys(storage::Store& store, const KeySource& source, std::string_view check) {
   CHECK(source.kind != KeySourceKind::none);
   TRY_ASSIGN(std::vector<SlotInfo> slots, list_slots(store));
   Keyring ring;
   std::optional<Error> damage;
   for (const SlotInfo& slot : slots) {
     if (slot.kind != kind_name(source.kind) || ring.keys_.contains(slot.key_id)) continue;
-    auto tried = open_slot(store, slots_prefix(slot.key_id) + slot.slot, source);
+    auto tried = open_slot(store, slots_prefix(slot.key_id) + slot.slot, source, check);
     if (!tried &&
         tried.error().kind == ErrorKind::damaged) {  // another slot may still open; verify reports this one
       damage = std::move(tried).error();
@@ -228,12 +239,13 @@ Result<std::vector<SlotInfo>> list_slots(storage::Store& store) {
   return slots;
 }
 
-Result<std::vector<SlotInfo>> slots_opened_by(storage::Store& store, const KeySource& source) {
+Result<std::vector<SlotInfo>> slots_opened_by(storage::Store& store, const KeySource& source,
+                                              std::string_view check) {
   CHECK(source.kind != KeySourceKind::none);
   TRY_ASSIGN(std::vector<SlotInfo> slots, list_slots(store));
   std::vector<SlotInfo> opened_slots;
   for (SlotInfo& slot : slots) {
-    TRY_ASSIGN(auto opened, open_slot(store, slots_prefix(slot.key_id) + slot.slot, source));
+    TRY_ASSIGN(auto opened, open_slot(store, slots_prefix(slot.key_id) + slot.slot, source, check));
     if (opened) opened_slots.push_back(std::move(slot));
   }
   return opened_slots;

@@ -4,6 +4,9 @@
 // is 32 random bytes that never change over rotations: names of WAL objects are made with it. A slot wraps
 // both under a key file (random 256-bit key) or a passphrase (scrypt). Removing a slot does not revoke a key
 // that was copied.
+//
+// An init that was killed, or that lost against another one, may leave a slot with keys of its own. So the marker has a
+// check value of the name key, and a slot that holds another one is none of the repository's.
 #pragma once
 
 #include <cstdint>
@@ -27,7 +30,8 @@ struct KeySource {
 
 // Reads a key file ("lifeboat-key-1" and 64 hex digits on one line). `permission` when others can read it.
 Result<codec::SecretKey> read_key_file(const std::string& path);
-// Writes a new random key file, mode 0600, durable; `conflict` when something is there.
+// Writes a new random key file, mode 0600, durable; `conflict` when something is there, also when another process was
+// faster by a moment.
 Status create_key_file(const std::string& path);
 
 struct SlotInfo {
@@ -35,6 +39,8 @@ struct SlotInfo {
   std::string slot;  // last element of the slot's name
   std::string kind;  // "key-file" or "passphrase"
 };
+
+struct NewKeys;
 
 // The keys that one process holds. Immutable after opening, shared by threads.
 class Keyring {
@@ -46,10 +52,12 @@ class Keyring {
   Result<codec::SecretKey> object_key(uint32_t key_id, ByteView salt) const;
   // 128-bit name hash of a plain content hash: HMAC-SHA256 with the name key, or XXH3-128 without encryption.
   codec::Hash128 name_hash(std::string_view name, const codec::Hash128& content) const;
+  // For the marker: what tells the name key without giving it away, in hex. "" without encryption.
+  std::string check() const;
 
  private:
-  friend Result<Keyring> create_keys(storage::Store& store, const KeySource& source);
-  friend Result<Keyring> open_keys(storage::Store& store, const KeySource& source);
+  friend Result<NewKeys> create_keys(storage::Store& store, const KeySource& source);
+  friend Result<Keyring> open_keys(storage::Store& store, const KeySource& source, std::string_view check);
   friend Result<SlotInfo> add_slot(storage::Store& store, const Keyring& keys, const KeySource& source);
   std::map<uint32_t, codec::SecretKey> keys_;
   std::optional<codec::SecretKey> name_key_;
@@ -57,14 +65,21 @@ class Keyring {
 };
 
 // Makes key 1 and its first slot. `source.kind` must not be none.
-Result<Keyring> create_keys(storage::Store& store, const KeySource& source);
-// Tries the slots that fit the kind of source. `wrong_key` when none opens.
-Result<Keyring> open_keys(storage::Store& store, const KeySource& source);
+struct NewKeys {
+  Keyring keys;
+  std::string slot;  // the slot's object
+};
+Result<NewKeys> create_keys(storage::Store& store, const KeySource& source);
+// Tries the slots that fit the kind of source; those whose keys are not the marker's (`check`) are passed over.
+// `wrong_key` when none opens.
+Result<Keyring> open_keys(storage::Store& store, const KeySource& source, std::string_view check);
 // Wraps the held keys under one more key file or passphrase.
 Result<SlotInfo> add_slot(storage::Store& store, const Keyring& keys, const KeySource& source);
 Result<std::vector<SlotInfo>> list_slots(storage::Store& store);
-// Those of them that this source opens, each one tried. `source.kind` must not be none.
-Result<std::vector<SlotInfo>> slots_opened_by(storage::Store& store, const KeySource& source);
+// Those of them that this source opens and that hold the repository's keys, each one tried. `source.kind` must not be
+// none.
+Result<std::vector<SlotInfo>> slots_opened_by(storage::Store& store, const KeySource& source,
+                                              std::string_view check);
 
 // Small plain-text objects that are read before any key is known: one line of JSON and a line with its
 // XXH3-128.

@@ -18,7 +18,7 @@ class ObjectTest : public ::testing::TestWithParam<bool> {
     if (!GetParam()) return;
     KeySource source{KeySourceKind::key_file, dir_ / "key"};
     EXPECT_TRUE(create_key_file(source.path));
-    keys_ = *create_keys(memory_, source);
+    keys_ = std::move(create_keys(memory_, source)->keys);
   }
   Bytes stored(const std::string& name) { return *memory_.get(name, 1 << 30); }
 
@@ -133,7 +133,7 @@ TEST(EncryptedObjectTest, plain_and_encrypted_repositories_do_not_mix) {
   storage::MemoryStore memory;
   KeySource source{KeySourceKind::key_file, dir / "key"};
   ASSERT_TRUE(create_key_file(source.path));
-  Keyring keys = *create_keys(memory, source);
+  Keyring keys = std::move(create_keys(memory, source)->keys);
   ASSERT_TRUE(put_object(memory, Keyring(), ObjectKind::card, "plain", tiny_content(8, 10)));
   ASSERT_TRUE(put_object(memory, keys, ObjectKind::card, "sealed", tiny_content(8, 10)));
   // Else anybody who may write could plant unencrypted objects.
@@ -146,7 +146,7 @@ TEST(EncryptedObjectTest, content_does_not_show) {
   storage::MemoryStore memory;
   KeySource source{KeySourceKind::key_file, dir / "key"};
   ASSERT_TRUE(create_key_file(source.path));
-  Keyring keys = *create_keys(memory, source);
+  Keyring keys = std::move(create_keys(memory, source)->keys);
   std::string secret = "a very recognisable customer name";
   ASSERT_TRUE(put_object(memory, keys, ObjectKind::card, "o", as_bytes(secret), {Compression::none, 0}));
   Bytes bytes = *memory.get("o", 1000);

@@ -14,6 +14,15 @@ constexpr uint64_t kMarkerLimit = 64 << 10;
 constexpr uint64_t kLineageLimit = 64 << 10;
 constexpr int kFormat = 1;
 
+Result<std::vector<std::string>> slot_objects(storage::Store& store) {
+  std::vector<std::string> names;
+  TRY(store.list("keys/", [&](const storage::ObjectInfo& object) -> Status {
+    names.push_back(object.name);
+    return {};
+  }));
+  return names;
+}
+
 Error key_missing(const storage::Store& store) {
   return make_error(ErrorKind::wrong_key, store.url(), "the repository is encrypted and no key was given")
       .with_hint("add --key-file FILE or --passphrase-file FILE");
@@ -24,21 +33,31 @@ Result<Repository> Repository::create(std::unique_ptr<storage::Store> store, con
                                       CompressionOptions compression) {
   TRY_ASSIGN(bool exists, store->exists(kMarkerName));
   if (exists) return make_error(ErrorKind::conflict, store->url(), "a repository is there already");
-  Keyring keys;
+  // Without a marker nothing was ever sealed, so whatever slots there are belong to no repository. But somebody may be
+  // about to write the marker for one of them: only who has written it knows that the others are idle.
+  TRY_ASSIGN(std::vector<std::string> idle, slot_objects(*store));
+  NewKeys made;
   if (source.kind != KeySourceKind::none) {
-    TRY_ASSIGN(keys, create_keys(*store, source));
+    TRY_ASSIGN(made, create_keys(*store, source));
   }
+  const Keyring& keys = made.keys;
   uint8_t id[16];
   codec::random_bytes(id);
-  Marker marker{to_hex(id), keys.encrypted(), compression, {Clock::system().unix_us()}};
+  Marker marker{to_hex(id), keys.encrypted(), keys.check(), compression, {Clock::system().unix_us()}};
   nlohmann::ordered_json json = {{"format", kFormat},
                                  {"repository_id", marker.repository_id},
                                  {"encrypted", marker.encrypted},
+                                 {"key_check", marker.key_check},
                                  {"compression", codec::to_string(compression.compression)},
                                  {"level", compression.level},
                                  {"created_us", marker.created.unix_us}};
-  TRY(store->put(kMarkerName, as_bytes(with_check_line(json.dump()))));
-  return Repository(std::move(store), std::move(keys), std::move(marker));
+  if (Status written = store->put(kMarkerName, as_bytes(with_check_line(json.dump()))); !written) {
+    // After any other error the marker may be there all the same, and need the slot.
+    if (written.error().kind == ErrorKind::conflict && !made.slot.empty()) TRY(store->remove(made.slot));
+    return std::move(written).error();
+  }
+  for (const std::string& slot : idle) TRY(store->remove(slot));
+  return Repository(std::move(store), std::move(made.keys), std::move(marker));
 }
 
 Result<Marker> Repository::read_marker(storage::Store& store) {
@@ -60,6 +79,7 @@ Result<Marker> Repository::read_marker(storage::Store& store) {
   Marker marker;
   marker.repository_id = json.value("repository_id", "");
   marker.encrypted = json.value("encrypted", false);
+  marker.key_check = json.value("key_check", "");
   TRY_ASSIGN(marker.compression.compression, codec::parse_compression(json.value("compression", "zstd")));
   marker.compression.level = json.value("level", 1);
   marker.created = {json.value("created_us", int64_t{0})};
@@ -76,7 +96,7 @@ Result<Repository> Repository::open(std::unique_ptr<storage::Store> store, const
     return Repository(std::move(store), Keyring(), std::move(marker));
   }
   if (source.kind == KeySourceKind::none) return key_missing(*store);
-  TRY_ASSIGN(Keyring keys, open_keys(*store, source));
+  TRY_ASSIGN(Keyring keys, open_keys(*store, source, marker.key_check));
   return Repository(std::move(store), std::move(keys), std::move(marker));
 }
 

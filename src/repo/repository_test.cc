@@ -1,6 +1,8 @@
 #include "repo/repository.h"
 
 #include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "tests/support/repo_fixture.h"
 #include "util/files.h"
@@ -75,6 +77,60 @@ TEST(RepositoryTest, a_damaged_marker_is_damaged) {
     ASSERT_FALSE(opened) << i;
     EXPECT_EQ(opened.error().kind, ErrorKind::damaged);
   }
+}
+
+// The one that loses takes its key slot away again, and never the winner's.
+TEST(RepositoryTest, of_two_processes_one_makes_it_and_it_opens) {
+  for (int round = 0; round < 100; ++round) {
+    TempDir dir = *TempDir::make();
+    std::string url = cat("file://", dir.path(), "/repo");
+    ASSERT_TRUE(storage::open_store(url, storage::StoreMode::create_missing));
+    KeySource keys[2];
+    pid_t children[2];
+    int start[2];
+    ASSERT_EQ(pipe(start), 0);
+    for (int i = 0; i < 2; ++i) {
+      keys[i] = {KeySourceKind::key_file, dir / cat("key", i)};
+      ASSERT_TRUE(create_key_file(keys[i].path));
+    }
+    for (int i = 0; i < 2; ++i) {
+      children[i] = fork();
+      if (children[i] != 0) continue;
+      close(start[1]);
+      char none;
+      (void)!read(start[0], &none, 1);  // both begin when the parent closes its end
+      auto made = Repository::create(*storage::open_store(url, storage::StoreMode::existing), keys[i], {});
+      _exit(made ? 0 : made.error().kind == ErrorKind::conflict ? 1 : 2);
+    }
+    close(start[0]);
+    close(start[1]);
+    int winner = -1;
+    for (int i = 0; i < 2; ++i) {
+      int status = 0;
+      ASSERT_EQ(waitpid(children[i], &status, 0), children[i]);
+      ASSERT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) < 2) << status;
+      if (WEXITSTATUS(status) != 0) continue;
+      EXPECT_EQ(winner, -1) << "both made it";
+      winner = i;
+    }
+    ASSERT_NE(winner, -1);
+    auto store = storage::open_store(url, storage::StoreMode::existing);
+    ASSERT_TRUE(store);
+    EXPECT_EQ(list_slots(**store)->size(), 1u);
+    auto opened = Repository::open(std::move(*store), keys[winner]);
+    EXPECT_TRUE(opened) << opened.error().to_string();
+  }
+}
+
+TEST(RepositoryTest, the_slot_of_an_init_that_was_killed_goes_with_the_next_one) {
+  TempDir dir = *TempDir::make();
+  KeySource key{KeySourceKind::key_file, dir / "key"};
+  ASSERT_TRUE(create_key_file(key.path));
+  storage::MemoryStore memory;
+  ASSERT_TRUE(create_keys(memory, key));
+  ASSERT_TRUE(Repository::create(borrow(memory), key, {}));
+  EXPECT_EQ(list_slots(memory)->size(), 1u);
+  EXPECT_TRUE(Repository::open(borrow(memory), key));
 }
 
 class LineageTest : public ::testing::Test {

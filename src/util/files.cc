@@ -277,7 +277,11 @@ Status fsync_dir(const std::string& path) {
   return {};
 }
 
-Status write_file_durable(const std::string& path, ByteView content, mode_t mode) {
+namespace {
+
+// Writes a temporary file beside `path`, durable but for its name; `name` gives it that.
+Status write_then_name(const std::string& path, ByteView content, mode_t mode,
+                       const std::function<Status(const std::string& temporary)>& name) {
   std::string directory = parent_path(path);
   std::string temporary = join_path(directory, temporary_name());
   TRY_ASSIGN(Fd fd, open_file(temporary, O_WRONLY | O_CREAT | O_EXCL, 0600));
@@ -287,7 +291,7 @@ Status write_file_durable(const std::string& path, ByteView content, mode_t mode
     TRY(fsync_file(fd.get(), temporary));
     TRY(fd.close(temporary));
     uint64_t point = fault::point("file.rename");
-    if (::rename(temporary.c_str(), path.c_str()) != 0) return last_error(path, "rename to");
+    TRY(name(temporary));
     fault::passed(point);
     return {};
   };
@@ -296,6 +300,27 @@ Status write_file_durable(const std::string& path, ByteView content, mode_t mode
     return written;
   }
   return fsync_dir(directory);
+}
+
+}  // namespace
+
+Status write_file_durable(const std::string& path, ByteView content, mode_t mode) {
+  return write_then_name(path, content, mode, [&](const std::string& temporary) -> Status {
+    if (::rename(temporary.c_str(), path.c_str()) != 0) return last_error(path, "rename to");
+    return {};
+  });
+}
+
+Status create_file_durable(const std::string& path, ByteView content, mode_t mode) {
+  return write_then_name(path, content, mode, [&](const std::string& temporary) -> Status {
+    // Never replaces, unlike rename(2), and works on NFS, where renameat2(RENAME_NOREPLACE) does not.
+    if (::link(temporary.c_str(), path.c_str()) != 0) {
+      if (errno == EEXIST) return make_error(ErrorKind::conflict, path, "a file is there already");
+      return last_error(path, "create");
+    }
+    ::unlink(temporary.c_str());
+    return {};
+  });
 }
 
 Status create_dirs(const std::string& path, mode_t mode) {

@@ -74,6 +74,8 @@ Status fsync_dir(const std::string& path);
 // temporary file in the same directory, fsync, rename, fsync of the directory. `mode` is set exactly,
 // whatever the umask.
 Status write_file_durable(const std::string& path, ByteView content, mode_t mode);
+// The same for a name that nobody has yet: `conflict` when something is there. Of several processes one succeeds.
+Status create_file_durable(const std::string& path, ByteView content, mode_t mode);
 // Creates a directory and its missing parents, each durable. One that is there already is success.
 Status create_dirs(const std::string& path, mode_t mode = 0750);
 Status rename_durable(const std::string& from, const std::string& to);  // fsyncs the parent of both

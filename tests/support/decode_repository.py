@@ -360,7 +360,7 @@ class Repository:
         self.encrypted = field("lifeboat.json", marker, "encrypted", bool)
         self.keys, self.name_key = {}, None
         if self.encrypted:
-            self.open_slots(key_file, passphrase_file)
+            self.open_slots(key_file, passphrase_file, hex_field("lifeboat.json", marker, "key_check", 16))
 
     def plain_object(self, name):
         """One line of JSON, and its hash on a second line."""
@@ -374,7 +374,7 @@ class Repository:
             raise Damage(name, "its two lines do not fit each other")
         return parse_json(name, line)
 
-    def open_slots(self, key_file, passphrase_file):
+    def open_slots(self, key_file, passphrase_file, key_check):
         """Unwrap the repository keys and the name key from every slot that our key opens."""
         if not key_file and not passphrase_file:
             raise Damage("lifeboat.json", "the repository is encrypted: give --key-file or --passphrase-file")
@@ -405,10 +405,10 @@ class Repository:
             if keys is None:
                 refused.append(name)
                 continue
+            if hmac.new(keys[32:], b"lifeboat key check", hashlib.sha256).digest()[:16] != key_check:
+                continue  # of an init that came to nothing
             if self.keys.setdefault(key_id, keys[:32]) != keys[:32]:
                 raise Damage(name, f"has another key {key_id} than the slot before")
-            if self.name_key not in (None, keys[32:]):
-                raise Damage(name, "has another name key than the slot before")
             self.name_key = keys[32:]
         if not self.keys:
             if refused:

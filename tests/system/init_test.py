@@ -3,6 +3,7 @@
 import os
 import shutil
 import stat
+import time
 
 import harness
 from harness import Lifeboat, SystemTest, binary, give, main, new_directory, run, tree
@@ -148,6 +149,24 @@ class Registering(InitCase):
         # Clusters without a marker are the rest of a repository that somebody may still need.
         (lb.repo_path / "lifeboat.json").unlink()
         self.assertFails(lb("init", live=True), 10, "lifeboat.json")
+
+    def test_several_at_once_make_one_repository_that_opens(self):
+        """Whoever is second adopts it, or is told that its key is another one; nobody's key is taken away."""
+        server = self.cluster()
+        random = harness.rng("init at once")
+        for round in range(25):
+            place, keys = new_directory("place"), new_directory("key")
+            same_key = round % 2 == 0
+            callers = [Lifeboat(server, repo=place / "repo", options=["--key-file", keys / (f"{0 if same_key else i}.key")])
+                       for i in range(3)]
+            running = [lb.background("init", live=True) for lb in callers if not time.sleep(random.random() / 100)]
+            done = [process.wait(check=False) for process in running]
+            codes = sorted(result.code for result in done)
+            self.assertEqual(codes, [0, 0, 0] if same_key else [0, WRONG_KEY, WRONG_KEY], [result.out for result in done])
+            self.assertEqual(sum(result.code == 0 and result.json["repository_created"] for result in done), 1)
+            [winner] = [lb for lb, result in zip(callers, done) if result.code == 0 and result.json["repository_created"]]
+            winner("key", "check").ok()
+            self.assertEqual(len(winner("key", "list").ok().json["slots"]), 1)
 
     def test_started_by_root_everything_belongs_to_the_servers_user(self):
         if os.geteuid() != 0:

@@ -28,7 +28,7 @@ Result<int> list_keys(const Invocation& invocation) {
   std::vector<repo::SlotInfo> opened;
   bool asked = where.key.kind != repo::KeySourceKind::none;
   if (asked) {
-    TRY_ASSIGN(opened, repo::slots_opened_by(*store, where.key));
+    TRY_ASSIGN(opened, repo::slots_opened_by(*store, where.key, marker.key_check));
   }
   Json list = Json::array();
   Table table({{"key", Align::right}, {"slot"}, {"kind"}, {asked ? "opens with the key given" : ""}});

@@ -30,19 +30,6 @@ Result<bool> has_clusters(storage::Store& store) {
   return !clusters.empty();
 }
 
-// An init that died between the key slot and the marker left a slot that belongs to no repository: nothing
-// can have been sealed under it, because nothing is written before the marker. It must go, or the next
-// repository would have two keys of one id.
-Status remove_orphan_slots(storage::Store& store) {
-  std::vector<std::string> orphans;
-  TRY(store.list("keys/", [&](const storage::ObjectInfo& object) -> Status {
-    orphans.push_back(object.name);
-    return {};
-  }));
-  for (const std::string& name : orphans) TRY(store.remove(name));
-  return {};
-}
-
 struct OpenedRepository {
   repo::Repository repository;
   Done repository_done;
@@ -53,17 +40,23 @@ Result<OpenedRepository> create_repository(const InitRequest& request,
                                            std::unique_ptr<storage::Store> store) {
   TRY_ASSIGN(bool rest, has_clusters(*store));
   if (rest) {
+    // Or of one that was made since the marker was looked for.
+    auto marker = repo::Repository::read_marker(*store);
+    if (marker) return make_error(ErrorKind::conflict, store->url(), "a repository is there already");
     return make_error(ErrorKind::damaged, store->url(),
                       "objects of a repository without its marker lifeboat.json")
         .with_hint("restore the marker from a copy of the repository, or give another --repo");
   }
-  TRY(remove_orphan_slots(*store));
   Done key_done = Done::found;
   const repo::KeySource& key = request.where.key;
   if (key.kind == repo::KeySourceKind::key_file) {
     TRY_ASSIGN(bool exists, path_exists(key.path));
     if (!exists) {
-      if (auto made = repo::create_key_file(key.path); !made) {
+      auto made = repo::create_key_file(key.path);
+      // Another init makes the same one at this moment: so this one uses it too.
+      if (made) {
+        key_done = Done::created;
+      } else if (made.error().kind != ErrorKind::conflict) {
         Error error = std::move(made).error();
         if (error.hint.empty()) {
           error.hint = cat("the directory ", parent_path(key.path),
@@ -71,15 +64,18 @@ Result<OpenedRepository> create_repository(const InitRequest& request,
         }
         return std::move(error).within("make the key file");
       }
-      key_done = Done::created;
     }
   }
   auto made = repo::Repository::create(std::move(store), key,
                                        request.compression.value_or(repo::CompressionOptions()));
   if (!made) {
-    // A key that opens nothing must not lie around and look as if it did.
-    if (key_done == Done::created) (void)remove_file(key.path);
-    return std::move(made).error();
+    Error error = std::move(made).error();
+    // It is not removed: another init may use it by now.
+    if (key_done == Done::created && error.kind != ErrorKind::conflict) {
+      error.hint += cat(error.hint.empty() ? "" : "; ", "the key file ", key.path,
+                        " was made, opens nothing yet, and is used when this is run again");
+    }
+    return error;
   }
   return OpenedRepository{std::move(*made), Done::created, key_done};
 }
@@ -87,8 +83,13 @@ Result<OpenedRepository> create_repository(const InitRequest& request,
 Result<OpenedRepository> open_or_create(const InitRequest& request) {
   TRY_ASSIGN(auto store, open_store(request.where, storage::StoreMode::create_missing));
   auto marker = repo::Repository::read_marker(*store);
-  if (!marker && marker.error().kind == ErrorKind::not_found)
-    return create_repository(request, std::move(store));
+  if (!marker && marker.error().kind == ErrorKind::not_found) {
+    auto created = create_repository(request, std::move(store));
+    if (created || created.error().kind != ErrorKind::conflict) return created;
+    // Somebody else made one at the same moment: it is adopted, when the key is right.
+    TRY_ASSIGN(store, storage::open_store(request.where.url, storage::StoreMode::existing));
+    marker = repo::Repository::read_marker(*store);
+  }
   TRY(marker);
   const repo::KeySource& key = request.where.key;
   if (marker->encrypted && key.kind == repo::KeySourceKind::key_file) {
