@@ -94,7 +94,8 @@ enum class Compression : uint8_t { none = 0, zstd = 1, lz4 = 2 };  // numbers ar
 std::string_view to_string(Compression compression);
 Result<Compression> parse_compression(std::string_view text);
 
-// One per thread. Adaptive: input that does not shrink by at least 1/32 is stored as it is.
+// One per thread. Adaptive: input that does not shrink by at least 1/32 is stored as it is, and where zstd's quick way is as
+// small as the level asked for, as inputs before showed, it takes that.
 class Compressor {
  public:
   Compressor(Compression compression, int level);  // level: zstd -7 … 19; ignored by lz4 and none

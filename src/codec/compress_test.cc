@@ -54,6 +54,45 @@ TEST(Compression, names_round_trip) {
   EXPECT_EQ(parse_compression("").error().kind, ErrorKind::usage);
 }
 
+// Pages of encrypted or compressed values: random bytes, and what is alike on every page.
+Bytes noise_of(size_t size, uint64_t seed) {
+  Bytes bytes = random_of(size, seed);
+  Bytes alike = text_of(1000);
+  for (size_t at = 0; at + 8192 <= size; at += 8192) {
+    std::copy(alike.begin(), alike.end(), bytes.begin() + static_cast<ptrdiff_t>(at));
+  }
+  return bytes;
+}
+
+size_t size_at_level(int level, const Bytes& plain) {
+  Bytes out(Compressor::bound(plain.size()));
+  return ZSTD_compress(out.data(), out.size(), plain.data(), plain.size(), level);
+}
+
+TEST(Compression, the_quick_way_is_taken_only_where_it_costs_no_size) {
+  constexpr size_t kFrame = 256 << 10;
+  Compressor compressor(Compression::zstd, 1);
+  size_t quick = 0;
+  for (int i = 0; i < 100; ++i) {
+    Bytes noise = noise_of(kFrame, static_cast<uint64_t>(i));
+    Stored stored = compress(compressor, noise);
+    EXPECT_TRUE(comes_back(stored, noise));
+    EXPECT_LE(stored.bytes.size(), size_at_level(1, noise) * 65 / 64);
+    if (stored.bytes.size() == size_at_level(-1, noise) && stored.bytes.size() != size_at_level(1, noise)) ++quick;
+  }
+  EXPECT_GT(quick, 80u);
+  Bytes text = text_of(kFrame);
+  ASSERT_GT(size_at_level(-1, text), size_at_level(1, text) * 65 / 64) << "a canary: this text is no test";
+  for (int i = 0; i < 100; ++i) {
+    Stored stored = compress(compressor, text);
+    EXPECT_TRUE(comes_back(stored, text));
+    // Until the next trial the noise before it decides.
+    if (i >= 32) {
+      EXPECT_EQ(stored.bytes.size(), size_at_level(1, text));
+    }
+  }
+}
+
 TEST(Compression, stored_numbers_are_fixed) {
   EXPECT_EQ(static_cast<int>(Compression::none), 0);
   EXPECT_EQ(static_cast<int>(Compression::zstd), 1);
