@@ -32,7 +32,9 @@ struct OpenFile {
   uint32_t mode = 0;
   uint64_t size = 0;
   int64_t mtime_us = 0;
-  std::atomic<size_t> leaves_left{0};
+  std::vector<repo::NodeRef> leaves;  // of a large file
+  std::atomic<size_t> next_leaf{0};   // that nobody has taken
+  std::atomic<size_t> leaves_left{0};  // to be written
   std::vector<uint32_t> leaf_crcs;  // of a large file; each written by one worker
 };
 
@@ -43,9 +45,7 @@ struct SmallFile {
 
 struct Task {
   std::vector<SmallFile> small;    // either a batch of small files
-  std::shared_ptr<OpenFile> file;  // or one leaf of a large one
-  repo::NodeRef leaf;
-  size_t leaf_number = 0;
+  std::shared_ptr<OpenFile> file;  // or a large one
 };
 
 // A run of blocks on its way.
@@ -140,8 +140,8 @@ class PieceReader {
       return make_error(ErrorKind::damaged, reader->name(),
                         cat("frame ", last.place.number, " lies past its end, ", reader->size(), " bytes"));
     }
-    stored_.resize(to - from);
-    TRY(reader->read_raw(from, stored_));
+    if (stored_.size() < to - from) stored_.resize(to - from);
+    TRY(reader->read_raw(from, MutableBytes(stored_).first(to - from)));
     const repo::FrameRef* decoded = nullptr;
     for (size_t at = begin; at < end; ++at) {
       Piece& piece = *order_[at];
@@ -308,12 +308,15 @@ class TreeWriter {
                         cat("its block map has ", entry.leaves.size(), " leaves for ", entry.size,
                             " bytes, expected ", expected));
     }
+    file->leaves = entry.leaves;
     file->leaves_left = entry.leaves.size();
     file->leaf_crcs.resize(entry.leaves.size());
-    for (size_t i = 0; i < entry.leaves.size(); ++i) {
-      TRY(queue_.push({{}, file, entry.leaves[i], i}));
+    {
+      std::lock_guard lock(large_mutex_);
+      forget_taken();
+      large_.push_back(file);
     }
-    return {};
+    return queue_.push({{}, std::move(file)});
   }
 
   Status flush_batch() {
@@ -328,13 +331,37 @@ class TreeWriter {
   void work() {
     PieceReader reader(repo_, options_.block_size);
     repo::TreeReader tree(repo_);
-    while (auto task = queue_.pop()) {
-      Status done = task->file ? write_leaf(*task, reader, tree) : write_batch(*task, reader);
-      if (!done) {
-        queue_.fail(std::move(done).error());
-        return;
+    auto done = [&]() -> Status {
+      while (auto task = queue_.pop()) {
+        TRY(task->file ? write_leaves(*task->file, reader, tree) : write_batch(*task, reader));
       }
+      while (auto file = unfinished_file()) TRY(write_leaves(*file, reader, tree));
+      return {};
+    }();
+    if (!done) queue_.fail(std::move(done).error());
+  }
+
+  // A large file is one worker's as long as there are others to write: the kernel lets one at a time write to a file.
+  Status write_leaves(OpenFile& file, PieceReader& reader, repo::TreeReader& tree) {
+    for (;;) {
+      size_t leaf = file.next_leaf.fetch_add(1, std::memory_order_relaxed);
+      if (leaf >= file.leaves.size()) return {};
+      TRY(write_leaf(file, leaf, reader, tree));
     }
+  }
+
+  // At the end everybody helps with what is left. nullptr: nothing is, or somebody failed.
+  std::shared_ptr<OpenFile> unfinished_file() {
+    if (queue_.error()) return nullptr;
+    std::lock_guard lock(large_mutex_);
+    forget_taken();
+    return large_.empty() ? nullptr : large_.front();
+  }
+
+  void forget_taken() {
+    std::erase_if(large_, [](const auto& file) {
+      return file->next_leaf.load(std::memory_order_relaxed) >= file->leaves.size();
+    });
   }
 
   Result<Fd> open_target(const OpenFile& file) const {
@@ -352,11 +379,10 @@ class TreeWriter {
     reporter_.progress("copying", now, options_.total_bytes, ProgressUnit::bytes);
   }
 
-  Status write_leaf(Task& task, PieceReader& reader, repo::TreeReader& tree) {
-    OpenFile& file = *task.file;
-    TRY_ASSIGN(std::vector<repo::BlockRef> refs, tree.leaf(task.leaf));
+  Status write_leaf(OpenFile& file, size_t number, PieceReader& reader, repo::TreeReader& tree) {
+    TRY_ASSIGN(std::vector<repo::BlockRef> refs, tree.leaf(file.leaves[number]));
     uint64_t leaf_bytes = static_cast<uint64_t>(repo::kMapLeafBlocks) * options_.block_size;
-    uint64_t begin = task.leaf_number * leaf_bytes;
+    uint64_t begin = number * leaf_bytes;
     uint64_t end = std::min(begin + leaf_bytes, file.size);
     std::vector<Piece> pieces;
     TRY(lay_out(file.path, refs, 0, begin, end, options_.block_size, pieces));
@@ -367,7 +393,7 @@ class TreeWriter {
       wrote(piece.length);
       return {};
     }));
-    file.leaf_crcs[task.leaf_number] = fold_crcs(pieces, 0, pieces.size());
+    file.leaf_crcs[number] = fold_crcs(pieces, 0, pieces.size());
     TRY(fd.close(file.absolute));
     if (file.leaves_left.fetch_sub(1, std::memory_order_acq_rel) != 1) return {};
     uint32_t crc = 0;
@@ -436,6 +462,8 @@ class TreeWriter {
   std::atomic<uint64_t> files_{0};
   std::atomic<uint64_t> bytes_{0};
   std::mutex written_mutex_;
+  std::mutex large_mutex_;
+  std::vector<std::shared_ptr<OpenFile>> large_;  // files with leaves that nobody has taken
 };
 
 }  // namespace
