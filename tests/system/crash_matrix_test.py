@@ -376,6 +376,7 @@ class Restore(Matrix):
             replace().ok()
             verify_backup(data, self.server.major)
             self.assertTrue(self.holds(place, old), os.listdir(place))
+            self.assertEqual([path.name for path in place.iterdir() if ".new-" in path.name], [])
             self.assertSound(lb)
         self.kill_at("restore --replace", count, killed, sample=True, first=range(count - 7, count + 1))
         (next(path for path in place.iterdir() if tree(path) == old) / "PG_VERSION").unlink()

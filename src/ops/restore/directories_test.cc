@@ -57,6 +57,32 @@ TEST_F(Directories, only_what_an_aborted_restore_left_counts_as_incomplete_T04) 
   EXPECT_EQ(look("d"), DirectoryState::occupied);
 }
 
+TEST_F(Directories, a_finished_replacement_that_never_got_there_is_incomplete_until_it_is_used) {
+  RestoreMarker replacing = marker();
+  replacing.replaces = path("d");
+  for (const char* place : {"d.new-1", "d/lifeboat.new-1", "d", "elsewhere"}) {
+    put(cat(place, "/global/pg_control"));
+    put(cat(place, "/lifeboat.restore_incomplete"), replacing.to_text());
+  }
+  EXPECT_EQ(look("d.new-1"), DirectoryState::incomplete);
+  EXPECT_EQ(look("d/lifeboat.new-1"), DirectoryState::incomplete);
+  for (const char* place : {"d", "elsewhere"}) {
+    EXPECT_EQ(look(place), DirectoryState::occupied);
+    EXPECT_TRUE(look_at_directory(path(place))->finished);
+  }
+  put("d.new-1/postmaster.opts");
+  EXPECT_EQ(look("d.new-1"), DirectoryState::occupied);
+}
+
+TEST_F(Directories, a_tablespace_is_finished_when_its_data_directory_is) {
+  RestoreMarker part = marker();
+  part.part_of = path("d");
+  put("ts/lifeboat.restore_incomplete", part.to_text());
+  EXPECT_EQ(look("ts"), DirectoryState::incomplete);
+  put("d/global/pg_control");
+  EXPECT_EQ(look("ts"), DirectoryState::occupied);
+}
+
 TEST_F(Directories, a_restore_that_runs_is_not_taken_for_an_aborted_one) {
   ASSERT_TRUE(create_dirs(path("d"), 0700));
   {
@@ -96,6 +122,9 @@ TEST_F(Directories, a_marker_says_what_it_marks) {
   ASSERT_TRUE(back);
   EXPECT_EQ(back->id, one.id);
   EXPECT_EQ(back->backup, one.backup);
+  EXPECT_EQ(back->replaces, "");
+  one.replaces = "/var/lib/postgresql/15/main";
+  EXPECT_EQ(RestoreMarker::parse(one.to_text())->replaces, one.replaces);
   EXPECT_FALSE(RestoreMarker::parse(""));
   EXPECT_FALSE(RestoreMarker::parse("lifeboat restore\nid x\n"));
 }
@@ -217,10 +246,11 @@ class Replacing : public Directories {
     tablespace.kept_as = path("ts/lifeboat.old-t");
     tablespace.moves_contents = true;
     std::string_view root = dir_.path();
-    for (const char* name : {"/PG_VERSION", "/global/pg_control"}) {
+    for (const char* name : {"/PG_VERSION", "/global/pg_control", "/lifeboat.restore_incomplete"}) {
       put(std::string_view(data.staging_path + name).substr(root.size() + 1), "new");
     }
     put("ts/lifeboat.new-t/PG_15_202209061/5/16385", "new");
+    put("ts/lifeboat.new-t/lifeboat.restore_incomplete", "new");
     return {data, tablespace};
   }
 };
@@ -249,6 +279,8 @@ TEST_F(Replacing, both_clusters_are_whole_afterwards) {
     EXPECT_EQ(get(old + "/pg_tblspc/16384/PG_15_202209061/5/16385"), "old");
     EXPECT_EQ(get("ts/PG_14_202107181/1/1"), "another cluster's");
     EXPECT_FALSE(there("ts/lifeboat.new-t"));
+    EXPECT_FALSE(there("ts/lifeboat.restore_incomplete"));
+    EXPECT_FALSE(there("data/lifeboat.restore_incomplete"));
     EXPECT_FALSE(there(moves_contents ? "data/lifeboat.new-t" : "data.new-t"));
   }
 }

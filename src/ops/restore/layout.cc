@@ -87,15 +87,24 @@ class Placer {
         break;
       case DirectoryState::occupied:
         if (!options_.replace) {
-          return make_error(ErrorKind::precondition, directory, cat("is not empty, it holds ", look.found))
-              .with_hint(
-                  "give a new or empty directory with --to, or --replace with --pgdata to keep what is there "
-                  "aside");
+          return occupied_error(directory, look);
         }
         stage_replacement(place);
     }
     placements_.push_back(std::move(place));
     return {};
+  }
+
+  static Error occupied_error(const std::string& directory, const DirectoryLook& look) {
+    constexpr std::string_view kElsewhere =
+        "give a new or empty directory with --to, or --replace with --pgdata to keep what is there aside";
+    if (!look.finished) {
+      return make_error(ErrorKind::precondition, directory, cat("is not empty, it holds ", look.found))
+          .with_hint(std::string(kElsewhere));
+    }
+    return make_error(ErrorKind::precondition, directory,
+                      cat("is not empty, it holds a finished restore of backup ", look.marker->backup.text))
+        .with_hint(cat("it can be started; ", kMarkerName, " was left and may be removed; otherwise ", kElsewhere));
   }
 
   // Beside the old directory on the same file system when it can be renamed; inside it when it is a mount

@@ -31,16 +31,36 @@ Result<Fd> lock_marker(const std::string& directory) {
   return fd;
 }
 
+// A finished restore that was to replace another directory, still where it was made and never started: a server leaves
+// postmaster.opts (src/backend/postmaster/postmaster.c, CreateOptsFile), which no backup holds.
+Result<bool> never_got_there(const std::string& path, const RestoreMarker& marker) {
+  if (marker.replaces.empty()) return false;
+  if (!path.starts_with(staging_beside(marker.replaces)) && !path.starts_with(staging_inside(marker.replaces)))
+    return false;
+  TRY_ASSIGN(bool started, path_exists(join_path(path, "postmaster.opts")));
+  return !started;
+}
+
 }  // namespace
+
+std::string staging_beside(std::string_view directory) {
+  return cat(directory, ".new-");
+}
+
+std::string staging_inside(std::string_view directory) {
+  return join_path(directory, "lifeboat.new-");
+}
 
 RestoreMarker RestoreMarker::make(const BackupId& backup, Timestamp now) {
   std::array<uint8_t, 8> random{};
   codec::random_bytes(random);
-  return {to_hex(random), backup, now};
+  return {to_hex(random), backup, now, "", ""};
 }
 
 std::string RestoreMarker::to_text() const {
-  return cat(kFirstLine, "\nid ", id, "\nbackup ", backup.text, "\nstarted_us ", started.unix_us, "\n");
+  return cat(kFirstLine, "\nid ", id, "\nbackup ", backup.text, "\nstarted_us ", started.unix_us, "\n",
+             replaces.empty() ? "" : cat("replaces ", replaces, "\n"),
+             part_of.empty() ? "" : cat("part_of ", part_of, "\n"));
 }
 
 std::optional<RestoreMarker> RestoreMarker::parse(std::string_view text) {
@@ -52,7 +72,12 @@ std::optional<RestoreMarker> RestoreMarker::parse(std::string_view text) {
   auto backup = BackupId::parse(lines[2].substr(7));
   auto started = parse_i64(lines[3].substr(11));
   if (!backup || !started) return std::nullopt;
-  return RestoreMarker{std::string(lines[1].substr(3)), *backup, {*started}};
+  RestoreMarker marker{std::string(lines[1].substr(3)), *backup, {*started}, "", ""};
+  for (std::string_view line : lines) {
+    if (line.starts_with("replaces ")) marker.replaces = line.substr(9);
+    if (line.starts_with("part_of ")) marker.part_of = line.substr(8);
+  }
+  return marker;
 }
 
 Result<DirectoryLook> look_at_directory(const std::string& path) {
@@ -81,10 +106,16 @@ Result<DirectoryLook> look_at_directory(const std::string& path) {
     return std::move(text).error();
   }
   look.marker = RestoreMarker::parse(*text);
+  if (!look.marker) return look;
   // With pg_control in place the restore was complete but for the marker, and somebody may have used it
   // since.
-  TRY_ASSIGN(bool complete, path_exists(join_path(path, kControlFile)));
-  if (!look.marker || complete) return look;
+  const std::string& data_directory = look.marker->part_of.empty() ? path : look.marker->part_of;
+  TRY_ASSIGN(bool complete, path_exists(join_path(data_directory, kControlFile)));
+  if (complete) {
+    TRY_ASSIGN(bool left_over, never_got_there(path, *look.marker));
+    look.finished = !left_over;
+    if (!left_over) return look;
+  }
   TRY(lock_marker(path));
   look.state = DirectoryState::incomplete;
   return look;

@@ -2,7 +2,9 @@
 //
 // It is written before anything else and removed after global/pg_control got its name, so PostgreSQL cannot
 // start on what an aborted restore leaves (T04), and the next restore knows that it may start over. The data
-// directory and each new tablespace directory have one, all with the same id.
+// directory and each new tablespace directory have one, all with the same id. What is to replace another directory
+// keeps its marker until it stands there, so that a finished one that never got there is cleared too. A tablespace is
+// finished when its data directory is.
 #pragma once
 
 #include <optional>
@@ -19,6 +21,9 @@ namespace lifeboat::ops {
 
 inline constexpr std::string_view kMarkerName = "lifeboat.restore_incomplete";
 // The name that pg_control has until everything else is durable.
+// How directories are called that wait to replace `directory`: beside it, or inside when it is a mount point.
+std::string staging_beside(std::string_view directory);
+std::string staging_inside(std::string_view directory);
 inline constexpr std::string_view kControlFile = "global/pg_control";
 inline constexpr std::string_view kControlFileStaged = "global/pg_control.lifeboat_restore";
 
@@ -26,6 +31,8 @@ struct RestoreMarker {
   std::string id;  // of this restore: random
   BackupId backup;
   Timestamp started;
+  std::string replaces;  // the directory whose place this one is to take; "": none
+  std::string part_of;   // of a tablespace: the data directory that needs it; "": this is one
 
   static RestoreMarker make(const BackupId& backup, Timestamp now);
   std::string to_text() const;
@@ -37,13 +44,14 @@ struct RestoreMarker {
 enum class DirectoryState : uint8_t {
   absent,
   empty,       // nothing, or only lost+found and temporary files of ours
-  incomplete,  // our marker, and PostgreSQL cannot start there: an aborted restore of ours
+  incomplete,  // our marker, and PostgreSQL cannot start there, or never did and it stands where it was to be moved from
   occupied,
 };
 struct DirectoryLook {
   DirectoryState state = DirectoryState::absent;
   std::optional<RestoreMarker> marker;  // of an incomplete one
   std::string found;                    // one name that is in an occupied one
+  bool finished = false;                // occupied by a restore that came to its end, but for its marker
 };
 // Errors: precondition (not a directory), busy (another restore is writing there now), permission.
 Result<DirectoryLook> look_at_directory(const std::string& path);

@@ -206,19 +206,20 @@ class Planner {
       if (place.kept_as.empty()) {
         TRY_ASSIGN(DirectoryLook look, look_at_directory(place.staging_path));
         if (look.state == DirectoryState::incomplete) plan_.clears.push_back(place.staging_path);
-      } else {
-        TRY(find_aborted_replacements(place));
+      }
+      if (options_.replace) {
+        TRY(find_aborted_replacements(staging_beside(place.final_path)));
+        TRY(find_aborted_replacements(staging_inside(place.final_path)));
       }
     }
     return {};
   }
 
   // An aborted --replace leaves a directory beside or inside the one to be replaced, with an earlier time in
-  // its name.
-  Status find_aborted_replacements(const Placement& place) {
-    std::string parent = parent_path(place.staging_path);
-    std::string_view name = base_name(place.staging_path);
-    std::string_view prefix = name.substr(0, name.rfind('-') + 1);
+  // its name, also when the old one was moved aside already.
+  Status find_aborted_replacements(const std::string& path_begins) {
+    std::string parent = parent_path(path_begins);
+    std::string_view prefix = base_name(path_begins);
     auto entries = list_dir(parent);
     if (!entries) return {};  // may not be listed: then nothing is cleared either
     for (const DirEntry& entry : *entries) {

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "ops/restore/marker.h"
 #include "util/fault.h"
 #include "util/files.h"
 #include "util/strings.h"
@@ -67,13 +68,28 @@ class Exchange {
     return fsync_dir(parent_path(directory));
   }
 
+  // Of a directory whose content moved away: the marker is the last thing in it.
+  Status remove_emptied(const std::string& directory) {
+    TRY(unmark(directory));
+    if (rmdir(directory.c_str()) != 0) return errno_error(errno, directory, "remove");
+    return {};
+  }
+
+  Status unmark(const std::string& directory) {
+    uint64_t point = fault::point("restore.unmark");
+    TRY(remove_marker(directory));
+    fault::passed(point);
+    return {};
+  }
+
   Status move_entries(const std::string& from, const std::string& to, GlobalGoes global) {
     TRY_ASSIGN(std::vector<DirEntry> entries, list_dir(from));
     std::stable_partition(entries.begin(), entries.end(), [&](const DirEntry& entry) {
       return (entry.name == "global") == (global == GlobalGoes::first);
     });
     for (const DirEntry& entry : entries) {
-      if (!stays(entry.name)) TRY(move(join_path(from, entry.name), join_path(to, entry.name)));
+      bool marks_new = entry.name == kMarkerName && from == data_.staging_path;
+      if (!stays(entry.name) && !marks_new) TRY(move(join_path(from, entry.name), join_path(to, entry.name)));
     }
     return {};
   }
@@ -93,12 +109,13 @@ class Exchange {
     TRY(make(place.kept_as, 0700));
     TRY_ASSIGN(std::vector<DirEntry> fresh, list_dir(place.staging_path));
     for (const DirEntry& entry : fresh) {
+      if (entry.name == kMarkerName) continue;
       std::string here = join_path(place.final_path, entry.name);
       TRY_ASSIGN(bool old, path_exists(here));
       if (old) TRY(move(here, join_path(place.kept_as, entry.name)));
       TRY(move(join_path(place.staging_path, entry.name), here));
     }
-    if (rmdir(place.staging_path.c_str()) != 0) return errno_error(errno, place.staging_path, "remove");
+    TRY(remove_emptied(place.staging_path));
     TRY(point_old_link(place));
     kept_.push_back(place.kept_as);
     return {};
@@ -118,10 +135,12 @@ class Exchange {
   }
 
   Status move_new_in() {
-    if (!data_.moves_contents) return move(data_.staging_path, data_.final_path);
-    TRY(move_entries(data_.staging_path, data_.final_path, GlobalGoes::last));
-    if (rmdir(data_.staging_path.c_str()) != 0) return errno_error(errno, data_.staging_path, "remove");
-    return {};
+    if (data_.moves_contents) {
+      TRY(move_entries(data_.staging_path, data_.final_path, GlobalGoes::last));
+      return remove_emptied(data_.staging_path);
+    }
+    TRY(move(data_.staging_path, data_.final_path));
+    return unmark(data_.final_path);
   }
 
   const std::vector<Placement>& placements_;

@@ -133,6 +133,8 @@ class Execution {
         return make_error(ErrorKind::precondition, path, cat("is not empty any more, it holds ", look.found));
       }
       TRY(remove_temporary_files(path));
+      marker.replaces = place.kept_as.empty() ? "" : place.final_path;
+      marker.part_of = place.tablespace == 0 ? "" : data().staging_path;
       uint64_t point = fault::point("restore.marker");
       TRY_ASSIGN(Fd lock, write_marker(path, marker));
       fault::passed(point);
@@ -221,18 +223,23 @@ class Execution {
         {manifest_.start_timeline, plan().backup.start_lsn, plan().backup.stop_lsn});
   }
 
-  // pg_control gets its name when everything else is durable, and only then the markers go (T04).
+  // pg_control gets its name when everything else is durable, and only then the markers go (T04), that of the data directory
+  // last. What is to replace another directory keeps its marker until it stands there.
   Status publish() {
     uint64_t point = fault::point("restore.publish");
     TRY(rename_durable(join_path(data().staging_path, kControlFileStaged),
                        join_path(data().staging_path, kControlFile)));
     fault::passed(point);
-    point = fault::point("restore.unmark");
-    // The data directory last: whatever still has its marker is cleared by a later restore to that place, and a tablespace
-    // must not be while the data directory that needs it could start.
-    for (const Placement& place : std::views::reverse(plan().placements)) TRY(remove_marker(place.staging_path));
+    for (const Placement& place : std::views::reverse(plan().placements)) {
+      if (place.kept_as.empty()) TRY(unmark(place));
+    }
+    return {};
+  }
+
+  Status unmark(const Placement& place) {
+    uint64_t point = fault::point("restore.unmark");
+    TRY(remove_marker(place.staging_path));
     fault::passed(point);
-    marker_locks_.clear();
     return {};
   }
 
