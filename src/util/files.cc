@@ -271,6 +271,10 @@ Status fsync_file(int fd, std::string_view path) {
   return {};
 }
 
+void start_writeback(int fd, uint64_t offset, uint64_t length) {
+  (void)::sync_file_range(fd, static_cast<off_t>(offset), static_cast<off_t>(length), SYNC_FILE_RANGE_WRITE);
+}
+
 Status fsync_dir(const std::string& path) {
   TRY_ASSIGN(Fd fd, open_file(path, O_RDONLY | O_DIRECTORY));
   if (retry([&] { return ::fsync(fd.get()); }) != 0 && errno != EINVAL) return last_error(path, "fsync");

@@ -67,6 +67,9 @@ Result<std::string> read_text(const std::string& path, uint64_t limit);
 // --- durability
 // ------------------------------------------------------------------------------------------------
 Status fsync_file(int fd, std::string_view path);
+// Tells the kernel to begin writing this range to disk, so that a later fsync finds little left to do. Only an early start:
+// what goes wrong here, fsync reports.
+void start_writeback(int fd, uint64_t offset, uint64_t length);
 // Makes names made, removed or renamed in a directory survive a power cut. File systems that cannot sync
 // directories (EINVAL) count as done.
 Status fsync_dir(const std::string& path);

@@ -393,6 +393,7 @@ class TreeWriter {
       wrote(piece.length);
       return {};
     }));
+    start_writeback(fd.get(), begin, end - begin);
     file.leaf_crcs[number] = fold_crcs(pieces, 0, pieces.size());
     TRY(fd.close(file.absolute));
     if (file.leaves_left.fetch_sub(1, std::memory_order_acq_rel) != 1) return {};

@@ -92,9 +92,7 @@ class FileWriter : public ObjectWriter {
     fault::passed(point);
     written_ += bytes.size();
     if (written_ - started_ >= kWriteBackStep) {
-      // Only an early start: what goes wrong here, fsync reports.
-      (void)::sync_file_range(fd_.get(), static_cast<off_t>(started_),
-                              static_cast<off_t>(written_ - started_), SYNC_FILE_RANGE_WRITE);
+      start_writeback(fd_.get(), started_, written_ - started_);
       started_ = written_;
     }
     return {};
