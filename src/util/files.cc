@@ -4,10 +4,12 @@
 #include <fcntl.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <climits>
 #include <cstdio>
@@ -238,6 +240,34 @@ Status write_all(int fd, ByteView bytes, std::string_view path) {
 Status pwrite_all(int fd, uint64_t offset, ByteView bytes, std::string_view path) {
   auto done = transfer_all(bytes.size(), path, "write", [&](size_t at, size_t size) {
     return ::pwrite(fd, bytes.data() + at, size, static_cast<off_t>(offset + at));
+  });
+  return all_written(std::move(done), bytes.size(), path);
+}
+
+namespace {
+
+#ifndef RWF_DONTCACHE
+#define RWF_DONTCACHE 0x00000080
+#endif
+std::atomic<bool> bulk_writes_work{true};
+
+ssize_t write_uncached(int fd, ByteView bytes, off_t offset) {
+  iovec piece{const_cast<uint8_t*>(bytes.data()), bytes.size()};
+  return ::pwritev2(fd, &piece, 1, offset, RWF_DONTCACHE);
+}
+
+}  // namespace
+
+Status pwrite_bulk(int fd, uint64_t offset, ByteView bytes, std::string_view path) {
+  auto done = transfer_all(bytes.size(), path, "write", [&](size_t at, size_t size) -> ssize_t {
+    auto position = static_cast<off_t>(offset + at);
+    if (bulk_writes_work.load(std::memory_order_relaxed)) {
+      ssize_t wrote = write_uncached(fd, bytes.subspan(at, size), position);
+      // An older kernel does not know the flag, or the file system does not.
+      if (wrote >= 0 || (errno != EOPNOTSUPP && errno != EINVAL && errno != ENOSYS)) return wrote;
+      bulk_writes_work = false;
+    }
+    return ::pwrite(fd, bytes.data() + at, size, position);
   });
   return all_written(std::move(done), bytes.size(), path);
 }

@@ -59,6 +59,9 @@ Status read_exact(int fd, MutableBytes out, std::string_view path);
 Status pread_exact(int fd, uint64_t offset, MutableBytes out, std::string_view path);
 Status write_all(int fd, ByteView bytes, std::string_view path);
 Status pwrite_all(int fd, uint64_t offset, ByteView bytes, std::string_view path);
+// The same for bulk: it begins to be written to disk at once and does not stay in the page cache, where the kernel can do that
+// (RWF_DONTCACHE, Linux 6.14: include/uapi/linux/fs.h); elsewhere it is an ordinary write. Nothing is durable before an fsync.
+Status pwrite_bulk(int fd, uint64_t offset, ByteView bytes, std::string_view path);
 
 // The whole file, which may be one that grows or has no size (/proc); more than `limit` bytes is `damaged`.
 Result<Bytes> read_file(const std::string& path, uint64_t limit);

@@ -28,6 +28,23 @@ std::vector<std::string> names_in(const std::string& path) {
   return names;
 }
 
+TEST(Files, bulk_writes_are_whole_also_where_the_kernel_has_none) {
+  Bytes content(3 << 20);
+  for (size_t i = 0; i < content.size(); ++i) content[i] = static_cast<uint8_t>(i * 7 >> 8);
+  // tmpfs does not know uncached writes.
+  for (const char* base : {"/var/tmp", "/dev/shm"}) {
+    std::string path = cat(base, "/", temporary_name());
+    auto fd = open_file(path, O_RDWR | O_CREAT | O_EXCL, 0600);
+    ASSERT_TRUE(fd) << fd.error().to_string();
+    ASSERT_EQ(unlink(path.c_str()), 0);
+    ASSERT_TRUE(pwrite_bulk(fd->get(), 5, ByteView(content).first(1 << 20), path));
+    ASSERT_TRUE(pwrite_bulk(fd->get(), 5 + (1 << 20), ByteView(content).subspan(1 << 20), path));
+    Bytes back(content.size());
+    ASSERT_TRUE(pread_exact(fd->get(), 5, back, path));
+    EXPECT_EQ(back, content);
+  }
+}
+
 TEST(Paths, join_parent_and_base) {
   EXPECT_EQ(join_path("/a", "b"), "/a/b");
   EXPECT_EQ(join_path("/", "b"), "/b");

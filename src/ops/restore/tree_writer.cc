@@ -389,7 +389,8 @@ class TreeWriter {
     TRY_ASSIGN(Fd fd, open_target(file));
     TRY(reader.read(pieces, {file.path}, &stop_, [&](Piece& piece, ByteView plain) -> Status {
       if (options_.written) piece.crc = crc_of(plain);
-      TRY(pwrite_all(fd.get(), piece.offset, plain, file.absolute));
+      // What fits one leaf stays in the page cache, catalogues and small tables among it: a server that starts reads them.
+      TRY(pwrite_bulk(fd.get(), piece.offset, plain, file.absolute));
       wrote(piece.length);
       return {};
     }));
