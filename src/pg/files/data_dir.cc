@@ -6,55 +6,18 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <climits>
 #include <cstdlib>
 #include <memory>
-#include <unordered_set>
 
+#include "pg/files/listing_rules.h"
 #include "pg/format/version.h"
 #include "util/files.h"
 #include "util/strings.h"
 
 namespace lifeboat::pg {
 namespace {
-
-// Kept empty: their contents are made anew at every start (T08; excludeDirContents in basebackup.c).
-constexpr std::array<std::string_view, 7> kKeptEmpty = {
-    "pg_dynshmem", "pg_notify", "pg_replslot", "pg_serial", "pg_snapshots", "pg_stat_tmp", "pg_subtrans"};
-// PostgreSQL's own directories, which may be symbolic links that an administrator made.
-constexpr std::array<std::string_view, 9> kOwnDirectories = {"base",        "global",       "pg_commit_ts",
-                                                             "pg_logical",  "pg_multixact", "pg_stat",
-                                                             "pg_twophase", "pg_wal",       "pg_xact"};
-// Left out wherever they are (T08; excludeFiles in basebackup.c).
-constexpr std::array<std::string_view, 8> kLeftOut = {
-    "postgresql.auto.conf.tmp", "current_logfiles.tmp", "backup_label",    "tablespace_map",
-    "backup_manifest",          "postmaster.pid",       "postmaster.opts", "lost+found"};
-
-template <size_t N>
-bool is_one_of(std::string_view name, const std::array<std::string_view, N>& names) {
-  return std::find(names.begin(), names.end(), name) != names.end();
-}
-
-bool left_out(std::string_view name) {
-  return name.starts_with("pgsql_tmp") || name.starts_with("pg_internal.init") || name == ".DS_Store" ||
-         is_one_of(name, kLeftOut);
-}
-
-bool all_digits(std::string_view text) {
-  return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
-}
-
-// "pg_tblspc/16385": one tablespace, outside or in place.
-bool is_tablespace(std::string_view path) {
-  constexpr std::string_view kPrefix = "pg_tblspc/";
-  return path.starts_with(kPrefix) && all_digits(path.substr(kPrefix.size()));
-}
-
-std::string child_path(std::string_view directory, std::string_view name) {
-  return directory.empty() ? std::string(name) : cat(directory, '/', name);
-}
 
 void take_attributes(Entry& entry, const struct stat& st) {
   entry.mode = st.st_mode & 07777;
@@ -102,7 +65,7 @@ class Listing {
     }
     TRY(read_names());
     for (const std::string& name : names_) TRY(add(name));
-    leave_out_unlogged();
+    leave_out_unlogged(listing_.entries);
     return std::move(listing_);
   }
 
@@ -149,7 +112,7 @@ class Listing {
         break;
       }
       std::string_view name = item->d_name;
-      if (name == "." || name == ".." || left_out(name)) continue;
+      if (name == "." || name == ".." || is_left_out(name)) continue;
       // A tablespace's location may be shared with other clusters and other majors.
       if (tablespace && name != lister_.options().tablespace_version_dir) continue;
       names_.emplace_back(name);
@@ -173,8 +136,7 @@ class Listing {
       entry.link_target = std::move(*target);
       entry.kind = is_tablespace(path) ? EntryKind::tablespace_link : EntryKind::symlink;
       struct stat behind;
-      const bool own =
-          listing_.path.empty() && (is_one_of(name, kOwnDirectories) || is_one_of(name, kKeptEmpty));
+      const bool own = is_own_directory(path);
       if (own && ::fstatat(fd(), name.c_str(), &behind, 0) == 0 && S_ISDIR(behind.st_mode)) {
         entry.kind = EntryKind::directory;
         st = behind;
@@ -200,11 +162,11 @@ class Listing {
 
   // Of pg_wal only the two directories that a server expects; where they lack, with pg_wal's own attributes.
   void list_pg_wal() {
-    for (const char* name : {"archive_status", "summaries"}) {
+    const auto expected = pg_wal_directories(lister_.options().major);
+    for (std::string_view name : {"archive_status", "summaries"}) {
       struct stat st;
-      const bool there = ::fstatat(fd(), name, &st, 0) == 0 && S_ISDIR(st.st_mode);
-      const VersionTraits* version = find_version(lister_.options().major);
-      if (!there && name == std::string_view("summaries") && !(version && version->wal_summaries)) continue;
+      const bool there = ::fstatat(fd(), name.data(), &st, 0) == 0 && S_ISDIR(st.st_mode);
+      if (!there && std::ranges::find(expected, name) == expected.end()) continue;
       Entry entry = listing_.self;
       entry.name = name;
       entry.link_target.clear();
@@ -212,20 +174,6 @@ class Listing {
       entry.contents_skipped = true;
       listing_.entries.push_back(std::move(entry));
     }
-  }
-
-  // T09: of an unlogged relation the init fork alone is kept, from which the server makes it anew, empty.
-  // Whether a relation is unlogged is known once every name was seen.
-  void leave_out_unlogged() {
-    std::unordered_set<uint32_t> unlogged;
-    for (const Entry& entry : listing_.entries)
-      if (entry.file_class == FileClass::relation && entry.fork == Fork::init)
-        unlogged.insert(entry.relfilenode);
-    if (unlogged.empty()) return;
-    std::erase_if(listing_.entries, [&](const Entry& entry) {
-      return entry.file_class == FileClass::relation && entry.fork != Fork::init &&
-             unlogged.count(entry.relfilenode);
-    });
   }
 
   const DataDirLister& lister_;
@@ -271,8 +219,7 @@ bool DataDirLister::keeps_empty(std::string_view path) const {
   auto among = [&](const std::vector<std::string>& paths) {
     return std::find(paths.begin(), paths.end(), path) != paths.end();
   };
-  return is_one_of(path, kKeptEmpty) || path == "pg_wal/archive_status" || path == "pg_wal/summaries" ||
-         among(options_.keep_empty) || among(tablespaces_inside_);
+  return is_kept_empty(path) || among(options_.keep_empty) || among(tablespaces_inside_);
 }
 
 std::string DataDirLister::absolute(std::string_view path) const {
