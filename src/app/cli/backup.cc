@@ -48,6 +48,9 @@ Json to_json(const ops::BackupOutcome& outcome) {
           {"proven_blocks", outcome.proven_blocks},
           {"wal_segments", outcome.wal_segments},
           {"wal_segments_stored_here", outcome.wal_stored_by_us},
+          {"source", outcome.read_from},
+          {"remote", outcome.remote},
+          {"standby", outcome.standby},
           {"seconds", card.totals.seconds},
           {"warnings", outcome.warnings}};
 }
@@ -61,6 +64,7 @@ std::string to_text(const ops::BackupOutcome& outcome) {
   facts.add("type", cat(to_string(card.type), card.reference ? cat(" on ", card.reference->text) : "", ", ",
                         to_string(card.state)));
   if (card.type != BackupType::full && !card.reason.empty()) facts.add("read all", card.reason);
+  facts.add("source", cat(outcome.read_from, outcome.standby ? ", a standby" : ""));
   facts.add("started", card.started.to_string());
   facts.add("stopped", card.stopped.to_string());
   facts.add("wal",
@@ -79,8 +83,10 @@ std::string to_text(const ops::BackupOutcome& outcome) {
 Result<int> handle(const Invocation& invocation) {
   ops::BackupOptions options;
   TRY_ASSIGN(options.location, repo_location(invocation));
-  options.conninfo = invocation.conninfo();
-  options.pgdata = invocation.pgdata();
+  options.source.conninfo = invocation.conninfo();
+  options.source.remote = invocation.flag("remote");
+  if (!options.source.remote) options.source.pgdata = invocation.pgdata();
+  options.primary = invocation.text("primary").value_or("");
   if (std::string type = invocation.value("type"); type != "auto") options.type = parse_backup_type(type);
   options.prove = invocation.flag("prove");
   options.checkpoint =
@@ -139,6 +145,16 @@ constexpr Option kBackupOptions[] = {
      .help = "read at most this much a second (default: no limit)",
      .min = 1,
      .section = ConfigSection::cluster},
+    {.name = "remote",
+     .help = "read the files through connections, even if the data directory is on this host",
+     .excludes = "pgdata",
+     .section = ConfigSection::cluster},
+    {.name = "primary",
+     .kind = ValueKind::conninfo,
+     .placeholder = "CONNINFO",
+     .help = "of a standby: connection string of its primary, which is asked for a WAL switch at the end and for nothing "
+             "else",
+     .section = ConfigSection::cluster},
     {.name = "wal-timeout",
      .kind = ValueKind::duration,
      .placeholder = "TIME",
@@ -160,7 +176,11 @@ constinit const Command kBackupCommand = {
         "in parallel, "
         "checking page checksums on the way, and waits until every WAL segment from its start to its stop is "
         "there too: "
-        "only then is there a backup. Needs the data directory on this host and a connection (--pg).\n\n"
+        "only then is there a backup.\n\n"
+        "Files are read on this host when --pgdata names them, or when the data directory that the server names is here and "
+        "that server works in it. Otherwise, and with --remote, they are read through the connection (--pg) by a role that "
+        "needs no superuser: lifeboat init --print-grants. One line says which. The server may be a standby; since no WAL "
+        "switch can be forced there, --primary says where.\n\n"
         "After the first backup it reads what WAL since the newest sound backup names as changed, and the small files and "
         "maps that WAL does not speak of; what is equal is not stored again. Every backup restores by itself, and expiring "
         "one never breaks another. Where that is not safe (wal_level was minimal, data checksums were turned on or off, "
@@ -175,7 +195,11 @@ constinit const Command kBackupCommand = {
         "# a backup with two workers\n"
         "lifeboat backup --repo /srv/backup --jobs 2\n"
         "# gently, for a busy server\n"
-        "lifeboat backup --repo /srv/backup --checkpoint spread --rate 50MB",
+        "lifeboat backup --repo /srv/backup --checkpoint spread --rate 50MB\n"
+        "# a server on another host\n"
+        "lifeboat backup --repo /srv/backup --pg 'host=db1 user=lifeboat sslmode=verify-full'\n"
+        "# a standby, whose primary ends the last WAL segment\n"
+        "lifeboat backup --repo /srv/backup --pg host=db2 --primary host=db1",
     .exit_notes =
         "20: the backup was kept, but pages in it are broken. 15: another backup of this cluster is running.",
     .schema = R"({
@@ -205,6 +229,9 @@ constinit const Command kBackupCommand = {
     "proven_blocks": {"type": "integer", "description": "that were read to prove the change map"},
     "wal_segments": {"type": "integer"},
     "wal_segments_stored_here": {"type": "integer", "description": "that the archiver had not brought"},
+    "source": {"type": "string", "description": "directory, or server, that the files were read from"},
+    "remote": {"type": "boolean", "description": "through connections"},
+    "standby": {"type": "boolean"},
     "seconds": {"type": "number"},
     "warnings": {"type": "array", "items": {"type": "string"}}
   }

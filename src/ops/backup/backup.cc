@@ -1,18 +1,15 @@
 #include "ops/backup/backup.h"
 
-#include <grp.h>
-#include <pwd.h>
 #include <unistd.h>
 
-#include <cmath>
 #include <set>
 
 #include "ops/backup/basis.h"
 #include "ops/backup/catalog.h"
 #include "ops/backup/copy_tree.h"
+#include "ops/backup/primary.h"
+#include "ops/backup/source_wal.h"
 #include "ops/backup/wal_wait.h"
-#include "pg/client/facts.h"
-#include "pg/server/postmaster.h"
 #include "repo/lease.h"
 #include "util/clock.h"
 #include "util/strings.h"
@@ -21,110 +18,6 @@ namespace lifeboat::ops {
 
 namespace {
 
-// Between the start that postmaster.pid names and pg_postmaster_start_time() lies the postmaster's own
-// start-up, in seconds.
-constexpr double kStartTolerance = 120;
-
-// What a backup needs to know before it begins.
-struct Source {
-  pg::ServerFacts server;
-  DataDirFacts data_dir;
-  CatalogRecord catalog;
-  std::vector<pg::ConfigFile> config_files;
-};
-
-pg::ConnectOptions connect_options(const StopToken& stop) {
-  pg::ConnectOptions options;
-  options.application_name = "lifeboat backup";
-  options.stop = &stop;
-  return options;
-}
-
-Status check_source(const Source& source) {
-  if (source.server.system_id != source.data_dir.control.system_id ||
-      source.server.major != source.data_dir.version->major) {
-    return make_error(ErrorKind::foreign, source.data_dir.path,
-                      cat("belongs to system identifier ", source.data_dir.control.system_id.to_string(),
-                          ", but the server has ", source.server.system_id.to_string()))
-        .with_hint("--pg and --pgdata must name the same server");
-  }
-  if (source.server.in_recovery) {
-    return make_error(ErrorKind::unsupported, source.data_dir.path, "the server is a standby")
-        .with_hint("back up the primary");
-  }
-  return {};
-}
-
-// The server of the backup session must be the one that works in the data directory: a copy of it, a standby
-// or another host of the connection string has the same system identifier (T26). Returns the tablespaces as
-// they are since the backup began: one that is created later comes from WAL (T11).
-Result<std::vector<pg::TablespaceFacts>> check_session(pg::BackupSession& session, const Source& source) {
-  TRY_ASSIGN(pg::ServerFacts now, pg::read_facts(session.client(), {}));
-  if (now.in_recovery || session.started().in_recovery) {
-    return make_error(ErrorKind::unsupported, session.client().where(), "the server is a standby")
-        .with_hint("back up the primary");
-  }
-  TRY_ASSIGN(auto running, pg::running_server(source.data_dir.path));
-  double apart =
-      running ? Timestamp::from_seconds(running->pid_file.start_time).seconds_since(now.postmaster_start)
-              : kStartTolerance + 1;
-  if (std::abs(apart) > kStartTolerance) {
-    return make_error(ErrorKind::foreign, source.data_dir.path,
-                      running
-                          ? "another server works in this data directory than the one that --pg reaches"
-                          : "no server works in this data directory, so it is not the one that --pg reaches")
-        .with_hint(
-            "--pg and --pgdata must name the same server; a copy of the directory has the same system "
-            "identifier");
-  }
-  return std::move(now.tablespaces);
-}
-
-Result<Source> read_source(const BackupOptions& options, const StopToken& stop,
-                           std::vector<std::string>& warnings) {
-  Source source;
-  TRY_ASSIGN(pg::PgClient client, pg::PgClient::connect(options.conninfo, connect_options(stop)));
-  pg::FactsRequest request;
-  request.settings = recorded_settings();
-  request.settings.push_back("stats_temp_directory");
-  request.databases = true;
-  TRY_ASSIGN(source.server, pg::read_facts(client, request));
-  std::string directory = options.pgdata.value_or(source.server.data_directory);
-  if (directory.empty()) {
-    return make_error(ErrorKind::permission, client.where(), "this role may not read data_directory")
-        .with_hint("give --pgdata DIR, or grant pg_read_all_settings to the role");
-  }
-  TRY_ASSIGN(source.data_dir, read_data_dir(directory));
-  TRY(check_source(source));
-  TRY_ASSIGN(source.catalog, read_catalog(client, options.conninfo, source.server, stop));
-  TRY_ASSIGN(pg::ConfigFiles config, pg::list_config_files(client, source.data_dir.path));
-  source.config_files = std::move(config.files);
-  for (const auto* list : {&source.catalog.warnings, &config.warnings})
-    warnings.insert(warnings.end(), list->begin(), list->end());
-  return source;
-}
-
-Result<pg::LocalSource> open_source(const Source& source) {
-  pg::DataDirOptions options;
-  options.data_directory = source.data_dir.path;
-  options.tablespace_version_dir = source.server.tablespace_version_dir();
-  options.major = source.server.major;
-  // 13 and 14 keep temporary statistics in a directory that a setting names; inside, it stays empty.
-  auto stats = source.server.settings.find("stats_temp_directory");
-  if (stats != source.server.settings.end() && !stats->second.starts_with('/'))
-    options.keep_empty.push_back(stats->second);
-  TRY_ASSIGN(pg::DataDirLister lister, pg::DataDirLister::open(std::move(options)));
-  return pg::LocalSource(std::move(lister));
-}
-
-std::string user_name(uid_t uid) {
-  const passwd* entry = getpwuid(uid);
-  return entry != nullptr ? entry->pw_name : cat(uid);
-}
-std::string group_name(gid_t gid) {
-  const struct group* entry = getgrgid(gid);
-  return entry != nullptr ? entry->gr_name : cat(gid);
-}
 std::string host_name() {
   char text[256] = {};
   gethostname(text, sizeof text - 1);
@@ -157,8 +50,8 @@ repo::Manifest describe(const BackupOptions& options, const Source& source, cons
   m.catalog_version = source.data_dir.control.catalog_version;
   m.start_timeline = start.timeline;
   m.data_directory = source.data_dir.path;
-  m.owner = user_name(source.data_dir.owner);
-  m.group = group_name(source.data_dir.group);
+  m.owner = source.owner;
+  m.group = source.group;
   m.databases = source.catalog.databases;
   m.tables = source.catalog.tables;
   m.extensions = source.catalog.extensions;
@@ -227,7 +120,7 @@ Result<BackupOutcome> back_up(const BackupOptions& options, const Source& source
                               const ChosenLineage& lineage, pg::FileSource& files, const Reference& reference,
                               const BackupId& id, repo::BackupLease& lease, BackupOutcome outcome,
                               int64_t began_us, Reporter& reporter, StopToken& stop) {
-  TRY_ASSIGN(pg::PgClient client, pg::PgClient::connect(options.conninfo, connect_options(stop)));
+  TRY_ASSIGN(pg::PgClient client, pg::PgClient::connect(options.source.conninfo, connect_options(stop)));
   reporter.progress("starting", 0, 0, ProgressUnit::items);
   TRY_ASSIGN(pg::BackupSession session,
              pg::BackupSession::start(std::move(client), options.label, options.checkpoint));
@@ -250,12 +143,18 @@ Result<BackupOutcome> back_up(const BackupOptions& options, const Source& source
   outcome.proven_blocks = basis.proven_blocks;
   if (basis.warning) outcome.warnings.push_back(*basis.warning);
   TRY(lease.check());
+  const bool standby = start.in_recovery;
   TRY_ASSIGN(pg::BackupStop stopped, session.stop());
   record_stop(stopped, checker, manifest);
   record_basis(options.type, basis, manifest.card);
 
+  if (standby && !options.primary.empty())
+    TRY(switch_wal_on_primary(options.primary, source.data_dir.lineage, stop));
+  SourceWal pg_wal(files);
   WalRequest wal;
-  wal.pg_wal = source.data_dir.path + "/pg_wal";
+  wal.pg_wal = &pg_wal;
+  wal.where = files.absolute("pg_wal");
+  wal.standby = standby;
   wal.timeline = start.timeline;
   wal.start = start.start_lsn;
   wal.stop = stopped.stop_lsn;
@@ -269,6 +168,9 @@ Result<BackupOutcome> back_up(const BackupOptions& options, const Source& source
   TRY(lease.confirm());
   TRY(repo::write_card(lineage.repo, manifest.card));
   outcome.card = manifest.card;
+  outcome.read_from = source.where;
+  outcome.remote = source.remote;
+  outcome.standby = standby;
   outcome.changes = std::move(basis.changes);
   outcome.broken_pages = std::move(manifest.broken_pages);
   return outcome;
@@ -277,7 +179,7 @@ Result<BackupOutcome> back_up(const BackupOptions& options, const Source& source
 Result<Reference> find_reference(const BackupOptions& options, const Source& source, const ChosenLineage& lineage,
                                  pg::FileSource& files) {
   if (options.type == BackupType::full) return Reference{};
-  auto history = server_history(files, lineage.repo, source.server.current_timeline);
+  auto history = server_history(files, lineage.repo, source.timeline());
   if (!history && history.error().kind != ErrorKind::not_found) return std::move(history).error();
   if (!history) return Reference{std::nullopt, cat("the history of the server's timeline is unknown: ", history.error().to_string())};
   return choose_reference(lineage.repo, options.type.value_or(BackupType::incr), *history);
@@ -300,10 +202,16 @@ Result<BackupOutcome> run_backup(const BackupOptions& options, Reporter& reporte
   int64_t began_us = Clock::system().monotonic_us();
   BackupOutcome outcome;
   TRY_ASSIGN(repo::Repository repository, open_repository(options.location));
-  TRY_ASSIGN(Source source, read_source(options, stop, outcome.warnings));
+  TRY_ASSIGN(Source source, open_source(options.source, reporter, stop, outcome.warnings));
   TRY_ASSIGN(ChosenLineage lineage,
              lineage_of(repository, options.location.cluster, source.data_dir));
-  TRY_ASSIGN(pg::LocalSource files, open_source(source));
+  pg::FileSource& files = *source.files;
+  if (!options.primary.empty()) {
+    if (source.server.in_recovery)
+      TRY(check_primary(options.primary, source.data_dir.lineage, stop));
+    else
+      reporter.note(NoteLevel::info, "--primary is of no use here: the server is no standby");
+  }
   TRY_ASSIGN(Reference reference, find_reference(options, source, lineage, files));
 
   BackupId id = new_backup_id();

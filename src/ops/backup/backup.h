@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "model/names.h"
+#include "ops/backup/source.h"
 #include "ops/session.h"
 #include "ops/wal/changes.h"
 #include "pg/client/backup_session.h"
@@ -17,8 +18,8 @@ namespace lifeboat::ops {
 
 struct BackupOptions {
   RepoLocation location;
-  std::string conninfo;               // "" = libpq's environment
-  std::optional<std::string> pgdata;  // else what the server says
+  SourceOptions source;
+  std::string primary;                // connection string of a standby's primary, for the WAL switch; "": none
   std::optional<BackupType> type;     // none: incremental whenever there is something to stand on
   bool prove = false;                 // read everything, and fail on a change that the map missed
   pg::CheckpointMode checkpoint = pg::CheckpointMode::fast;
@@ -37,6 +38,9 @@ struct BackupOutcome {
   // Of an incremental backup; card.reason says why everything was read, if it was.
   WalChanges changes;
   uint64_t proven_blocks = 0;  // looked at to prove the change map
+  std::string read_from;       // the directory, or the server
+  bool remote = false;         // through connections
+  bool standby = false;
   std::vector<std::string> warnings;
 };
 

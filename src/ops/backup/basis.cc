@@ -3,33 +3,10 @@
 #include <random>
 
 #include "ops/backup/proof_sample.h"
+#include "ops/backup/source_wal.h"
 #include "util/strings.h"
 
 namespace lifeboat::ops {
-
-namespace {
-
-// The server's pg_wal, read as the other files are.
-class SourceWal : public ServerWal {
- public:
-  explicit SourceWal(pg::FileSource& files) : files_(files) {}
-  Result<bool> read(const SegmentName& segment, const std::function<Status(ByteView)>& sink) override {
-    TRY_ASSIGN(auto file, files_.open(cat("pg_wal/", segment.to_string())));
-    if (!file) return false;
-    Bytes piece(1 << 20);
-    for (uint64_t offset = 0;;) {
-      TRY_ASSIGN(size_t got, file->read(offset, piece));
-      if (got != 0) TRY(sink(ByteView(piece).first(got)));
-      if (got < piece.size()) return true;
-      offset += got;
-    }
-  }
-
- private:
-  pg::FileSource& files_;
-};
-
-}  // namespace
 
 Result<Basis> find_basis(const ChosenLineage& lineage, const Reference& reference, pg::FileSource& files,
                          const pg::ControlFile& control, const pg::BackupStart& start, Reporter& reporter,

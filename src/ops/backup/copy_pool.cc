@@ -135,17 +135,32 @@ class CopyPool::Worker {
   // The changed blocks from `begin` to before `end`; the others stay where they are. Scattered blocks share frames, in
   // the order of the file.
   Status copy_changed(FileJob& job, Part& part, uint64_t begin, uint64_t end) {
-    size_t old = 0;
-    for (uint64_t at = begin; at < end;) {
-      uint64_t next = job.next_changed(at, end);
-      TRY(keep(job, part, at, next, old));
+    std::vector<repo::BlockRun> runs;
+    for (uint64_t next = begin; next < end;) {
+      next = job.next_changed(next, end);
       uint32_t count = 0;
       while (next + count < end && count < frame_blocks() && job.is_changed(next + count)) ++count;
-      if (count != 0) TRY(gather(job, part, next, count));
-      at = next + count;
+      if (count != 0) runs.push_back({next, count});
+      next += count;
     }
+    announce(job, runs);
+    size_t old = 0;
+    uint64_t at = begin;
+    for (const repo::BlockRun& run : runs) {
+      TRY(keep(job, part, at, run.first, old));
+      TRY(gather(job, part, run.first, run.count));
+      at = run.first + run.count;
+    }
+    TRY(keep(job, part, at, end, old));
     part.bytes += (end - begin) * pool_.options_.block_size;
     return flush(job, part);
+  }
+
+  void announce(FileJob& job, const std::vector<repo::BlockRun>& runs) {
+    std::vector<pg::FileRange> ranges;
+    for (const repo::BlockRun& run : runs)
+      ranges.push_back({run.first * pool_.options_.block_size, uint64_t{run.count} * pool_.options_.block_size});
+    if (!ranges.empty()) job.file->will_read(ranges);
   }
 
   // Refers to blocks that have not changed. `old`: index into old_ from where on to look, moved forward.
@@ -227,7 +242,8 @@ class CopyPool::Worker {
   // Everything from block `begin` to before the byte `end`, frame by frame; what the reference has too is not stored.
   Status copy_all(FileJob& job, Part& part, uint64_t begin, uint64_t end) {
     const uint64_t block_size = pool_.options_.block_size;
-    if (begin * block_size < end) job.file->will_read(begin * block_size, end - begin * block_size);
+    const pg::FileRange range{begin * block_size, end - std::min(end, begin * block_size)};
+    if (range.length != 0) job.file->will_read({&range, 1});
     for (uint64_t at = begin * block_size; at < end;) {
       TRY(pool_.stop_.check());
       size_t want = static_cast<size_t>(std::min(end, (at / kFrameBytes + 1) * kFrameBytes) - at);
@@ -441,6 +457,7 @@ void CopyPool::find_old_leaves(FileJob& job) const {
 }
 
 void CopyPool::finish_file(FileJob& job) {
+  if (job.file->gone()) return put_entry(job.directory, job.slot, std::nullopt);
   if (auto written = write_map(job); !written) return fail(std::move(written).error());
   files_.fetch_add(1, std::memory_order_relaxed);
   plain_bytes_.fetch_add(job.entry.size, std::memory_order_relaxed);

@@ -6,16 +6,11 @@
 #include <algorithm>
 #include <map>
 
-#include "pg/format/control_file.h"
 #include "util/strings.h"
 
 namespace lifeboat::ops {
 
 namespace {
-
-constexpr size_t kControlFileLimit = 64 << 10;
-constexpr int kControlFileTries = 50;
-constexpr int64_t kControlFilePauseUs = 10'000;
 
 // Names of users and groups, looked up once each. An id without a name is kept as its number.
 class OwnerNames {
@@ -129,8 +124,8 @@ class TreeCopier {
     repo::Entry entry;
     entry.name = from.name;
     entry.mode = from.mode;
-    entry.owner = names_.user(from.uid);
-    entry.group = names_.group(from.gid);
+    entry.owner = from.owner.empty() ? names_.user(from.uid) : from.owner;
+    entry.group = from.group.empty() ? names_.group(from.gid) : from.group;
     entry.mtime_us = from.mtime_ns / 1000;
     switch (from.kind) {
       case pg::EntryKind::directory:
@@ -216,27 +211,14 @@ class TreeCopier {
       }
       known = std::move(decision.before);
     }
-    TRY_ASSIGN(std::unique_ptr<pg::SourceFile> file, source_.open(path));
+    TRY_ASSIGN(std::unique_ptr<pg::SourceFile> file, source_.open_listed(path));
     return pool_.copy_file(directory, slot, std::move(file), to_entry(entry), entry, std::move(known));
   }
 
-  // The server rewrites pg_control in place: read until its CRC holds (T04).
   Status copy_control_file() {
-    const std::string where = source_.absolute("global/pg_control");
-    if (!control_) return make_error(ErrorKind::precondition, where, "is missing");
-    Bytes content(kControlFileLimit);
-    for (int tries = 1;; ++tries) {
-      TRY_ASSIGN(auto file, source_.open("global/pg_control"));
-      if (!file) return make_error(ErrorKind::precondition, where, "vanished during the backup");
-      TRY_ASSIGN(size_t size, file->read(0, content));
-      auto parsed = pg::parse_control_file(ByteView(content).first(size), major_);
-      if (parsed) {
-        return pool_.put_content(control_->directory, control_->slot, std::move(control_->entry),
-                                 ByteView(content).first(size));
-      }
-      if (tries == kControlFileTries) return std::move(parsed).error().within(where);
-      Clock::system().sleep_us(kControlFilePauseUs);
-    }
+    if (!control_) return make_error(ErrorKind::precondition, source_.absolute("global/pg_control"), "is missing");
+    TRY_ASSIGN(pg::ControlRead read, pg::read_control_file(source_, major_));
+    return pool_.put_content(control_->directory, control_->slot, std::move(control_->entry), read.bytes);
   }
 
   Status copy_config(const std::shared_ptr<OpenDirectory>& root, size_t slot,
@@ -244,13 +226,7 @@ class TreeCopier {
     TRY_ASSIGN(Before before, load_before(reference ? &*reference : nullptr));
     std::vector<const pg::ConfigFile*> outside;
     for (const pg::ConfigFile& file : files) {
-      if (file.inside) continue;
-      if (!file.readable) {
-        result_.warnings.push_back(
-            cat(file.path, ": configuration file cannot be read and is not in the backup"));
-        continue;
-      }
-      outside.push_back(&file);
+      if (!file.inside && file.readable) outside.push_back(&file);
     }
     repo::Entry self;
     self.name = "config";

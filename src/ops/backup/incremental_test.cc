@@ -102,6 +102,7 @@ class Pages : public pg::FileSource {
  public:
   std::map<std::string, Bytes> files;
   Result<pg::DirectoryListing> list(std::string_view) override { return pg::DirectoryListing(); }
+  Result<std::vector<std::string>> names(const std::string&) override { return std::vector<std::string>(); }
   std::string absolute(std::string_view path) const override { return std::string(path); }
   Result<std::unique_ptr<pg::SourceFile>> open(std::string_view path) override {
     auto found = files.find(std::string(path));
@@ -127,7 +128,7 @@ class Pages : public pg::FileSource {
       std::copy_n(bytes_.begin() + static_cast<ptrdiff_t>(offset), size, into.begin());
       return size;
     }
-    void will_read(uint64_t, uint64_t) override {}
+    void will_read(std::span<const pg::FileRange>) override {}
 
    private:
     const Bytes& bytes_;

@@ -34,7 +34,7 @@ Result<ProofSample::Verdict> ProofSample::judge(pg::FileSource& source, uint32_t
   Bytes page(block_size);
   for (const Sampled& sampled : sample_) {
     TRY(stop.check());
-    TRY_ASSIGN(auto file, source.open(sampled.path));
+    TRY_ASSIGN(auto file, source.open_listed(sampled.path));
     if (!file) continue;
     auto missed = [&]() -> Result<bool> {
       TRY_ASSIGN(size_t got, file->read(sampled.block * block_size, page));

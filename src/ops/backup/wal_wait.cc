@@ -1,13 +1,10 @@
 #include "ops/backup/wal_wait.h"
 
-#include <fcntl.h>
-
 #include "ops/wal/push.h"
 #include "pg/format/version.h"
 #include "pg/wal/wal_events.h"
 #include "pg/wal/wal_reader.h"
 #include "util/clock.h"
-#include "util/files.h"
 #include "util/strings.h"
 
 namespace lifeboat::ops {
@@ -16,21 +13,26 @@ namespace {
 
 constexpr int64_t kPollUs = 100'000;
 
+// Does pg_wal hold this very segment? One that was recycled for later use still holds old pages.
+Result<bool> holds(const ChosenLineage& lineage, const WalRequest& request, const SegmentName& segment) {
+  auto head = request.pg_wal->head(*WalFileName::parse(segment.to_string()), pg::kSegmentHeaderSize);
+  if (!head && head.error().kind == ErrorKind::not_found) return false;
+  TRY(head);
+  auto header = pg::read_segment_header(*head);
+  return header && header->start == segment.start(lineage.record.segment_size);
+}
+
 // Stores one finished segment or history file from pg_wal. False when it is not there (any more).
 Result<bool> store_from_pg_wal(const ChosenLineage& lineage, const WalRequest& request,
                                const WalFileName& file) {
-  std::string path = join_path(request.pg_wal, file.text);
   if (file.kind == WalFileKind::segment) {
-    auto content = open_file(path, O_RDONLY);
-    if (!content && content.error().kind == ErrorKind::not_found) return false;
-    TRY(content);
-    Bytes head(pg::kSegmentHeaderSize);
-    TRY_ASSIGN(size_t got, pread_some(content->get(), 0, head, path));
-    auto header = pg::read_segment_header(ByteView(head).first(got));
-    // A segment recycled for later use still holds old pages: not the one that is asked for.
-    if (!header || header->start != file.segment.start(lineage.record.segment_size)) return false;
+    TRY_ASSIGN(bool there, holds(lineage, request, file.segment));
+    if (there && request.standby) {
+      TRY_ASSIGN(there, holds(lineage, request, file.segment.next(lineage.record.segment_size)));
+    }
+    if (!there) return false;
   }
-  auto stored = store_wal_file(lineage, file, request.pg_wal);
+  auto stored = store_wal_file(lineage, file, *request.pg_wal);
   if (!stored && stored.error().kind == ErrorKind::not_found) return false;
   TRY(stored);
   return true;
@@ -39,9 +41,11 @@ Result<bool> store_from_pg_wal(const ChosenLineage& lineage, const WalRequest& r
 Error not_archived(const WalRequest& request, const SegmentName& segment) {
   return make_error(ErrorKind::timeout, cat("WAL segment ", segment.to_string()),
                     cat("needed by this backup, did not reach the repository within ",
-                        format_seconds(static_cast<double>(request.timeout_us) / 1e6), " and is not in ",
-                        request.pg_wal))
-      .with_hint("lifeboat doctor tells why archiving does not work");
+                        format_seconds(static_cast<double>(request.timeout_us) / 1e6), " and is not ",
+                        request.standby ? "finished " : "", "in ", request.where))
+      .with_hint(request.standby ? "on a standby no WAL switch can be forced: give --primary CONNINFO, or let the "
+                                   "primary's archive_timeout end its segments"
+                                 : "lifeboat doctor tells why archiving does not work");
 }
 
 Status wait_for_segments(const ChosenLineage& lineage, const WalRequest& request, WalOutcome& outcome,
@@ -85,11 +89,11 @@ Status require_history(const ChosenLineage& lineage, const WalRequest& request) 
   if (stored) return {};
   TRY_ASSIGN(bool pushed, store_from_pg_wal(lineage, request, file));
   if (pushed) return {};
-  return make_error(ErrorKind::not_found, cat(request.pg_wal, "/", file.text),
+  return make_error(ErrorKind::not_found, cat(request.where, "/", file.text),
                     "the history of this timeline is neither in the repository nor in pg_wal");
 }
 
-// Expects unbroken records and, as the last of them, the end of this backup.
+// Expects unbroken records and, of a primary, the end of this backup as the last of them.
 class RangeCheck : public pg::WalSink {
  public:
   RangeCheck(const WalRequest& request, const pg::VersionTraits& version)
@@ -111,7 +115,7 @@ class RangeCheck : public pg::WalSink {
     if (end_of_records < request_.stop) {
       return make_error(ErrorKind::damaged, object, cat("its records end at ", end_of_records.to_string()));
     }
-    if (!found_end_)
+    if (!found_end_ && !request_.standby)
       return make_error(ErrorKind::damaged, object, "the record that ends this backup is not in it");
     return {};
   }

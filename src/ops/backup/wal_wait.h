@@ -9,13 +9,16 @@
 
 #include "model/wal_name.h"
 #include "ops/session.h"
+#include "ops/wal/push.h"
 #include "util/reporter.h"
 #include "util/stop.h"
 
 namespace lifeboat::ops {
 
 struct WalRequest {
-  std::string pg_wal;  // directory on this host
+  WalPlace* pg_wal = nullptr;  // the server's; required
+  std::string where;           // it, for messages
+  bool standby = false;        // the server is one
   Timeline timeline;
   Lsn start;  // the backup's redo position
   Lsn stop;
@@ -29,8 +32,14 @@ struct WalOutcome {
 
 // Waits until the repository holds every segment from start to stop and the timeline's history file, then
 // reads them back and checks that the records are continuous from the start position to the stop and end with
-// this backup's end record. Call after pg_backup_stop of a primary, which switches WAL, so every segment up
-// to the stop is finished. Errors: timeout (which segment), conflict, damaged, foreign.
+// this backup's end record. Call after pg_backup_stop.
+//
+// On a primary that switches WAL, so every segment up to the stop is finished. On a standby the last one is
+// still being received, and nobody there can end it: it is stored from pg_wal only once its successor has
+// begun. Nor does a standby write a record at the end: what makes its copy consistent is the position in
+// pg_control, at or before the stop, that recovery has to reach (read_backup_label and CheckRecoveryConsistency
+// in src/backend/access/transam/xlogrecovery.c).
+// Errors: timeout (which segment), conflict, damaged, foreign.
 Result<WalOutcome> require_wal(const ChosenLineage& lineage, const WalRequest& request, Reporter& reporter,
                                StopToken& stop);
 

@@ -34,8 +34,11 @@ class WalWaitTest : public testing::WalFixture {
     lay(name_of(timeline, 1).to_string(), content);
   }
   Result<WalOutcome> require(uint32_t timeline = 1) {
+    WalDirectory directory(pg_wal_.path());
     WalRequest request;
-    request.pg_wal = pg_wal_.path();
+    request.pg_wal = &directory;
+    request.where = pg_wal_.path();
+    request.standby = standby_;
     request.timeline = {timeline};
     request.start = start_;
     request.stop = stop_;
@@ -56,6 +59,7 @@ class WalWaitTest : public testing::WalFixture {
   }
 
   TempDir pg_wal_ = TempDir::make("lifeboat-wal-wait-test").value();
+  bool standby_ = false;
   Wal wal_;
   Lsn start_;
   Lsn stop_;
@@ -67,6 +71,38 @@ TEST_F(WalWaitTest, a_finished_segment_is_stored_from_pg_wal) {  // T03
   ASSERT_TRUE(outcome) << outcome.error().to_string();
   EXPECT_EQ(outcome->segments, 1u);
   EXPECT_EQ(outcome->stored_by_us, 1u);
+}
+
+TEST_F(WalWaitTest, a_standbys_segment_is_stored_once_the_next_has_begun) {  // T03
+  standby_ = true;
+  lay_segment(1, wal_.segment(1));
+  EXPECT_THAT(refused().hint, HasSubstr("--primary"));
+  Wal later(Lsn{3 * kSegment});
+  later.fill(1000);
+  lay(name_of(1, 2).to_string(), later.segment(3));  // recycled
+  EXPECT_EQ(refused().kind, ErrorKind::timeout);
+  Wal next(Lsn{2 * kSegment});
+  next.fill(1000);
+  lay(name_of(1, 2).to_string(), next.segment(2));
+  auto outcome = require();
+  ASSERT_TRUE(outcome) << outcome.error().to_string();
+  EXPECT_EQ(outcome->stored_by_us, 1u);
+}
+
+TEST_F(WalWaitTest, only_a_standby_needs_no_end_record) {
+  Wal without;
+  start_ = without.checkpoint(at(1));
+  without.fill(1000);
+  stop_ = without.end();
+  without.end_segment();
+  store_file(name_of(1, 1).to_string(), without.segment(1));
+  auto primary = require();
+  ASSERT_FALSE(primary);
+  EXPECT_EQ(primary.error().kind, ErrorKind::damaged);
+  standby_ = true;
+  auto outcome = require();
+  ASSERT_TRUE(outcome) << outcome.error().to_string();
+  EXPECT_EQ(outcome->segments, 1u);
 }
 
 TEST_F(WalWaitTest, a_recycled_file_is_not_the_segment) {

@@ -129,7 +129,8 @@ Result<std::vector<std::string>> carry_out_rescue(const ChosenLineage& lineage, 
       TRY_ASSIGN(MappedFile mapped, MappedFile::open(file.path));
       outcome = store.push(file.file, clean_partial(mapped, file, lineage.record.segment_size));
     } else {
-      outcome = store_wal_file(lineage, file.file, parent_path(file.path));
+      WalDirectory directory(parent_path(file.path));
+      outcome = store_wal_file(lineage, file.file, directory);
     }
     if (outcome) {
       stored.push_back(file.file.text);

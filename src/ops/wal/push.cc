@@ -34,22 +34,23 @@ struct SettledHistory {
 // Stores the history file that lies beside the segments, or compares it with the stored one: WAL of a
 // timeline whose history says something else comes from another server (T23). nullopt when none lies there.
 Result<std::optional<SettledHistory>> settle_history(const repo::WalStore& store, Timeline timeline,
-                                                     const std::string& directory) {
-  std::string path = join_path(directory, history_file(timeline).text);
-  auto text = read_text(path, kHistoryLimit);
-  if (!text && text.error().kind == ErrorKind::not_found) return std::optional<SettledHistory>();
-  TRY(text);
-  auto parsed = pg::TimelineHistory::parse(timeline, *text);
+                                                     WalPlace& place) {
+  auto file = place.open(history_file(timeline));
+  if (!file && file.error().kind == ErrorKind::not_found) return std::optional<SettledHistory>();
+  TRY(file);
+  Bytes text(static_cast<size_t>(std::min(file->size, kHistoryLimit)));
+  TRY(pread_exact(file->fd.get(), 0, text, file->path));
+  auto parsed = pg::TimelineHistory::parse(timeline, as_text(text));
   if (!parsed)
-    return make_error(ErrorKind::damaged, path, "not a timeline history")
+    return make_error(ErrorKind::damaged, file->path, "not a timeline history")
         .with_cause(parsed.error().to_string());
   TRY_ASSIGN(repo::PushOutcome outcome,
-             store.push(history_file(timeline), repo::WalSource::from_bytes(as_bytes(*text))));
+             store.push(history_file(timeline), repo::WalSource::from_bytes(text)));
   if (outcome == repo::PushOutcome::stored) {
     // The first WAL of a new timeline: the histories of its ancestors too, because recovery looks for the
     // newest timeline by counting up from its own and stops at the first number that has no history.
     for (const pg::TimelineSwitch& ancestor : parsed->ancestors()) {
-      if (ancestor.timeline.value > 1) TRY(settle_history(store, ancestor.timeline, directory));
+      if (ancestor.timeline.value > 1) TRY(settle_history(store, ancestor.timeline, place));
     }
   }
   return std::optional<SettledHistory>({std::move(*parsed), outcome});
@@ -76,25 +77,9 @@ Status check_ancestor(const std::string& path, const WalFileName& file, const pg
 
 // --- partial segments
 
-struct OpenFile {
-  Fd fd;
-  uint64_t size = 0;
-  std::string path;
-};
-
-Result<OpenFile> open_wal_file(const std::string& directory, const WalFileName& file) {
-  OpenFile open;
-  open.path = join_path(directory, file.text);
-  TRY_ASSIGN(open.fd, open_file(open.path, O_RDONLY));
-  TRY_ASSIGN(FileInfo info, stat_fd(open.fd.get(), open.path));
-  if (info.kind != FileKind::regular) return make_error(ErrorKind::failed, open.path, "not a regular file");
-  open.size = info.size;
-  return open;
-}
-
 // Do the file and the stored object say the same as far as both mean something? Whole segments mean something
 // throughout, a .partial up to its last valid record.
-Status compare_valid_prefix(const repo::WalStore& store, const OpenFile& file, const WalFileName& name,
+Status compare_valid_prefix(const repo::WalStore& store, const WalPlace::File& file, const WalFileName& name,
                             const repo::WalObject& object, SegmentSize size) {
   ValidPrefix ours(name.segment, size);
   ValidPrefix theirs(name.segment, size);
@@ -125,7 +110,7 @@ Status compare_valid_prefix(const repo::WalStore& store, const OpenFile& file, c
 }
 
 // Compares with whatever else is stored of this segment. True: what the file means is stored already.
-Result<bool> settle_partials(const repo::WalStore& store, const OpenFile& file, const WalFileName& name,
+Result<bool> settle_partials(const repo::WalStore& store, const WalPlace::File& file, const WalFileName& name,
                              SegmentSize size) {
   auto partial = WalFileName::parse(cat(name.segment.to_string(), ".partial"));
   CHECK(partial.has_value());
@@ -177,30 +162,39 @@ Result<WalPushResult> push_from(const WalPushOptions& options, const DataDirFact
   TRY_ASSIGN(repo::Repository repository, open_repository(where));
   TRY_ASSIGN(ChosenLineage lineage, lineage_of(repository, options.repo.cluster, facts));
   WalPushResult result{file, facts.lineage, repo::PushOutcome::stored};
-  TRY_ASSIGN(result.outcome, store_wal_file(lineage, file, join_path(facts.path, "pg_wal")));
+  WalDirectory pg_wal(join_path(facts.path, "pg_wal"));
+  TRY_ASSIGN(result.outcome, store_wal_file(lineage, file, pg_wal));
   return result;
 }
 
 }  // namespace
 
-Result<repo::PushOutcome> store_wal_file(const ChosenLineage& lineage, const WalFileName& file,
-                                         const std::string& directory) {
+Result<WalPlace::File> WalDirectory::open(const WalFileName& file) {
+  File open;
+  open.path = join_path(path_, file.text);
+  TRY_ASSIGN(open.fd, open_file(open.path, O_RDONLY));
+  TRY_ASSIGN(FileInfo info, stat_fd(open.fd.get(), open.path));
+  if (info.kind != FileKind::regular) return make_error(ErrorKind::failed, open.path, "not a regular file");
+  open.size = info.size;
+  return open;
+}
+
+Result<Bytes> WalDirectory::head(const WalFileName& file, size_t size) {
+  TRY_ASSIGN(File opened, open(file));
+  Bytes bytes(size);
+  TRY_ASSIGN(size_t got, pread_some(opened.fd.get(), 0, bytes, opened.path));
+  bytes.resize(got);
+  return bytes;
+}
+
+Result<repo::PushOutcome> store_wal_file(const ChosenLineage& lineage, const WalFileName& file, WalPlace& place) {
   repo::WalStore store(lineage.repo);
-  OpenFile open;
-  switch (file.kind) {
-    case WalFileKind::history: {
-      TRY_ASSIGN(auto settled, settle_history(store, file.timeline, directory));
-      if (!settled)
-        return make_error(ErrorKind::not_found, join_path(directory, file.text), "there is no such file");
-      return settled->outcome;
-    }
-    case WalFileKind::backup_label:
-    case WalFileKind::segment:
-    case WalFileKind::partial: {
-      TRY_ASSIGN(open, open_wal_file(directory, file));
-      break;
-    }
+  if (file.kind == WalFileKind::history) {
+    TRY_ASSIGN(auto settled, settle_history(store, file.timeline, place));
+    if (!settled) return make_error(ErrorKind::not_found, file.text, "there is no such file");
+    return settled->outcome;
   }
+  TRY_ASSIGN(WalPlace::File open, place.open(file));
   repo::WalSource source = repo::WalSource::from_fd(open.fd.get(), open.size, open.path);
   if (file.kind == WalFileKind::backup_label) return store.push(file, source);
 
@@ -211,7 +205,7 @@ Result<repo::PushOutcome> store_wal_file(const ChosenLineage& lineage, const Wal
              check_segment_header(open.path, file, ByteView(head).first(got), expected));
   TRY(check_segment_size(open.path, open.size, expected.segment_size));
   if (file.timeline.value > 1) {
-    TRY_ASSIGN(auto settled, settle_history(store, file.timeline, directory));
+    TRY_ASSIGN(auto settled, settle_history(store, file.timeline, place));
     std::optional<pg::TimelineHistory> history;
     if (settled) {
       history = std::move(settled->history);

@@ -17,6 +17,7 @@
 #include "model/wal_name.h"
 #include "ops/session.h"
 #include "repo/wal_store.h"
+#include "util/files.h"
 #include "util/result.h"
 
 namespace lifeboat::ops {
@@ -39,10 +40,35 @@ struct WalPushResult {
 // usage (not the name of a WAL file), foreign, damaged, conflict, not_found (cluster or file), the store's.
 Result<WalPushResult> push_wal(const WalPushOptions& options);
 
-// The same for callers that know the lineage and have the file elsewhere (a rescued pg_wal, a receiver):
-// checks the file's own header against the lineage, then stores it. `directory` may hold history files of its
-// timeline.
-Result<repo::PushOutcome> store_wal_file(const ChosenLineage& lineage, const WalFileName& file,
-                                         const std::string& directory);
+// Where WAL files are taken from.
+class WalPlace {
+ public:
+  struct File {
+    Fd fd;
+    uint64_t size = 0;
+    std::string path;  // for messages
+  };
+  virtual ~WalPlace() = default;
+  // not_found when it is not there.
+  virtual Result<File> open(const WalFileName& file) = 0;
+  // Its first bytes, fewer when it is shorter; the same.
+  virtual Result<Bytes> head(const WalFileName& file, size_t size) = 0;
+};
+
+// A directory on this host.
+class WalDirectory : public WalPlace {
+ public:
+  explicit WalDirectory(std::string path) : path_(std::move(path)) {}
+  Result<File> open(const WalFileName& file) override;
+  Result<Bytes> head(const WalFileName& file, size_t size) override;
+
+ private:
+  std::string path_;
+};
+
+// The same for callers that know the lineage and have the file elsewhere (a rescued pg_wal, a receiver, a
+// server that is read through a connection): checks the file's own header against the lineage, then stores it.
+// `place` may hold history files of its timeline.
+Result<repo::PushOutcome> store_wal_file(const ChosenLineage& lineage, const WalFileName& file, WalPlace& place);
 
 }  // namespace lifeboat::ops

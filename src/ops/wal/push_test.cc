@@ -36,7 +36,8 @@ class PushTest : public testing::WalFixture {
     ASSERT_TRUE(write_file_durable(directory_ / name, content, 0600));
   }
   Result<PushOutcome> push(const std::string& name) {
-    return store_wal_file(lineage(), *WalFileName::parse(name), directory_.path());
+    WalDirectory directory(directory_.path());
+    return store_wal_file(lineage(), *WalFileName::parse(name), directory);
   }
   Result<PushOutcome> push(const std::string& name, ByteView content) {
     write(name, content);

@@ -10,11 +10,10 @@ namespace {
 constexpr std::string_view kClock = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
 
 std::string grants_hint(int major) {
-  return major >= 15 ? "grant execute on function pg_backup_start(text, boolean) and pg_backup_stop(boolean) "
-                       "to the role"
-                     : "grant execute on function pg_start_backup(text, boolean, boolean) and "
-                       "pg_stop_backup(boolean, "
-                       "boolean) to the role";
+  return cat("GRANT EXECUTE ON FUNCTION ",
+             major >= 15 ? "pg_backup_start(text, boolean), pg_backup_stop(boolean)"
+                         : "pg_start_backup(text, boolean, boolean), pg_stop_backup(boolean, boolean)",
+             " TO the role, in the database that --pg names; lifeboat init --print-grants has the whole list");
 }
 
 Error explain(Error error, int major, std::string_view what) {
@@ -63,6 +62,17 @@ Status BackupSession::check() {
   return {};
 }
 
+// A standby may follow its primary to another timeline, which is no promotion of its own.
+Status BackupSession::check_timeline() {
+  auto timeline = client_.value("SELECT min_recovery_end_timeline FROM pg_control_recovery()");
+  if (!timeline) return std::move(timeline).error().within("stopping the backup");
+  if (parse_u64(timeline->value_or("")) == started_.timeline.value) return {};
+  return make_error(ErrorKind::precondition, "",
+                    cat("the backup started on timeline ", started_.timeline.value, " and stopped on timeline ",
+                        timeline->value_or("unknown"), ", to which the standby has followed its primary"))
+      .with_hint("take the backup again after the primary's next checkpoint");
+}
+
 Result<BackupStop> BackupSession::stop() {
   TRY(check());
   TRY_ASSIGN(const VersionTraits* version, require_version(client_.major()));
@@ -75,6 +85,7 @@ Result<BackupStop> BackupSession::stop() {
   stop.backup_label = std::string(rows->text(0, 1));
   stop.tablespace_map = std::string(rows->text(0, 2));
   stop.time = {rows->i64(0, 3).value_or(0)};
+  if (started_.in_recovery) TRY(check_timeline());
   client_.close();
 
   TRY_ASSIGN(BackupLabel label, parse_backup_label(stop.backup_label));

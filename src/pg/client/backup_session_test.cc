@@ -134,7 +134,7 @@ TEST_F(BackupSessionTest, role_without_the_right_is_told_which_grant_it_needs) {
   auto session = BackupSession::start(live->connect("plain"), "refused", CheckpointMode::fast);
   ASSERT_FALSE(session);
   EXPECT_EQ(session.error().kind, ErrorKind::permission);
-  EXPECT_NE(session.error().hint.find("grant execute on function pg_"), std::string::npos);
+  EXPECT_NE(session.error().hint.find("GRANT EXECUTE ON FUNCTION pg_"), std::string::npos);
 }
 
 }  // namespace

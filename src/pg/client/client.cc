@@ -22,7 +22,7 @@ struct Libpq {
   X(PQconninfoParse) X(PQconninfoFree) X(PQfreemem) X(PQconnectStartParams) X(PQconnectPoll) \
   X(PQfinish) X(PQstatus) X(PQsocket) X(PQerrorMessage) X(PQserverVersion) X(PQbackendPID) X(PQdb) \
   X(PQuser) X(PQhost) X(PQport) X(PQconnectionNeedsPassword) X(PQsetNoticeReceiver) X(PQsendQuery) \
-  X(PQsendQueryParams) X(PQisBusy) X(PQconsumeInput) X(PQgetResult) X(PQresultStatus) \
+  X(PQsendQueryParams) X(PQsetSingleRowMode) X(PQisBusy) X(PQconsumeInput) X(PQgetResult) X(PQresultStatus) \
   X(PQresultErrorMessage) X(PQresultErrorField) X(PQclear) X(PQntuples) X(PQnfields) X(PQgetvalue) \
   X(PQgetlength) X(PQgetisnull) X(PQcmdTuples) X(PQgetCancel) X(PQfreeCancel) X(PQcancel)
   // clang-format on
@@ -147,6 +147,12 @@ void Rows::Free::operator()(void* result) const {
   libpq().PQclear(static_cast<PGresult*>(result));
 }
 
+Rows::Rows(void* result) : result_(result) {
+  const auto* rows = static_cast<const PGresult*>(result);
+  rows_ = libpq().PQntuples(rows);
+  columns_ = libpq().PQnfields(rows);
+}
+
 std::string_view Rows::text(int row, int column) const {
   return as_text(bytes(row, column));
 }
@@ -191,6 +197,7 @@ struct PgClient::State {
   Status wait_while_busy();
   Status cancel_and_drain();
   Result<PGresult*> collect();
+  Status send(const std::string& sql, std::span<const Param> params, ResultFormat format);
 };
 
 namespace {
@@ -409,23 +416,51 @@ Result<PgClient> PgClient::connect(const std::string& conninfo, const ConnectOpt
   return client;
 }
 
-Result<Rows> PgClient::query(const std::string& sql, std::span<const Param> params, ResultFormat format) {
-  if (!state_->connection) return make_error(ErrorKind::unavailable, "", "the connection was closed before");
-  if (state_->stop) TRY(state_->stop->check());
-  const Libpq& pq = libpq();
-  state_->sqlstate.clear();
+Status PgClient::State::send(const std::string& sql, std::span<const Param> params, ResultFormat format) {
+  if (!connection) return make_error(ErrorKind::unavailable, "", "the connection was closed before");
+  if (stop) TRY(stop->check());
+  sqlstate.clear();
   std::vector<const char*> values;
   for (const Param& param : params) values.push_back(param ? param->c_str() : nullptr);
-  if (!pq.PQsendQueryParams(state_->connection, sql.c_str(), static_cast<int>(values.size()), nullptr,
-                            values.data(), nullptr, nullptr, format == ResultFormat::binary ? 1 : 0))
-    return state_->lost("when sending a statement");
+  if (!libpq().PQsendQueryParams(connection, sql.c_str(), static_cast<int>(values.size()), nullptr, values.data(),
+                                 nullptr, nullptr, format == ResultFormat::binary ? 1 : 0))
+    return lost("when sending a statement");
+  return {};
+}
+
+Result<Rows> PgClient::query(const std::string& sql, std::span<const Param> params, ResultFormat format) {
+  TRY(state_->send(sql, params, format));
   TRY_ASSIGN(PGresult * result, state_->collect());
-  Rows rows;
-  rows.result_.reset(result);
-  rows.rows_ = pq.PQntuples(result);
-  rows.columns_ = pq.PQnfields(result);
-  rows.affected_ = parse_u64(pq.PQcmdTuples(result)).value_or(0);
+  Rows rows(result);
+  rows.affected_ = parse_u64(libpq().PQcmdTuples(result)).value_or(0);
   return rows;
+}
+
+Status PgClient::send(const std::string& sql, std::span<const Param> params, ResultFormat format) {
+  TRY(state_->send(sql, params, format));
+  if (!libpq().PQsetSingleRowMode(state_->connection)) return state_->lost("when sending a statement");
+  return {};
+}
+
+Result<std::optional<Rows>> PgClient::next_row() {
+  if (!state_->connection) return make_error(ErrorKind::unavailable, "", "the connection was closed before");
+  const Libpq& pq = libpq();
+  std::optional<Error> failure;
+  while (true) {
+    TRY(state_->wait_while_busy());
+    OwnedResult result(pq.PQgetResult(state_->connection));
+    if (!result) break;
+    switch (pq.PQresultStatus(result.get())) {
+      case PGRES_SINGLE_TUPLE:
+        return std::optional<Rows>(Rows(result.release()));
+      case PGRES_TUPLES_OK:  // without rows: what follows the last one
+        break;
+      default:
+        if (!failure) failure = state_->server_error(result.get());
+    }
+  }
+  if (failure) return *std::move(failure);
+  return std::optional<Rows>();
 }
 
 Result<std::optional<std::string>> PgClient::value(const std::string& sql,

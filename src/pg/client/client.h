@@ -63,6 +63,7 @@ class Rows {
 
  private:
   friend class PgClient;
+  explicit Rows(void* result);  // takes it over
   struct Free {
     void operator()(void* result) const;
   };
@@ -100,6 +101,12 @@ class PgClient {
   Result<std::optional<std::string>> value(const std::string& sql, std::initializer_list<Param> params = {});
   // One or several statements without parameters; results are dropped.
   Status exec(const std::string& sql);
+
+  // One statement whose rows are taken one at a time with next_row(), while the server goes on making the next
+  // ones, as far as the connection holds them. No other statement until next_row() said that there are no more.
+  Status send(const std::string& sql, std::span<const Param> params, ResultFormat format);
+  // One row; nullopt: that was all.
+  Result<std::optional<Rows>> next_row();
 
   // Time-out of the statements that follow; 0: none.
   Status set_statement_timeout(int64_t ms);

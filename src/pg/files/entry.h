@@ -63,6 +63,8 @@ struct Entry {
   uint32_t mode = 0;              // permission bits (07777)
   uint32_t uid = 0;
   uint32_t gid = 0;
+  std::string owner;  // by name, where there is no number: through a connection
+  std::string group;
   uint32_t relfilenode = 0;
   uint32_t segment = 0;
   uint64_t size = 0;     // bytes when listed; files only

@@ -47,7 +47,8 @@ bool inside_of(const std::string& path, const std::string& directory) {
 
 class Collector {
  public:
-  explicit Collector(std::string data_directory) : data_directory_(std::move(data_directory)) {
+  Collector(std::string data_directory, FileSource& source)
+      : data_directory_(std::move(data_directory)), source_(source) {
     while (data_directory_.size() > 1 && data_directory_.ends_with('/')) data_directory_.pop_back();
   }
 
@@ -57,22 +58,26 @@ class Collector {
     for (const ConfigFile& known : found_.files)
       if (known.path == path) return;
     ConfigFile file{role, path, inside_of(path, data_directory_), false, 0};
-    auto text = read_text(path, kLargestConfig);
+    auto text = read_small_file(source_, path, kLargestConfig);
+    if (text && !*text) return;  // include_if_exists, or gone since the server read it
     if (text) {
       file.readable = true;
-      file.size = text->size();
-    } else if (text.error().kind == ErrorKind::not_found) {
-      return;  // include_if_exists, or gone since the server read it
+      file.size = (*text)->size();
     } else {
-      found_.warnings.push_back(text.error().to_string());
+      note_unreadable(path, text.error());
     }
     found_.files.push_back(std::move(file));
     if (!text) return;
-    for (std::string_view line : split(*text, '\n')) follow(line, path, depth);
+    for (std::string_view line : split(as_text(**text), '\n')) follow(line, path, depth);
   }
 
-  // An included file that the server named; its own includes were named by the server too.
   ConfigFiles& found() { return found_; }
+  ConfigFiles finish() {
+    if (!unreadable_.empty())
+      found_.warnings.push_back(cat("configuration that cannot be read is not in the backup: ", join(unreadable_, ", "),
+                                    ": ", why_));
+    return std::move(found_);
+  }
   bool warned_about_includes = false;
 
  private:
@@ -106,14 +111,19 @@ class Collector {
   }
 
   void add_directory(const std::string& path, int depth) {
-    auto entries = list_dir(path);
-    if (!entries) {
-      found_.warnings.push_back(entries.error().to_string());
+    auto names = source_.names(path);  // in order, as the server reads them
+    if (!names) {
+      note_unreadable(path, names.error());
       return;
     }
-    for (const DirEntry& entry : *entries)  // in order of name, as the server reads them
-      if (entry.name.ends_with(".conf") && entry.name[0] != '.' && entry.kind != FileKind::directory)
-        add(ConfigRole::included, join_path(path, entry.name), depth);
+    for (const std::string& name : *names)
+      if (name.ends_with(".conf") && name[0] != '.') add(ConfigRole::included, join_path(path, name), depth);
+  }
+
+  void note_unreadable(const std::string& path, const Error& error) {
+    if (unreadable_.empty()) why_ = cat(error.cause.empty() ? error.message : error.cause);
+    if (unreadable_.empty() && !error.hint.empty()) why_ += cat("; ", error.hint);
+    unreadable_.push_back(path);
   }
 
   static std::string resolve(const std::string& target, const std::string& from) {
@@ -121,7 +131,10 @@ class Collector {
   }
 
   std::string data_directory_;
+  FileSource& source_;
   ConfigFiles found_;
+  std::vector<std::string> unreadable_;
+  std::string why_;  // the first could not be read
 };
 
 }  // namespace
@@ -140,8 +153,8 @@ std::string_view to_string(ConfigRole role) {
   return "included";
 }
 
-Result<ConfigFiles> list_config_files(PgClient& client, const std::string& data_directory) {
-  Collector collector(data_directory);
+Result<ConfigFiles> list_config_files(PgClient& client, const std::string& data_directory, FileSource& source) {
+  Collector collector(data_directory, source);
   auto warn = [&](std::string text) { collector.found().warnings.push_back(std::move(text)); };
   const std::pair<const char*, ConfigRole> settings[] = {
       {"config_file", ConfigRole::config}, {"hba_file", ConfigRole::hba}, {"ident_file", ConfigRole::ident}};
@@ -163,7 +176,7 @@ Result<ConfigFiles> list_config_files(PgClient& client, const std::string& data_
   if (!included) return std::move(included).error().within("reading included configuration files");
   for (int row = 0; row < included->size(); ++row)
     collector.add(ConfigRole::included, std::string(included->text(row, 0)));
-  return std::move(collector.found());
+  return collector.finish();
 }
 
 }  // namespace lifeboat::pg

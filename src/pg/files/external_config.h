@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "pg/client/client.h"
+#include "pg/files/source.h"
 
 namespace lifeboat::pg {
 
@@ -18,18 +19,18 @@ struct ConfigFile {
   ConfigRole role = ConfigRole::config;
   std::string path;       // absolute, as the server names it
   bool inside = false;    // inside the data directory: the backup has it anyway
-  bool readable = false;  // by this process, now
+  bool readable = false;  // through the source, now
   uint64_t size = 0;      // bytes, when readable
 };
 
 struct ConfigFiles {
   std::vector<ConfigFile> files;      // every file once
-  std::vector<std::string> warnings;  // what could not be asked, with the grant that would allow it
+  std::vector<std::string> warnings;  // what could not be asked or read, with the grant that would allow it
 };
 
 // Asks the server for config_file, hba_file and ident_file, and for included files through pg_file_settings
 // or, where that is refused, pg_settings.sourcefile. hba and ident files may include others from 16 on
-// (pg_hba_file_rules).
-Result<ConfigFiles> list_config_files(PgClient& client, const std::string& data_directory);
+// (pg_hba_file_rules). `source` reads them; through a connection that takes pg_read_server_files.
+Result<ConfigFiles> list_config_files(PgClient& client, const std::string& data_directory, FileSource& source);
 
 }  // namespace lifeboat::pg

@@ -9,12 +9,20 @@
 namespace lifeboat::pg {
 namespace {
 
-using ExternalConfigTest = test::LiveTest;
+class ExternalConfigTest : public test::LiveTest {
+ protected:
+  Result<ConfigFiles> list(PgClient& client) {
+    auto lister = DataDirLister::open({live->data(), "", client.major(), {}});
+    CHECK(lister.has_value());
+    LocalSource source(std::move(*lister));
+    return list_config_files(client, live->data(), source);
+  }
+};
 
 // T10
 TEST_F(ExternalConfigTest, files_outside_the_data_directory_are_found_with_their_includes) {
   PgClient client = live->connect();
-  auto found = list_config_files(client, live->data());
+  auto found = list(client);
   ASSERT_TRUE(found) << found.error().to_string();
   EXPECT_TRUE(found->warnings.empty()) << found->warnings[0];
   std::map<std::string, ConfigFile> files;
@@ -35,7 +43,7 @@ TEST_F(ExternalConfigTest, files_outside_the_data_directory_are_found_with_their
 TEST_F(ExternalConfigTest, role_without_the_right_is_told_so) {
   ASSERT_TRUE(live->connect().exec("DROP ROLE IF EXISTS plain; CREATE ROLE plain LOGIN"));
   PgClient client = live->connect("plain");
-  auto found = list_config_files(client, live->data());
+  auto found = list(client);
   ASSERT_TRUE(found) << found.error().to_string();
   EXPECT_EQ(found->warnings.size(), 3u);
 }
