@@ -80,6 +80,12 @@ nlohmann::ordered_json json_time(Timestamp time) {
   return time.to_iso();
 }
 
+nlohmann::ordered_json ids_json(const std::vector<BackupId>& ids) {
+  nlohmann::ordered_json list = nlohmann::ordered_json::array();
+  for (const BackupId& id : ids) list.push_back(id.text);
+  return list;
+}
+
 nlohmann::ordered_json json_error(const Error& error, int exit_code) {
   return {{"kind", info(error.kind).id}, {"object", error.object}, {"message", error.message},
           {"cause", error.cause},        {"hint", error.hint},     {"exit_code", exit_code}};

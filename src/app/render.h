@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "model/names.h"
 #include "model/timestamp.h"
 #include "util/error.h"
 
@@ -44,6 +45,7 @@ class Facts {
 std::string to_json_text(const nlohmann::ordered_json& json);
 // Times as ISO UTC, null when unknown.
 nlohmann::ordered_json json_time(Timestamp time);
+nlohmann::ordered_json ids_json(const std::vector<BackupId>& ids);
 // {"kind","object","message","cause","hint","exit_code"}
 nlohmann::ordered_json json_error(const Error& error, int exit_code);
 

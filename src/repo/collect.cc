@@ -235,7 +235,9 @@ class Collector {
     if (options_.guards.card_first) delete_cards(doomed, plan);
     for (const BackupId& id : doomed) delete_belongings(id, plan);
     for (const BackupId& id : doomed_attempts) delete_belongings(id, plan);
-    if (!doomed.empty() || !doomed_attempts.empty()) TRY(delete_packs(doomed, doomed_attempts, plan));
+    if (!doomed.empty() || !doomed_attempts.empty() || has_leftover_packs()) {
+      TRY(delete_packs(doomed, doomed_attempts, plan));
+    }
     TRY(delete_wal(plan));
     if (!options_.guards.card_first) delete_cards(doomed, plan);
     delete_aborted_cards(plan);
@@ -304,12 +306,10 @@ class Collector {
     return ranges;
   }
 
-  // Attempts that will never become backups, as far as they left anything.
+  // Attempts that will never become backups, as far as they left a record or a manifest. Packs without these have had their
+  // grace: a later backup went on with them, or their writer slept past its end.
   std::set<BackupId> attempts_with_objects() const {
     std::set<BackupId> found;
-    for (const PackFile& pack : view_.packs) {
-      if (found.empty() || *found.rbegin() != pack.id.backup) found.insert(pack.id.backup);
-    }
     for (const auto& [id, size] : view_.manifests) found.insert(id);
     for (const auto& [id, size] : view_.attempts) found.insert(id);
     std::erase_if(found, [&](const BackupId& id) { return !view_.aborted(id) || running_.contains(id); });
@@ -380,6 +380,15 @@ class Collector {
     }
   }
 
+  // Of an attempt whose record is gone, or that never had one.
+  bool is_leftover(const BackupId& owner) const {
+    return view_.aborted(owner) && !view_.attempts.contains(owner) && !running_.contains(owner);
+  }
+
+  bool has_leftover_packs() const {
+    return std::ranges::any_of(view_.packs, [&](const PackFile& pack) { return is_leftover(pack.id.backup); });
+  }
+
   Status delete_packs(const std::set<BackupId>& doomed, const std::set<BackupId>& doomed_attempts,
                       ExpirePlan& plan) {
     std::set<BackupId> unripe;
@@ -391,18 +400,22 @@ class Collector {
       if (!options_.guards.unripe_count && unripe.contains(id)) continue;
       TRY(marker.mark(id));
     }
-    // A manifest without card and lease is what two runs left that overtook each other.
+    // A manifest or record without card and lease is what two runs left that overtook each other.
+    auto stray = [&](const BackupId& id) {
+      return !view_.cards.contains(id) && !view_.dead.contains(id) && !running_.contains(id) && !doomed.contains(id);
+    };
     for (const auto& [id, bytes] : view_.manifests) {
-      bool stray = !view_.cards.contains(id) && !view_.dead.contains(id) && !running_.contains(id) &&
-                   !doomed.contains(id);
-      if (stray) remove(plan, repo_.name(cat("manifests/", id.text)), bytes);
+      if (stray(id)) remove(plan, repo_.name(cat("manifests/", id.text)), bytes);
+    }
+    for (const auto& [id, bytes] : view_.attempts) {
+      if (stray(id)) remove(plan, repo_.name(cat("attempts/", id.text)), bytes);
     }
     for (const PackFile& pack : view_.packs) {
       const BackupId& owner = pack.id.backup;
       if (running_.contains(owner)) continue;
       // Packs of attempts have a grace of their own. Those of a backup that expired long ago, without card
-      // and lease, have had theirs.
-      if (view_.aborted(owner) && !doomed_attempts.contains(owner)) continue;
+      // and lease, have had theirs, and so have those of an attempt without its record.
+      if (view_.aborted(owner) && !doomed_attempts.contains(owner) && !is_leftover(owner)) continue;
       if (marker.reached(pack)) continue;
       remove(plan, repo_.name(pack_name(pack.id, pack.kind)), pack.bytes);
     }

@@ -171,6 +171,7 @@ TEST_F(CollectTest, a_dead_attempt_is_poisoned_then_condemned_then_removed) {  /
   BackupId attempt = tiny_.new_id();
   auto lease = BackupLease::acquire(tiny_.repo, attempt, {}, lease_options());
   ASSERT_TRUE(lease);
+  ASSERT_TRUE(write_attempt(tiny_.repo, {attempt, {}, {1}, {0x100}, kTinyBlock, false}));
   auto root = store_tiny_tree(tiny_.repo, attempt, files(9), nullptr);
   ASSERT_TRUE(root);
   ASSERT_TRUE(run().nothing_to_do());  // it lives
@@ -190,6 +191,40 @@ TEST_F(CollectTest, a_dead_attempt_is_poisoned_then_condemned_then_removed) {  /
   run();
   EXPECT_FALSE(exists("cards/" + attempt.text)) << "the newest lease does not bring it back";
   EXPECT_TRUE(restore_tiny(tiny_.repo, kept));
+}
+
+TEST_F(CollectTest, an_attempt_that_is_gone_on_with_keeps_what_was_taken_over) {  // T37
+  BackupId attempt = tiny_.new_id();
+  {
+    auto lease = BackupLease::acquire(tiny_.repo, attempt, {}, lease_options());
+    ASSERT_TRUE(lease);
+    ASSERT_TRUE(write_attempt(tiny_.repo, {attempt, {}, {1}, {0x100}, kTinyBlock, false}));
+    ASSERT_TRUE(store_tiny_tree(tiny_.repo, attempt, files(9), nullptr));
+    ASSERT_TRUE(lease->abort("killed"));
+  }
+  BackupId next = tiny_.new_id();
+  auto lease = BackupLease::acquire(tiny_.repo, next, {attempt}, lease_options());
+  ASSERT_TRUE(lease) << lease.error().to_string();
+  EXPECT_TRUE(run().tombstone.attempts.empty()) << "it is leased";
+  ASSERT_TRUE(write_attempt(tiny_.repo, {next, {}, {1}, {0x200}, kTinyBlock, false}));
+  auto root = store_tiny_tree(tiny_.repo, next, files(9), nullptr, {attempt});
+  ASSERT_TRUE(root);
+  EXPECT_EQ(tiny_.names("packs/" + next.text).size(), 1u) << "nodes, and no data";
+  Manifest manifest = tiny_manifest(next, *root, {}, {tiny_.clock.unix_us()}, {});
+  ASSERT_TRUE(write_manifest(tiny_.repo, manifest));
+  ASSERT_TRUE(lease->confirm());
+  ASSERT_TRUE(write_card(tiny_.repo, manifest.card));
+  EXPECT_EQ(run().tombstone.attempts, std::vector<BackupId>{attempt});
+  EXPECT_EQ(BackupLease::acquire(tiny_.repo, tiny_.new_id(), {attempt}, lease_options()).error().kind,
+            ErrorKind::precondition) << "it is condemned";
+  pass_grace();
+  run();
+  EXPECT_FALSE(exists("attempts/" + attempt.text));
+  EXPECT_EQ(*restore_tiny(tiny_.repo, next), files(9));
+  pass_grace();
+  run();
+  EXPECT_TRUE(run().nothing_to_do()) << "and that is all";
+  EXPECT_EQ(*restore_tiny(tiny_.repo, next), files(9));
 }
 
 TEST_F(CollectTest, packs_of_a_running_attempt_are_left_alone) {

@@ -43,12 +43,19 @@ std::string unpack_text(const std::string& text) {
   return bytes ? std::string(as_text(*bytes)) : text;
 }
 
+ordered_json ids_json(const std::vector<BackupId>& ids) {
+  ordered_json array = ordered_json::array();
+  for (const BackupId& id : ids) array.push_back(id.text);
+  return array;
+}
+
 ordered_json card_json(const Card& card) {
   return {{"id", card.id.text},
           {"state", to_string(card.state)},
           {"type", to_string(card.type)},
           {"reason", pack_text(card.reason)},
           {"reference", card.reference ? card.reference->text : ""},
+          {"continued", ids_json(card.continued)},
           {"label", pack_text(card.label)},
           {"started_us", card.started.unix_us},
           {"stopped_us", card.stopped.unix_us},
@@ -92,6 +99,13 @@ Card card_from(const json& from) {
   card.stop_lsn = *stop;
   card.reason = unpack_text(from.at("reason").get<std::string>());
   card.reference = BackupId::parse(from.value("reference", ""));
+  if (from.contains("continued")) {
+    for (const json& text : from.at("continued")) {
+      auto attempt = BackupId::parse(text.get<std::string>());
+      if (!attempt) throw json::other_error::create(501, "bad value", nullptr);
+      card.continued.push_back(*attempt);
+    }
+  }
   card.label = unpack_text(from.at("label").get<std::string>());
   card.started = {from.at("started_us").get<int64_t>()};
   card.stopped = {from.at("stopped_us").get<int64_t>()};
@@ -137,6 +151,18 @@ NodeRef node_from(const json& from) {
   return node;
 }
 
+ordered_json change_json(const ChangeCount& change) {
+  return {{"path", pack_text(change.path)},          {"name", pack_text(change.name)},
+          {"files", change.files},                   {"plain_bytes", change.plain_bytes},
+          {"read_bytes", change.read_bytes},         {"new_bytes", change.new_bytes}};
+}
+
+ChangeCount change_from(const json& from) {
+  return {unpack_text(from.at("path").get<std::string>()), unpack_text(from.at("name").get<std::string>()),
+          from.at("files").get<uint64_t>(),                from.at("plain_bytes").get<uint64_t>(),
+          from.at("read_bytes").get<uint64_t>(),           from.at("new_bytes").get<uint64_t>()};
+}
+
 template <typename T, typename F>
 ordered_json array_json(const std::vector<T>& items, F&& one) {
   ordered_json array = ordered_json::array();
@@ -180,6 +206,7 @@ Result<Card> decode_card(std::string_view object, ByteView plain) {
 std::string encode_manifest(const Manifest& m) {
   ordered_json out = {{"format", kManifestFormat}, {"card", card_json(m.card)}, {"lease", m.lease_sequence}};
   out["root"] = node_json(m.root);
+  if (m.usage) out["usage"] = node_json(*m.usage);
   out["block_size"] = m.block_size;
   out["segment_size"] = m.segment_size.bytes;
   out["catalog_version"] = m.catalog_version;
@@ -221,6 +248,8 @@ std::string encode_manifest(const Manifest& m) {
   });
   out["extensions"] =
       array_json(m.extensions, [](const std::string& e) -> ordered_json { return pack_text(e); });
+  out["changed_directories"] = array_json(m.changed_directories, change_json);
+  out["changed_relations"] = array_json(m.changed_relations, change_json);
   out["broken_pages"] = array_json(m.broken_pages, [](const BrokenPage& p) -> ordered_json {
     return {{"path", pack_text(p.path)}, {"block", p.block}, {"problem", p.problem}};
   });
@@ -238,6 +267,7 @@ Result<Manifest> decode_manifest(std::string_view object, ByteView plain) {
     m.card = card_from(in.at("card"));
     m.lease_sequence = in.at("lease").get<uint64_t>();
     m.root = node_from(in.at("root"));
+    if (in.contains("usage")) m.usage = node_from(in.at("usage"));
     m.block_size = in.at("block_size").get<uint32_t>();
     m.segment_size = {in.at("segment_size").get<uint32_t>()};
     if (!SegmentSize::valid(m.segment_size.bytes) || m.block_size == 0) {
@@ -280,6 +310,8 @@ Result<Manifest> decode_manifest(std::string_view object, ByteView plain) {
     m.broken_pages = array_from<BrokenPage>(in.at("broken_pages"), [&](const json& p) {
       return BrokenPage{text(p, "path"), p.at("block").get<uint64_t>(), p.at("problem").get<std::string>()};
     });
+    if (in.contains("changed_directories")) m.changed_directories = array_from<ChangeCount>(in["changed_directories"], change_from);
+    if (in.contains("changed_relations")) m.changed_relations = array_from<ChangeCount>(in["changed_relations"], change_from);
     return m;
   } catch (const json::exception& problem) {
     return make_error(ErrorKind::damaged, std::string(object), "not a manifest").with_cause(problem.what());

@@ -71,6 +71,7 @@ Status PackWriter::finish() {
       CHECK(run->first >= at);
       out.varint(run->first - at);
       out.varint(run->count);
+      out.bytes(run->hash);
       at = run->first + run->count;
     }
   }
@@ -96,7 +97,11 @@ std::vector<BlockRun> read_runs(ByteReader& in) {
     uint64_t gap = in.varint();
     uint64_t blocks = in.varint();
     if (gap > UINT32_MAX || blocks == 0 || blocks > kMaxPlain || at > UINT64_MAX / 2) in.fail();
-    runs.push_back({at + gap, static_cast<uint32_t>(blocks)});
+    BlockRun run{at + gap, static_cast<uint32_t>(blocks), {}};
+    ByteView hash = in.bytes(run.hash.size());
+    if (!in.ok()) break;
+    std::copy(hash.begin(), hash.end(), run.hash.begin());
+    runs.push_back(run);
     at += gap + blocks;
   }
   return runs;

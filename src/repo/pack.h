@@ -48,17 +48,18 @@ struct FrameRef {
   }
 };
 
-// Consecutive blocks of a file.
+// Consecutive blocks of a file, and the hash of their bytes.
 struct BlockRun {
   uint64_t first = 0;
   uint32_t count = 0;
+  codec::Hash128 hash{};
   bool operator==(const BlockRun&) const = default;
 };
 
 // What a frame came from; needed by resume and repair only, so it is in the footer and nowhere else.
 struct FrameSource {
   std::string_view path;           // as in the tree: "pgdata/base/5/16384"; empty for nodes
-  std::span<const BlockRun> runs;  // ascending; none for nodes
+  std::span<const BlockRun> runs;  // ascending, back to back in the frame; none for nodes
 };
 
 struct PackLimits {
@@ -70,6 +71,7 @@ struct PackLimits {
 class PackNumbers {
  public:
   explicit PackNumbers(BackupId backup) : backup_(std::move(backup)) {}
+  const BackupId& backup() const { return backup_; }
   PackId next() { return {backup_, next_.fetch_add(1, std::memory_order_relaxed)}; }
 
  private:

@@ -169,6 +169,9 @@ Status check_references(const LineageRepo& repo, const std::vector<BackupId>& re
     }
     TRY(card);
     if (card->state == BackupState::aborted) {
+      // What an attempt stored may be gone on with until it is condemned.
+      TRY_ASSIGN(bool recorded, repo.store().exists(repo.name(cat("attempts/", id.text))));
+      if (recorded) continue;
       return make_error(ErrorKind::precondition, cat("backup ", id.text), cat("was aborted: ", card->reason));
     }
   }

@@ -138,9 +138,10 @@ class TreeReader {
     std::function<Status(const BlockRef&)> data;
   };
   Status visit(const NodeRef& root, const Visitor& visitor);
+  // The plain content of one node, checked; valid until the next call.
+  Result<ByteView> load(const NodeRef& node);
 
  private:
-  Result<ByteView> load(const NodeRef& node);
   PackReaders packs_;
   Frame frame_;
 };

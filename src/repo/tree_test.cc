@@ -196,8 +196,9 @@ TEST(Pack, frames_come_back_and_the_footer_says_what_they_are) {
   PackWriter writer(tiny.repo, numbers, PackKind::data, {codec::Compression::zstd, 1},
                     {.bytes = 4000, .frames = 100});
   std::vector<FrameRef> refs;
+  auto hash = [](int number) { return codec::hash128(as_bytes(cat(number))); };
   for (int i = 0; i < 40; ++i) {
-    const BlockRun runs[] = {{static_cast<uint64_t>(i), 1}, {static_cast<uint64_t>(i) + 10, 3}};
+    const BlockRun runs[] = {{static_cast<uint64_t>(i), 1, hash(i)}, {static_cast<uint64_t>(i) + 10, 3, hash(i + 100)}};
     auto stored = writer.append(Bytes(500, static_cast<uint8_t>(i)), {cat("pgdata/base/", i / 10), runs});
     ASSERT_TRUE(stored);
     refs.push_back(*stored);
@@ -214,7 +215,7 @@ TEST(Pack, frames_come_back_and_the_footer_says_what_they_are) {
   auto footer = read_pack_footer(**reader);
   ASSERT_TRUE(footer);
   EXPECT_EQ(footer->frames[3].path, "pgdata/base/0");
-  EXPECT_EQ(footer->frames[3].runs, (std::vector<BlockRun>{{3, 1}, {13, 3}}));
+  EXPECT_EQ(footer->frames[3].runs, (std::vector<BlockRun>{{3, 1, hash(3)}, {13, 3, hash(103)}}));
   EXPECT_EQ(footer->frames[3].plain_size, 500u);
   EXPECT_EQ(footer->frames[3].place.offset, refs[3].place.offset);
 }
@@ -224,7 +225,7 @@ TEST(Pack, every_flipped_bit_is_noticed_when_the_pack_is_read_whole) {
   BackupId id = tiny.new_id();
   PackNumbers numbers(id);
   PackWriter writer(tiny.repo, numbers, PackKind::data, {codec::Compression::zstd, 1});
-  const BlockRun runs[] = {{0, 1}, {1, 1}};
+  const BlockRun runs[] = {{0, 1, {}}, {1, 1, {}}};
   ASSERT_TRUE(writer.append(Bytes(300, 1), {"a", {runs, 1}}));
   ASSERT_TRUE(writer.append(Bytes(300, 2), {"a", {runs + 1, 1}}));
   ASSERT_TRUE(writer.finish());

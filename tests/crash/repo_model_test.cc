@@ -75,7 +75,9 @@ class Player {
     return {};
   }
   std::optional<BackupId> choose_backup(const LineageRepo& repo, double newest, double stale = 0);
-  Status fill(const LineageRepo& repo, const BackupId& id, std::optional<BackupId> base, BackupLease& lease);
+  std::vector<BackupId> choose_attempts(const LineageRepo& repo);
+  Status fill(const LineageRepo& repo, const BackupId& id, std::optional<BackupId> base,
+              const std::vector<BackupId>& unfinished, BackupLease& lease);
   Status await_wal(const LineageRepo& repo, const TinyPosition& position);
   bool push(const LineageRepo& repo, const Segment& segment, uint32_t writer);
 
@@ -98,6 +100,22 @@ std::optional<BackupId> Player::choose_backup(const LineageRepo& repo, double ne
   return world_.chance(newest) ? cards->back().id : (*cards)[world_.below(cards->size())].id;
 }
 
+// Attempts that never became backups, to go on with what they stored.
+std::vector<BackupId> Player::choose_attempts(const LineageRepo& repo) {
+  std::vector<BackupId> chosen;
+  if (!world_.chance(0.6)) return chosen;
+  auto condemned = world_.chance(mood_ == Mood::calm ? 0 : world_.style.stale) ? Result<Condemned>(Condemned()) : read_condemned(repo);
+  auto recorded = list_attempts(repo);
+  if (!condemned || !recorded) return chosen;
+  for (const BackupId& id : *recorded) {
+    auto card = read_card(repo, id);
+    bool finished = card ? card->state != BackupState::aborted : card.error().kind != ErrorKind::not_found;
+    if (!finished && !condemned->condemns(id)) chosen.push_back(id);
+  }
+  if (chosen.size() > 2) chosen.erase(chosen.begin(), chosen.end() - 2);
+  return chosen;
+}
+
 Status Player::back_up() {
   ++world_.counts.backups;
   World::View view = world_.view(self_);
@@ -105,18 +123,19 @@ Status Player::back_up() {
   std::optional<BackupId> base;
   if (world_.chance(0.8))
     base = choose_backup(view.repo, world_.style.newest, mood_ == Mood::calm ? 0 : world_.style.stale);
+  std::vector<BackupId> unfinished = choose_attempts(view.repo);
   doze(0.2, 100 * kMinuteUs);
-  std::vector<BackupId> references;
+  std::vector<BackupId> references = unfinished;
   if (base) references.push_back(*base);
   TRY_ASSIGN(BackupLease lease, BackupLease::acquire(view.repo, id, references, world_.lease_options(self_)));
-  auto done = fill(view.repo, id, base, lease);
+  auto done = fill(view.repo, id, base, unfinished, lease);
   if (!done)
     (void)lease.abort(done.error().to_string());  // whether it works or not, nothing may be listed wrongly
   return done;
 }
 
 Status Player::fill(const LineageRepo& repo, const BackupId& id, std::optional<BackupId> base,
-                    BackupLease& lease) {
+                    const std::vector<BackupId>& unfinished, BackupLease& lease) {
   // A standby may be behind; its WAL may have expired, or be about to.
   bool standby = mood_ == Mood::unruly && world_.chance(world_.style.standby);
   Attempt attempt;
@@ -135,7 +154,8 @@ Status Player::fill(const LineageRepo& repo, const BackupId& id, std::optional<B
   if (base) {
     TRY_ASSIGN(reference, read_manifest(repo, *base));
   }
-  TRY_ASSIGN(NodeRef root, store_tiny_tree(repo, id, attempt.files, reference ? &*reference : nullptr));
+  TRY(write_attempt(repo, {id, started, position.timeline, position.start, kTinyBlock, false}));
+  TRY_ASSIGN(NodeRef root, store_tiny_tree(repo, id, attempt.files, reference ? &*reference : nullptr, unfinished));
   if (mood_ == Mood::unruly && world_.chance(world_.style.leisure))
     TRY(work(lease, world_.between(1, 150) * kMinuteUs));
   doze(0.2, 20 * kHourUs);

@@ -2,9 +2,11 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "repo/attempt.h"
 #include "repo/lease.h"
 #include "repo/manifest.h"
 #include "repo/pack.h"
+#include "repo/pack_usage.h"
 #include "repo/tombstone.h"
 #include "repo/tree.h"
 #include "repo/wal_store.h"
@@ -16,7 +18,7 @@ using namespace lifeboat;
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size == 0) return 0;
   ByteView rest(data + 1, size - 1);
-  switch (data[0] % 8) {
+  switch (data[0] % 10) {
     case 0:
       // What decodes, encodes to something that decodes to the same.
       if (auto entries = repo::decode_entries("fuzz", rest)) {
@@ -49,6 +51,15 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       (void)repo::parse_history("fuzz", as_text(rest));
       (void)repo::parse_wal_object_name(as_text(rest));
       (void)repo::parse_pack_name(as_text(rest));
+      break;
+    case 8:
+      (void)repo::decode_attempt("fuzz", rest);
+      break;
+    case 9:
+      if (auto usage = repo::decode_usage("fuzz", rest)) {
+        auto again = repo::decode_usage("fuzz", repo::encode_usage(*usage));
+        CHECK(again && *again == *usage);
+      }
       break;
   }
   return 0;

@@ -701,7 +701,7 @@ def check_pack(repository, name):
     for number in range(count):
         stored, plain_size, path = footer.varint(), footer.varint(), footer.varint()
         for _ in range(footer.varint()):  # runs of blocks
-            footer.varint(), footer.varint()
+            footer.varint(), footer.varint(), footer.take(16)
         if stored != offsets[number + 1] - offsets[number] - 4:
             raise Damage(where, f"has another length for frame {number}")
         if plain_size != plain_sizes[number]:

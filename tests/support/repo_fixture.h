@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "repo/attempt.h"
 #include "repo/manifest.h"
 #include "repo/pack.h"
 #include "repo/repository.h"
@@ -58,7 +59,7 @@ class BorrowedStore : public storage::Store {
 // Writes the packs of a backup: runs of blocks that equal those of `reference` are referred to, the others
 // stored.
 inline Result<NodeRef> store_tiny_tree(const LineageRepo& repo, const BackupId& id, const TinyFiles& files,
-                                       const Manifest* reference) {
+                                       const Manifest* reference, const std::vector<BackupId>& attempts = {}) {
   std::map<std::string, std::vector<BlockRef>> known;
   if (reference != nullptr) {
     TreeReader reader(repo);
@@ -69,6 +70,11 @@ inline Result<NodeRef> store_tiny_tree(const LineageRepo& repo, const BackupId& 
         return {};
       });
     }));
+  }
+  std::vector<AttemptFiles> stored;
+  for (const BackupId& attempt : attempts) {
+    TRY_ASSIGN(AttemptFiles of_attempt, AttemptFiles::open(repo, attempt, kTinyBlock));
+    stored.push_back(std::move(of_attempt));
   }
   PackNumbers numbers(id);
   PackWriter packs(repo, numbers, PackKind::data, repo.compression(), {.bytes = 800, .frames = 4});
@@ -90,7 +96,16 @@ inline Result<NodeRef> store_tiny_tree(const LineageRepo& repo, const BackupId& 
         refs.push_back(old[at / kFrame]);
         continue;
       }
-      BlockRun blocks{at / kTinyBlock, count};
+      const size_t before = refs.size();
+      for (AttemptFiles& attempt : stored) {
+        TRY_ASSIGN(std::vector<StoredRun> runs, attempt.find(name));
+        for (const StoredRun& found : runs) {
+          bool same = found.first == at / kTinyBlock && found.bytes == run.size() && found.ref.hash == hash;
+          if (same && refs.size() == before) refs.push_back(found.ref);
+        }
+      }
+      if (refs.size() != before) continue;
+      BlockRun blocks{at / kTinyBlock, count, hash};
       TRY_ASSIGN(FrameRef frame, packs.append(run, {name, {&blocks, 1}}));
       refs.push_back({frame, 0, count, hash});
     }

@@ -29,6 +29,7 @@ Json to_json(const ops::BackupOutcome& outcome) {
           {"type", to_string(card.type)},
           {"reference", card.reference ? Json(card.reference->text) : Json(nullptr)},
           {"reason", card.reason},
+          {"continued", ids_json(card.continued)},
           {"state", to_string(card.state)},
           {"label", card.label},
           {"started", json_time(card.started)},
@@ -64,6 +65,7 @@ std::string to_text(const ops::BackupOutcome& outcome) {
   facts.add("type", cat(to_string(card.type), card.reference ? cat(" on ", card.reference->text) : "", ", ",
                         to_string(card.state)));
   if (card.type != BackupType::full && !card.reason.empty()) facts.add("read all", card.reason);
+  for (const BackupId& attempt : card.continued) facts.add("continues", cat(attempt.text, ", which was never finished"));
   facts.add("source", cat(outcome.read_from, outcome.standby ? ", a standby" : ""));
   facts.add("started", card.started.to_string());
   facts.add("stopped", card.stopped.to_string());
@@ -185,7 +187,9 @@ constinit const Command kBackupCommand = {
         "maps that WAL does not speak of; what is equal is not stored again. Every backup restores by itself, and expiring "
         "one never breaks another. Where that is not safe (wal_level was minimal, data checksums were turned on or off, "
         "WAL is missing) everything is read, and one line says why.\n\n"
-        "A backup that fails, is stopped or killed leaves nothing that could be taken for one. Pages that "
+        "A backup that fails, is stopped or killed leaves nothing that could be taken for one. The next one goes on with what "
+        "it stored: of that, only what WAL since its start names as changed is read again (with --type full everything is "
+        "read, and what is equal is not stored again). Pages that "
         "stay broken after "
         "reading them again do not fail the backup: it is kept, marked damaged, and has an exit code of its "
         "own.",
@@ -210,6 +214,7 @@ constinit const Command kBackupCommand = {
     "type": {"enum": ["full", "diff", "incr"]},
     "state": {"enum": ["complete", "damaged"]},
     "reference": {"type": ["string", "null"], "description": "the backup that this one takes over from"},
+    "continued": {"type": "array", "items": {"type": "string"}, "description": "attempts that were never finished, whose blocks this backup took over"},
     "reason": {"type": "string", "description": "why everything was read; empty: the change map decided, or it is full because that was asked for"},
     "label": {"type": "string"},
     "started": {"type": "string", "format": "date-time"},

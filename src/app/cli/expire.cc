@@ -32,12 +32,6 @@ Json wal_json(const std::vector<repo::WalDecision>& decisions) {
   return list;
 }
 
-Json ids_json(const std::vector<BackupId>& ids) {
-  Json list = Json::array();
-  for (const BackupId& id : ids) list.push_back(id.text);
-  return list;
-}
-
 Json plan_json(const repo::ExpirePlan& plan) {
   Json waiting = Json::array();
   for (const repo::Tombstone& tombstone : plan.unripe) {

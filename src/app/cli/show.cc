@@ -44,6 +44,45 @@ std::vector<repo::TableEstimate> largest_tables(const repo::Manifest& manifest, 
   return tables;
 }
 
+std::string share_text(uint64_t part, uint64_t whole) {
+  if (whole == 0) return "";
+  auto tenths = static_cast<uint64_t>(static_cast<double>(part) * 1000 / static_cast<double>(whole));
+  if (tenths == 0 && part != 0) return ", under 0.1 %";
+  return cat(", ", tenths / 10, ".", tenths % 10, " %");
+}
+
+uint64_t own_bytes(const ops::BackupDetails& details) {
+  for (const auto& origin : details.origins) {
+    if (origin.backup == details.manifest.card.id) return origin.bytes;
+  }
+  return 0;
+}
+
+// What was read and stored; a database has a line for each tablespace that it uses.
+std::string changes_text(std::string_view what, const std::vector<repo::ChangeCount>& changes, size_t most) {
+  if (changes.empty() || most == 0) return "";
+  Table table({{what}, {"path"}, {"size", Align::right}, {"read", Align::right}, {"new", Align::right}});
+  for (const repo::ChangeCount& change : changes) {
+    if (most-- == 0) break;
+    table.add({change.name, change.path, format_bytes(change.plain_bytes), format_bytes(change.read_bytes),
+               format_bytes(change.new_bytes)});
+  }
+  return cat("\n", table.to_string());
+}
+
+Json changes_json(const std::vector<repo::ChangeCount>& changes) {
+  Json list = Json::array();
+  for (const repo::ChangeCount& change : changes) {
+    list.push_back({{"path", change.path},
+                    {"name", change.name.empty() ? Json(nullptr) : Json(change.name)},
+                    {"files", change.files},
+                    {"plain_bytes", change.plain_bytes},
+                    {"read_bytes", change.read_bytes},
+                    {"new_bytes", change.new_bytes}});
+  }
+  return list;
+}
+
 std::string rows_text(int64_t rows) {
   return rows < 0 ? std::string("not analysed") : std::to_string(rows);
 }
@@ -55,7 +94,8 @@ std::string to_text(const ops::BackupDetails& details, size_t most) {
   facts.add("backup", card.id.text);
   facts.add("type", cat(to_string(card.type), card.reference ? cat(" on ", card.reference->text) : "", ", ",
                         to_string(card.state)));
-  if (!card.reason.empty()) facts.add("reason", card.reason);
+  if (!card.reason.empty()) facts.add(card.type == BackupType::full ? "reason" : "read all", card.reason);
+  for (const BackupId& attempt : card.continued) facts.add("continues", cat(attempt.text, ", which was never finished"));
   if (!card.label.empty()) facts.add("label", card.label);
   facts.add("lineage", details.lineage.lineage.to_string());
   facts.add("server",
@@ -68,7 +108,11 @@ std::string to_text(const ops::BackupDetails& details, size_t most) {
   facts.add("size",
             cat(format_bytes(card.totals.plain_bytes), " in ", counted(card.totals.files, "file"), " and ",
                 card.totals.directories, card.totals.directories == 1 ? " directory" : " directories"));
-  facts.add("read", format_bytes(card.totals.read_bytes));
+  facts.add("read", cat(format_bytes(card.totals.read_bytes), share_text(card.totals.read_bytes, card.totals.plain_bytes)));
+  uint64_t own = own_bytes(details);
+  if (!details.origins.empty()) {
+    facts.add("new", cat(format_bytes(own), share_text(own, card.totals.plain_bytes), ", before compression"));
+  }
   facts.add("stored",
             cat(format_bytes(card.totals.stored_bytes), ", ", card.compression,
                 card.encrypted ? cat(", encrypted with key ", card.key_id) : std::string(", not encrypted")));
@@ -93,6 +137,25 @@ std::string to_text(const ops::BackupDetails& details, size_t most) {
                  rows_text(database.estimated_rows)});
     }
     text += cat("\n", table.to_string());
+  }
+  if (details.origins.size() > 1) {
+    Table table({{"blocks stored by"}, {"size", Align::right}});
+    size_t named = 0;
+    uint64_t rest = 0;
+    for (const auto& origin : details.origins) {
+      if (named++ < most) {
+        table.add({origin.backup == card.id ? cat(origin.backup.text, " (itself)") : origin.backup.text,
+                   format_bytes(origin.bytes)});
+      } else {
+        rest += origin.bytes;
+      }
+    }
+    if (rest != 0) table.add({counted(details.origins.size() - most, "older backup"), format_bytes(rest)});
+    text += cat("\n", table.to_string());
+  }
+  if (card.type != BackupType::full || !card.continued.empty()) {
+    text += changes_text("database", manifest.changed_directories, manifest.changed_directories.size());
+    text += changes_text("most changed relations", manifest.changed_relations, most);
   }
   if (auto tables = largest_tables(manifest, most); !tables.empty()) {
     Table table({{"largest tables"}, {"size", Align::right}, {"rows (estimate)", Align::right}});
@@ -165,6 +228,8 @@ Json to_json(const ops::BackupDetails& details, size_t most) {
   for (const repo::ExternalFile& file : manifest.external_files) {
     files.push_back({{"path", file.path}, {"setting", file.setting}});
   }
+  Json origins = Json::array();
+  for (const auto& origin : details.origins) origins.push_back({{"backup", origin.backup.text}, {"bytes", origin.bytes}});
   Json settings = Json::object();
   for (const repo::Setting& setting : manifest.settings) settings[setting.name] = setting.value;
   Json broken = Json::array();
@@ -174,6 +239,7 @@ Json to_json(const ops::BackupDetails& details, size_t most) {
   return {{"id", card.id.text},
           {"type", to_string(card.type)},
           {"reference", card.reference ? Json(card.reference->text) : Json(nullptr)},
+          {"continued", ids_json(card.continued)},
           {"state", to_string(card.state)},
           {"reason", card.reason},
           {"label", card.label},
@@ -207,6 +273,9 @@ Json to_json(const ops::BackupDetails& details, size_t most) {
           {"last_wal", details.last_wal},
           {"wal_segments", details.wal_segments},
           {"location", details.location},
+          {"origins", origins},
+          {"changed_directories", changes_json(manifest.changed_directories)},
+          {"changed_relations", changes_json(manifest.changed_relations)},
           {"databases", databases},
           {"largest_tables", tables},
           {"largest_relations", relations},
@@ -252,7 +321,8 @@ constinit const Command kShowCommand = {
     .summary = "describe one backup",
     .description =
         "Everything that the repository knows of one backup: where and when it was taken, why it is of its "
-        "type, its databases, largest tables and relations, tablespaces and configuration files from outside "
+        "type, what it read, what was new and what it shares with other backups, its databases, most changed relations, largest "
+        "tables and relations, tablespaces and configuration files from outside "
         "the data directory, the WAL that it needs, where its objects lie, and what was proven of it.",
     .danger = Danger::read,
     .positionals = kPositionals,
@@ -273,6 +343,10 @@ constinit const Command kShowCommand = {
     "timeline": {"type": "integer"},
     "plain_bytes": {"type": "integer"},
     "stored_bytes": {"type": "integer"},
+    "continued": {"type": "array", "items": {"type": "string"}, "description": "attempts that were never finished, whose blocks it took over"},
+    "origins": {"type": "array", "items": {"type": "object"}, "description": "the backups whose packs hold its blocks, and how many bytes"},
+    "changed_directories": {"type": "array", "items": {"type": "object"}, "description": "what was read and stored, by database and tablespace"},
+    "changed_relations": {"type": "array", "items": {"type": "object"}, "description": "the relations of which most is new"},
     "databases": {"type": "array", "items": {"type": "object"}},
     "largest_tables": {"type": "array", "items": {"type": "object"}},
     "largest_relations": {"type": "array", "items": {"type": "object"}},

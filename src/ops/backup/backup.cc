@@ -6,6 +6,7 @@
 
 #include "ops/backup/basis.h"
 #include "ops/backup/catalog.h"
+#include "ops/backup/change_names.h"
 #include "ops/backup/copy_tree.h"
 #include "ops/backup/primary.h"
 #include "ops/backup/source_wal.h"
@@ -77,8 +78,9 @@ Status copy_files(const BackupOptions& options, const Source& source, const repo
   copy.block_size = manifest.block_size;
   copy.segment_blocks = source.data_dir.control.relation_segment_blocks;
   copy.bytes_per_second = options.bytes_per_second;
-  if (options.prove && incremental != nullptr)
-    copy.prove = {incremental->reference().card.start_lsn, manifest.card.start_lsn};
+  if (options.prove && incremental != nullptr && incremental->reference() != nullptr)
+    copy.prove = {incremental->reference()->card.start_lsn, manifest.card.start_lsn};
+  if (incremental != nullptr) copy.carry = incremental->carry();
   CopyPool pool(repo, numbers, checker, copy, reporter, stop);
   pool.expect_bytes(measure.bytes);
   std::set<Oid> tablespaces;
@@ -87,6 +89,12 @@ Status copy_files(const BackupOptions& options, const Source& source, const repo
   TRY(pool.finish());
   warnings.insert(warnings.end(), tree.warnings.begin(), tree.warnings.end());
   manifest.root = pool.root();
+  manifest.usage = pool.usage();
+  manifest.changed_directories = pool.changes().directories();
+  std::erase_if(manifest.changed_directories, [](const repo::ChangeCount& directory) {
+    return !pg::RelationDirectory::parse(std::string_view(directory.path).substr(directory.path.find('/') + 1));
+  });
+  manifest.changed_relations = pool.changes().relations();
   manifest.external_files = std::move(tree.external_files);
   for (repo::TablespaceInfo& tablespace : manifest.tablespaces) {
     tablespace.bytes = tree.tablespace_bytes[tablespace.oid];
@@ -118,7 +126,7 @@ void record_stop(const pg::BackupStop& stopped, const PageChecker& checker, repo
 // Everything between the lease and the card. Any error leaves an attempt without a card.
 Result<BackupOutcome> back_up(const BackupOptions& options, const Source& source,
                               const ChosenLineage& lineage, pg::FileSource& files, const Reference& reference,
-                              const BackupId& id, repo::BackupLease& lease, BackupOutcome outcome,
+                              const std::vector<repo::Attempt>& attempts, const BackupId& id, repo::BackupLease& lease, BackupOutcome outcome,
                               int64_t began_us, Reporter& reporter, StopToken& stop) {
   TRY_ASSIGN(pg::PgClient client, pg::PgClient::connect(options.source.conninfo, connect_options(stop)));
   reporter.progress("starting", 0, 0, ProgressUnit::items);
@@ -132,14 +140,17 @@ Result<BackupOutcome> back_up(const BackupOptions& options, const Source& source
 
   PageChecker checker({manifest.block_size, manifest.card.data_checksums, start.start_lsn});
   const pg::ControlFile& control = source.data_dir.control;
-  TRY_ASSIGN(Basis basis, find_basis(lineage, reference, files, control, start, reporter, stop));
+  TRY_ASSIGN(Basis basis, find_basis(lineage, reference, attempts, files, control, start, reporter, stop));
   TRY(require_basis(options.type, basis));
+  basis.trust_attempts = options.type != BackupType::full;
+  TRY(repo::write_attempt(lineage.repo, {id, start.time, start.timeline, start.start_lsn, manifest.block_size,
+                                         manifest.card.data_checksums}));
   repo::PackNumbers numbers(id);
   auto copy = [&](Incremental* incremental) {
     return copy_files(options, source, lineage.repo, files, numbers, incremental, checker, manifest, outcome.warnings,
                       reporter, stop);
   };
-  TRY(copy_by_basis(basis, files, control.relation_segment_blocks, start.start_lsn, copy, stop));
+  TRY(copy_by_basis(basis, files, control, start.start_lsn, copy, stop));
   outcome.proven_blocks = basis.proven_blocks;
   if (basis.warning) outcome.warnings.push_back(*basis.warning);
   TRY(lease.check());
@@ -147,6 +158,7 @@ Result<BackupOutcome> back_up(const BackupOptions& options, const Source& source
   TRY_ASSIGN(pg::BackupStop stopped, session.stop());
   record_stop(stopped, checker, manifest);
   record_basis(options.type, basis, manifest.card);
+  name_changes(options.source.conninfo, manifest, stop);
 
   if (standby && !options.primary.empty())
     TRY(switch_wal_on_primary(options.primary, source.data_dir.lineage, stop));
@@ -185,9 +197,11 @@ Result<Reference> find_reference(const BackupOptions& options, const Source& sou
   return choose_reference(lineage.repo, options.type.value_or(BackupType::incr), *history);
 }
 
-std::vector<BackupId> referred_to(const Reference& reference) {
-  if (!reference.card) return {};
-  return {reference.card->id};
+std::vector<BackupId> referred_to(const Reference& reference, const std::vector<repo::Attempt>& attempts) {
+  std::vector<BackupId> ids;
+  if (reference.card) ids.push_back(reference.card->id);
+  for (const repo::Attempt& attempt : attempts) ids.push_back(attempt.id);
+  return ids;
 }
 
 BackupId new_backup_id() {
@@ -213,14 +227,15 @@ Result<BackupOutcome> run_backup(const BackupOptions& options, Reporter& reporte
       reporter.note(NoteLevel::info, "--primary is of no use here: the server is no standby");
   }
   TRY_ASSIGN(Reference reference, find_reference(options, source, lineage, files));
+  TRY_ASSIGN(std::vector<repo::Attempt> attempts, find_attempts(lineage.repo));
 
   BackupId id = new_backup_id();
   repo::LeaseOptions lease_options;
   lease_options.stop = &stop;
   TRY_ASSIGN(repo::BackupLease lease,
-             repo::BackupLease::acquire(lineage.repo, id, referred_to(reference), std::move(lease_options)));
-  auto result = back_up(options, source, lineage, files, reference, id, lease, std::move(outcome), began_us, reporter,
-                        stop);
+             repo::BackupLease::acquire(lineage.repo, id, referred_to(reference, attempts), std::move(lease_options)));
+  auto result = back_up(options, source, lineage, files, reference, attempts, id, lease, std::move(outcome), began_us,
+                        reporter, stop);
   if (!result) {
     auto aborted = lease.abort(result.error().to_string());
     if (!aborted)

@@ -1,5 +1,5 @@
-// What a backup takes over from an earlier one: its reference, the change map since then, and why everything
-// is read where that map cannot decide.
+// What a backup takes over: from its reference by the change map since then, from attempts that were never finished, and why
+// everything is read where no map can decide.
 #pragma once
 
 #include <functional>
@@ -7,8 +7,10 @@
 #include <string>
 #include <vector>
 
+#include "ops/backup/carry.h"
 #include "ops/backup/incremental.h"
 #include "ops/backup/reference.h"
+#include "ops/backup/resume.h"
 #include "ops/wal/changes.h"
 #include "pg/client/backup_session.h"
 #include "pg/format/control_file.h"
@@ -19,6 +21,9 @@ struct Basis {
   std::optional<repo::Manifest> reference;  // none: a full backup
   WalChanges changes;
   std::string why_all;  // why everything is read; empty: the change map decides
+  std::vector<ResumedAttempt> attempts;
+  bool trust_attempts = true;  // false: everything of them is read and compared too
+  Carry carry;
   // Of the proof by sample:
   uint64_t proven_blocks = 0;
   std::optional<std::string> warning;
@@ -27,16 +32,16 @@ struct Basis {
 };
 
 // A reference may stop being one until the backup has begun; then nothing is taken over.
-Result<Basis> find_basis(const ChosenLineage& lineage, const Reference& reference, pg::FileSource& files,
-                         const pg::ControlFile& control, const pg::BackupStart& start, Reporter& reporter,
-                         StopToken& stop);
+Result<Basis> find_basis(const ChosenLineage& lineage, const Reference& reference,
+                         const std::vector<repo::Attempt>& attempts, pg::FileSource& files, const pg::ControlFile& control,
+                         const pg::BackupStart& start, Reporter& reporter, StopToken& stop);
 
 // Who asks for an incremental backup does not want a full one unawares: `precondition`.
 Status require_basis(const std::optional<BackupType>& asked, const Basis& basis);
 
-// Calls `copy` with what may be taken over (null: nothing), and once more without the map when the sample
-// finds a change that the map missed: such a one is never let through (T20).
-Status copy_by_basis(Basis& basis, pg::FileSource& files, uint64_t segment_blocks, Lsn start,
+// Calls `copy` with what may be taken over (null: nothing), and once more without any map when the sample
+// finds a change that a map missed: such a one is never let through (T20).
+Status copy_by_basis(Basis& basis, pg::FileSource& files, const pg::ControlFile& control, Lsn start,
                      const std::function<Status(Incremental*)>& copy, StopToken& stop);
 
 // What the card says about it.

@@ -27,32 +27,6 @@ constexpr std::string_view kCountsSql =
 constexpr std::string_view kExtensionsSql =
     "select extname || ' ' || extversion from pg_catalog.pg_extension where extname <> 'plpgsql' order by 1";
 
-// A conninfo with another database: later keywords win in libpq's keyword/value form; a URI is given as
-// dbname, which libpq expands first.
-std::string with_database(const std::string& conninfo, const std::string& database) {
-  auto quote = [](std::string_view value) {
-    std::string text = "'";
-    for (char c : value) {
-      if (c == '\'' || c == '\\') text += '\\';
-      text += c;
-    }
-    return text + "'";
-  };
-  bool uri = conninfo.starts_with("postgres://") || conninfo.starts_with("postgresql://");
-  if (!uri) return cat(conninfo, " dbname=", quote(database));
-  // Replace the path of the URI.
-  size_t authority = conninfo.find("://") + 3;
-  size_t path = conninfo.find_first_of("/?", authority);
-  size_t query = conninfo.find('?', authority);
-  std::string escaped;
-  for (char c : database) {
-    bool plain = std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_' || c == '-';
-    escaped += plain ? std::string(1, c) : cat("%", hex_number(static_cast<unsigned char>(c), 2));
-  }
-  return cat(std::string_view(conninfo).substr(0, path), "/", escaped,
-             query == std::string::npos ? std::string_view() : std::string_view(conninfo).substr(query));
-}
-
 Status read_database(pg::PgClient& client, repo::DatabaseInfo& database, CatalogRecord& record) {
   TRY_ASSIGN(pg::Rows counts, client.query(std::string(kCountsSql)));
   database.estimated_rows = counts.i64(0, 1).value_or(0);
@@ -75,6 +49,30 @@ Status read_database(pg::PgClient& client, repo::DatabaseInfo& database, Catalog
 }
 
 }  // namespace
+
+// Later keywords win in libpq's keyword/value form; of a URI the path is replaced.
+std::string with_database(const std::string& conninfo, const std::string& database) {
+  auto quote = [](std::string_view value) {
+    std::string text = "'";
+    for (char c : value) {
+      if (c == '\'' || c == '\\') text += '\\';
+      text += c;
+    }
+    return text + "'";
+  };
+  bool uri = conninfo.starts_with("postgres://") || conninfo.starts_with("postgresql://");
+  if (!uri) return cat(conninfo, " dbname=", quote(database));
+  size_t authority = conninfo.find("://") + 3;
+  size_t path = conninfo.find_first_of("/?", authority);
+  size_t query = conninfo.find('?', authority);
+  std::string escaped;
+  for (char c : database) {
+    bool plain = std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_' || c == '-';
+    escaped += plain ? std::string(1, c) : cat("%", hex_number(static_cast<unsigned char>(c), 2));
+  }
+  return cat(std::string_view(conninfo).substr(0, path), "/", escaped,
+             query == std::string::npos ? std::string_view() : std::string_view(conninfo).substr(query));
+}
 
 const std::vector<std::string>& recorded_settings() {
   static const std::vector<std::string> names = {"archive_command",

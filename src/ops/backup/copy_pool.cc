@@ -40,18 +40,22 @@ struct CopyPool::FileJob {
   std::vector<Part> parts;                              // one per range
   std::vector<std::optional<repo::NodeRef>> old_leaves;  // of a mapped file: those that stay as they are
   std::atomic<size_t> ranges_left{0};
+  std::atomic<uint64_t> read_bytes{0};
 
   bool leaf_stays(uint64_t leaf) const { return leaf < old_leaves.size() && old_leaves[leaf]; }
-  bool is_changed(uint64_t block) const {
-    return before->changed != nullptr && before->changed->contains(static_cast<uint32_t>(fork_first_block + block));
-  }
-  // The first changed block of the file from `from` on, at most `end`.
-  uint64_t next_changed(uint64_t from, uint64_t end) const {
-    if (before->changed == nullptr) return end;
-    auto found = before->changed->next(static_cast<uint32_t>(fork_first_block + from));
+  // The first block of the file from `from` on that is in `changed`, a set of blocks of the fork; at most `end`.
+  uint64_t next_in(const pg::BlockSet* changed, uint64_t from, uint64_t end) const {
+    if (changed == nullptr) return end;
+    auto found = changed->next(static_cast<uint32_t>(fork_first_block + from));
     return found ? std::min<uint64_t>(end, *found - fork_first_block) : end;
   }
 };
+
+uint64_t FileBefore::mapped() const {
+  uint64_t blocks = mapped_blocks;
+  for (const Attempted& attempt : attempts) blocks = std::max(blocks, attempt.mapped_blocks);
+  return blocks;
+}
 
 struct CopyPool::RangeTask {
   std::shared_ptr<FileJob> job;
@@ -76,7 +80,7 @@ class CopyPool::Worker {
     uint64_t begin = task.offset / block_size;
     uint64_t end = (task.offset + task.length + block_size - 1) / block_size;
     TRY(load_old_refs(job, begin, end));
-    uint64_t mapped = job.before ? std::clamp(job.before->mapped_blocks, begin, end) : begin;
+    uint64_t mapped = job.before ? std::clamp(job.before->mapped(), begin, end) : begin;
     TRY(copy_changed(job, part, begin, mapped));
     return copy_all(job, part, mapped, task.offset + task.length);
   }
@@ -87,31 +91,28 @@ class CopyPool::Worker {
     ref.hash = codec::hash128(bytes);
     ref.count =
         static_cast<uint32_t>((bytes.size() + pool_.options_.block_size - 1) / pool_.options_.block_size);
-    const repo::BlockRun run{first_block, ref.count};
+    const repo::BlockRun run{first_block, ref.count, ref.hash};
     TRY_ASSIGN(ref.frame, packs_.append(bytes, {tree_path, {&run, 1}}));
     return ref;
   }
 
   Status finish() { return packs_.finish(); }
   uint64_t stored_bytes() const { return packs_.stored_bytes(); }
+  repo::UsageTally& tally() { return tally_; }
 
  private:
-  struct OldRef {
-    uint64_t first = 0;  // block in the file
-    repo::BlockRef ref;
-  };
+  // What one source has of the range at hand: the attempts, oldest first, after the reference.
+  using OldRuns = std::vector<repo::StoredRun>;
 
   uint32_t frame_blocks() const { return static_cast<uint32_t>(kFrameBytes / pool_.options_.block_size); }
 
-  // What the reference has of the blocks from `begin` to before `end`.
+  // What there is of the blocks from `begin` to before `end`.
   Status load_old_refs(const FileJob& job, uint64_t begin, uint64_t end) {
     old_.clear();
     if (!job.before) return {};
+    old_.resize(1 + job.before->attempts.size());
     const repo::Entry& entry = job.before->entry;
-    if (entry.leaves.empty()) {
-      take_old_refs(0, entry.blocks, begin, end);
-      return {};
-    }
+    if (entry.leaves.empty()) take_old_refs(entry, 0, entry.blocks, begin, end);
     for (uint64_t leaf = begin / repo::kMapLeafBlocks;
          leaf < entry.leaves.size() && leaf * repo::kMapLeafBlocks < end; ++leaf) {
       const repo::NodeRef& node = entry.leaves[leaf];
@@ -120,74 +121,126 @@ class CopyPool::Worker {
         TRY_ASSIGN(leaf_refs_, tree_.leaf(node));
         leaf_ = node;
       }
-      take_old_refs(leaf * repo::kMapLeafBlocks, leaf_refs_, begin, end);
+      take_old_refs(entry, leaf * repo::kMapLeafBlocks, leaf_refs_, begin, end);
+    }
+    for (size_t i = 0; i < job.before->attempts.size(); ++i) {
+      for (const repo::StoredRun& run : job.before->attempts[i].runs) {
+        if (run.first + run.ref.count > begin && run.first < end) old_[i + 1].push_back(run);
+      }
     }
     return {};
   }
 
-  void take_old_refs(uint64_t first, const std::vector<repo::BlockRef>& refs, uint64_t begin, uint64_t end) {
+  // Of the reference. What of it is in this backup is counted anew when the file is done.
+  void take_old_refs(const repo::Entry& entry, uint64_t first, const std::vector<repo::BlockRef>& refs, uint64_t begin,
+                     uint64_t end) {
+    const uint32_t block_size = pool_.options_.block_size;
     for (const repo::BlockRef& ref : refs) {
-      if (first + ref.count > begin && first < end) old_.push_back({first, ref});
+      uint64_t from = std::max(first, begin);
+      uint64_t to = std::min(first + ref.count, end);
+      if (from < to) {
+        uint64_t bytes = std::min(uint64_t{ref.count} * block_size, entry.size - std::min(entry.size, first * block_size));
+        old_[0].push_back({first, bytes, ref});
+        tally_.add(ref.frame.pack, -static_cast<int64_t>(to - from));
+      }
       first += ref.count;
     }
   }
 
-  // The changed blocks from `begin` to before `end`; the others stay where they are. Scattered blocks share frames, in
-  // the order of the file.
+  // Where a block of the range comes from: read from the server, or referred to.
+  static constexpr const repo::StoredRun* kRead = nullptr;
+
+  // Decides about the blocks from `begin` to before `end`, all of which some map speaks of.
+  void choose_sources(const FileJob& job, uint64_t begin, uint64_t end) {
+    from_.assign(end - begin, kRead);
+    auto take = [&](const OldRuns& runs, uint64_t mapped, const pg::BlockSet* changed) {
+      uint64_t last = std::min(end, mapped);
+      for (const repo::StoredRun& run : runs) {
+        uint64_t to = std::min(run.first + run.ref.count, last);
+        for (uint64_t block = std::max(run.first, begin); block < to;) {
+          uint64_t next = job.next_in(changed, block, to);
+          for (; block < next; ++block) from_[block - begin] = &run;
+          if (block < to) ++block;
+        }
+      }
+    };
+    take(old_[0], job.before->mapped_blocks, job.before->changed);
+    if (const pg::BlockSet* carried = job.before->carried) {
+      for (auto next = carried->next(static_cast<uint32_t>(begin)); next && *next < end; next = carried->next(*next + 1)) {
+        const repo::StoredRun*& from = from_[*next - begin];
+        if (from != kRead && is_emptied(from->ref)) from = kRead;
+      }
+    }
+    for (size_t i = 0; i < job.before->attempts.size(); ++i) {
+      const FileBefore::Attempted& attempt = job.before->attempts[i];
+      take(old_[i + 1], attempt.mapped_blocks, attempt.changed);
+    }
+  }
+
+  bool is_emptied(const repo::BlockRef& ref) const {
+    return pool_.options_.carry != nullptr && pool_.options_.carry->empties(ref.frame.pack);
+  }
+
+  bool is_carried(const FileJob& job, uint64_t block, const repo::BlockRef& ref) const {
+    const pg::BlockSet* carried = job.before->carried;
+    return carried != nullptr && carried->contains(static_cast<uint32_t>(block)) && is_emptied(ref);
+  }
+
+  // Stretches of blocks that come from the same place; those to be read are at most a frame long.
+  struct Stretch {
+    uint64_t first = 0;
+    uint32_t count = 0;
+    const repo::StoredRun* from = nullptr;
+  };
+  std::vector<Stretch> stretches(uint64_t begin) const {
+    std::vector<Stretch> found;
+    for (size_t i = 0; i < from_.size(); ++i) {
+      bool goes_on = !found.empty() && found.back().from == from_[i] && (from_[i] != kRead || found.back().count < frame_blocks());
+      if (goes_on) {
+        ++found.back().count;
+      } else {
+        found.push_back({begin + i, 1, from_[i]});
+      }
+    }
+    return found;
+  }
+
+  // The blocks from `begin` to before `end` that have changed; the others stay where they are. Scattered blocks share
+  // frames, in the order of the file.
   Status copy_changed(FileJob& job, Part& part, uint64_t begin, uint64_t end) {
-    std::vector<repo::BlockRun> runs;
-    for (uint64_t next = begin; next < end;) {
-      next = job.next_changed(next, end);
-      uint32_t count = 0;
-      while (next + count < end && count < frame_blocks() && job.is_changed(next + count)) ++count;
-      if (count != 0) runs.push_back({next, count});
-      next += count;
+    if (begin == end) return {};
+    choose_sources(job, begin, end);
+    std::vector<Stretch> all = stretches(begin);
+    announce(job, all);
+    for (const Stretch& stretch : all) {
+      TRY(stretch.from == kRead ? gather(job, part, stretch.first, stretch.count) : keep(job, part, stretch));
     }
-    announce(job, runs);
-    size_t old = 0;
-    uint64_t at = begin;
-    for (const repo::BlockRun& run : runs) {
-      TRY(keep(job, part, at, run.first, old));
-      TRY(gather(job, part, run.first, run.count));
-      at = run.first + run.count;
-    }
-    TRY(keep(job, part, at, end, old));
     part.bytes += (end - begin) * pool_.options_.block_size;
     return flush(job, part);
   }
 
-  void announce(FileJob& job, const std::vector<repo::BlockRun>& runs) {
+  void announce(FileJob& job, const std::vector<Stretch>& all) {
     std::vector<pg::FileRange> ranges;
-    for (const repo::BlockRun& run : runs)
-      ranges.push_back({run.first * pool_.options_.block_size, uint64_t{run.count} * pool_.options_.block_size});
+    for (const Stretch& stretch : all) {
+      if (stretch.from != kRead) continue;
+      ranges.push_back({stretch.first * pool_.options_.block_size, uint64_t{stretch.count} * pool_.options_.block_size});
+    }
     if (!ranges.empty()) job.file->will_read(ranges);
   }
 
-  // Refers to blocks that have not changed. `old`: index into old_ from where on to look, moved forward.
-  Status keep(const FileJob& job, Part& part, uint64_t begin, uint64_t end, size_t& old) {
-    while (begin < end) {
-      while (old < old_.size() && old_[old].first + old_[old].ref.count <= begin) ++old;
-      if (old == old_.size() || old_[old].first > begin) {
-        return make_error(ErrorKind::damaged, job.tree_path,
-                          cat("the reference's block map has no block ", begin));
-      }
-      const OldRef& from = old_[old];
-      auto skip = static_cast<uint32_t>(begin - from.first);
-      auto count = static_cast<uint32_t>(std::min<uint64_t>(from.ref.count - skip, end - begin));
-      part.refs.push_back(from.ref.part(skip, count));
-      if (pool_.proves()) TRY(prove(job, begin, part.refs.back()));
-      begin += count;
-    }
-    return {};
+  // Refers to blocks that have not changed.
+  Status keep(FileJob& job, Part& part, const Stretch& stretch) {
+    part.refs.push_back(stretch.from->ref.part(static_cast<uint32_t>(stretch.first - stretch.from->first), stretch.count));
+    return pool_.proves() ? prove(job, stretch.first, part.refs.back()) : Status();
   }
 
   // The blocks from `first` on are what `ref` refers to, but for hint bits (which leave the LSN alone) and changes since
   // this backup's start, which WAL replay makes again.
-  Status prove(const FileJob& job, uint64_t first, const repo::BlockRef& ref) {
+  Status prove(FileJob& job, uint64_t first, const repo::BlockRef& ref) {
     const uint32_t block_size = pool_.options_.block_size;
     proof_.resize(size_t{ref.count} * block_size);
     TRY_ASSIGN(size_t got, job.file->read(first * block_size, proof_));
-    pool_.read_bytes_.fetch_add(got, std::memory_order_relaxed);
+    count_read(job, got);
     if (ref.whole() && got == proof_.size() && codec::hash128(proof_) == ref.hash) return {};
     TRY(old_packs_.read(ref.frame, old_frame_));
     for (uint32_t i = 0; size_t{i + 1} * block_size <= got; ++i) {
@@ -221,7 +274,7 @@ class CopyPool::Worker {
     ref.hash = codec::hash128(into);
     waiting_.push_back(part.refs.size());
     part.refs.push_back(ref);
-    runs_.push_back({first, count});
+    runs_.push_back({first, count, ref.hash});
     gathered_ += count;
     pool_.throttle(into.size());
     return {};
@@ -265,18 +318,14 @@ class CopyPool::Worker {
   Result<repo::BlockRef> store_or_refer(const FileJob& job, uint64_t block, ByteView bytes) {
     const uint32_t block_size = pool_.options_.block_size;
     auto count = static_cast<uint32_t>((bytes.size() + block_size - 1) / block_size);
-    auto old = std::ranges::lower_bound(old_, block, {}, &OldRef::first);
-    if (old != old_.end() && old->first == block && old->ref.count == count && old->ref.whole() &&
-        ends_alike(job, block, bytes.size()) && codec::hash128(bytes) == old->ref.hash) {
-      return old->ref;
+    for (const OldRuns& runs : old_) {
+      auto old = std::ranges::lower_bound(runs, block, {}, &repo::StoredRun::first);
+      // A short last block is the old one only when it is as long.
+      bool comparable = old != runs.end() && old->first == block && old->ref.count == count && old->ref.whole() &&
+                        old->bytes == bytes.size() && !is_carried(job, block, old->ref);
+      if (comparable && codec::hash128(bytes) == old->ref.hash) return old->ref;
     }
     return store(job.tree_path, block, bytes);
-  }
-
-  // A short last block is that of the reference only when it is as long.
-  bool ends_alike(const FileJob& job, uint64_t block, size_t size) const {
-    uint64_t end = block * pool_.options_.block_size + size;
-    return size % pool_.options_.block_size == 0 ? end <= job.before->entry.size : end == job.before->entry.size;
   }
 
   // A relation file that shrank since it was listed is filled up with zeros, as PostgreSQL's own base backup
@@ -284,10 +333,15 @@ class CopyPool::Worker {
   // it (T07). Any other file simply ends where it ends now.
   Result<size_t> read_run(FileJob& job, uint64_t offset, MutableBytes into) {
     TRY_ASSIGN(size_t got, job.file->read(offset, into));
-    pool_.read_bytes_.fetch_add(got, std::memory_order_relaxed);
+    count_read(job, got);
     if (got == into.size() || !job.relation) return got;
     std::fill(into.begin() + static_cast<ptrdiff_t>(got), into.end(), uint8_t{0});
     return into.size();
+  }
+
+  void count_read(FileJob& job, size_t bytes) {
+    job.read_bytes.fetch_add(bytes, std::memory_order_relaxed);
+    pool_.read_bytes_.fetch_add(bytes, std::memory_order_relaxed);
   }
 
   Status check_pages(FileJob& job, uint64_t block, MutableBytes bytes) {
@@ -310,7 +364,9 @@ class CopyPool::Worker {
   repo::PackReaders old_packs_;
   repo::Frame old_frame_;
   Bytes proof_;
-  std::vector<OldRef> old_;  // that touch the range at hand
+  std::vector<OldRuns> old_;  // that touch the range at hand
+  std::vector<const repo::StoredRun*> from_;
+  repo::UsageTally tally_;
   std::optional<repo::NodeRef> leaf_;
   std::vector<repo::BlockRef> leaf_refs_;
 };
@@ -318,11 +374,13 @@ class CopyPool::Worker {
 CopyPool::CopyPool(const repo::LineageRepo& repo, repo::PackNumbers& numbers, PageChecker& checker,
                    CopyOptions options, Reporter& reporter, StopToken& stop)
     : repo_(repo),
+      backup_(numbers.backup()),
       nodes_(repo, numbers),
       checker_(checker),
       options_(options),
       reporter_(reporter),
       stop_(stop),
+      old_tree_(repo),
       began_us_(Clock::system().monotonic_us()) {
   CHECK(kFrameBytes % options.block_size == 0 && options.workers >= 1);
   // The last worker belongs to the coordinator (put_content); it has no thread.
@@ -369,6 +427,7 @@ Status CopyPool::put_content(const std::shared_ptr<OpenDirectory>& directory, si
   if (!content.empty()) {
     std::string path = cat(directory->tree_path_, "/", entry.name);
     TRY_ASSIGN(repo::BlockRef ref, workers_.back()->store(path, 0, content));
+    workers_.back()->tally().add(ref.frame.pack, ref.count);
     entry.blocks.push_back(std::move(ref));
   }
   files_.fetch_add(1, std::memory_order_relaxed);
@@ -408,6 +467,7 @@ Status CopyPool::copy_file(const std::shared_ptr<OpenDirectory>& directory, size
                            std::optional<FileBefore> before) {
   TRY(failure());
   if (!file) {  // its removal is in the WAL
+    if (before) TRY(forget(before->entry));
     put_entry(directory, slot, std::nullopt);
     return {};
   }
@@ -418,13 +478,16 @@ Status CopyPool::copy_file(const std::shared_ptr<OpenDirectory>& directory, size
   job->size = facts.size;
   job->before = std::move(before);
   find_old_leaves(*job);
+  if (job->before && job->before->entry.size > facts.size) {
+    TRY(forget_blocks(job->before->entry, (facts.size + options_.block_size - 1) / options_.block_size));
+  }
   job->parts.resize(static_cast<size_t>((facts.size + kRangeBytes - 1) / kRangeBytes));
   std::vector<uint64_t> offsets;
   for (uint64_t offset = 0; offset < facts.size; offset += kRangeBytes) {
     if (!job->leaf_stays(offset / options_.block_size / repo::kMapLeafBlocks)) offsets.push_back(offset);
   }
   if (offsets.empty()) {
-    finish_file(*job);
+    finish_file(*job, *workers_.back());
     return {};
   }
   job->ranges_left = offsets.size();
@@ -437,6 +500,10 @@ void CopyPool::put_unchanged(const std::shared_ptr<OpenDirectory>& directory, si
   entry.size = before.size;
   entry.blocks = std::move(before.blocks);
   entry.leaves = std::move(before.leaves);
+  repo::ChangeCount count;
+  count.files = 1;
+  count.plain_bytes = entry.size;
+  changes_.add(directory->tree_path(), entry.name, true, count);
   files_.fetch_add(1, std::memory_order_relaxed);
   plain_bytes_.fetch_add(entry.size, std::memory_order_relaxed);
   put_entry(directory, slot, std::move(entry));
@@ -445,29 +512,57 @@ void CopyPool::put_unchanged(const std::shared_ptr<OpenDirectory>& directory, si
 // Leaves of the reference's block map that the new one takes over unread: full in both, and nothing in them changed.
 void CopyPool::find_old_leaves(FileJob& job) const {
   // Ranges are not shared between leaves, whatever the block size.
-  if (!job.before || proves() || kRangeBytes > uint64_t{repo::kMapLeafBlocks} * options_.block_size) return;
+  if (!job.before || !job.before->attempts.empty() || proves() || kRangeBytes > uint64_t{repo::kMapLeafBlocks} * options_.block_size) return;
   const std::vector<repo::NodeRef>& leaves = job.before->entry.leaves;
   job.old_leaves.resize(leaves.size());
   for (uint64_t leaf = 0; leaf < leaves.size(); ++leaf) {
     uint64_t begin = leaf * repo::kMapLeafBlocks;
     uint64_t end = begin + repo::kMapLeafBlocks;
     bool full = end <= job.before->mapped_blocks && end * options_.block_size <= job.size;
-    if (full && job.next_changed(begin, end) == end) job.old_leaves[leaf] = leaves[leaf];
+    auto carried = job.before->carried != nullptr ? job.before->carried->next(static_cast<uint32_t>(begin)) : std::nullopt;
+    if (!full || (carried && *carried < end) || job.next_in(job.before->changed, begin, end) != end) continue;
+    job.old_leaves[leaf] = leaves[leaf];
   }
 }
 
-void CopyPool::finish_file(FileJob& job) {
+// Counts the blocks of a file that is not there any more, or not as long.
+Status CopyPool::forget_blocks(const repo::Entry& gone, uint64_t from_block) {
+  repo::UsageTally& tally = workers_.back()->tally();
+  return old_tree_.blocks(gone, [&](uint64_t first, const std::vector<repo::BlockRef>& refs) -> Status {
+    for (const repo::BlockRef& ref : refs) {
+      uint64_t end = first + ref.count;
+      if (end > from_block) tally.add(ref.frame.pack, -static_cast<int64_t>(end - std::max(first, from_block)));
+      first = end;
+    }
+    return {};
+  });
+}
+
+Status CopyPool::forget(const repo::Entry& gone) {
+  if (gone.type == repo::EntryType::file) return forget_blocks(gone, 0);
+  if (gone.type != repo::EntryType::directory) return {};
+  std::vector<repo::Entry> below;
+  TRY(old_tree_.list(gone.directory, [&](const repo::Entry& entry) -> Status {
+    below.push_back(entry);
+    return {};
+  }));
+  for (const repo::Entry& entry : below) TRY(forget(entry));
+  return {};
+}
+
+void CopyPool::finish_file(FileJob& job, Worker& worker) {
   if (job.file->gone()) return put_entry(job.directory, job.slot, std::nullopt);
-  if (auto written = write_map(job); !written) return fail(std::move(written).error());
+  if (auto written = write_map(job, worker.tally()); !written) return fail(std::move(written).error());
   files_.fetch_add(1, std::memory_order_relaxed);
   plain_bytes_.fetch_add(job.entry.size, std::memory_order_relaxed);
   put_entry(job.directory, job.slot, std::move(job.entry));
 }
 
-Status CopyPool::write_map(FileJob& job) {
+Status CopyPool::write_map(FileJob& job, repo::UsageTally& tally) {
   const uint64_t leaf_bytes = uint64_t{repo::kMapLeafBlocks} * options_.block_size;
   std::vector<repo::BlockRef> refs;  // since the last leaf
   uint64_t size = 0;
+  uint64_t new_blocks = 0;
   auto write_leaf = [&]() -> Status {
     if (refs.empty()) return {};
     TRY_ASSIGN(repo::NodeRef leaf, nodes_.write(repo::encode_leaf(refs)));
@@ -488,13 +583,27 @@ Status CopyPool::write_map(FileJob& job) {
     Part& part = job.parts[i];
     if (taken_over && size % leaf_bytes == 0) TRY(write_leaf());
     refs.insert(refs.end(), part.refs.begin(), part.refs.end());
+    for (const repo::BlockRef& ref : part.refs) {
+      tally.add(ref.frame.pack, ref.count);
+      if (ref.frame.pack.backup == backup_) new_blocks += ref.count;
+    }
     size += part.bytes;
     ++i;
     if (part.bytes < kRangeBytes) break;  // the end, or where a file that is no relation ends now
   }
   job.entry.size = size;
+  count(job, new_blocks);
   if (taken_over) return write_leaf();
   return repo::write_block_map(nodes_, std::move(refs), job.entry);
+}
+
+void CopyPool::count(const FileJob& job, uint64_t new_blocks) {
+  repo::ChangeCount count;
+  count.files = 1;
+  count.plain_bytes = job.entry.size;
+  count.read_bytes = job.read_bytes;
+  count.new_bytes = std::min(job.entry.size, new_blocks * options_.block_size);
+  changes_.add(job.directory->tree_path(), job.entry.name, job.relation, count);
 }
 
 // --- the queue
@@ -530,7 +639,7 @@ void CopyPool::run(Worker& worker) {
       if (auto copied = worker.copy(task); !copied) {
         fail(std::move(copied).error());
       } else if (task.job->ranges_left.fetch_sub(1, std::memory_order_acq_rel) == 1) {
-        finish_file(*task.job);
+        finish_file(*task.job, worker);
       }
     }
     task = {};
@@ -566,7 +675,16 @@ Status CopyPool::finish() {
   end_threads(Ending::commit);
   TRY(failure());
   TRY(workers_.back()->finish());
+  TRY(write_usage());
   return nodes_.finish();
+}
+
+Status CopyPool::write_usage() {
+  repo::UsageTally all;
+  for (const auto& worker : workers_) all.merge(worker->tally());
+  const repo::PackUsage before = options_.carry != nullptr ? options_.carry->usage() : repo::PackUsage();
+  TRY_ASSIGN(usage_, nodes_.write(repo::encode_usage(all.apply(before))));
+  return {};
 }
 
 void CopyPool::end_threads(Ending how) {

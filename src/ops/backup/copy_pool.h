@@ -7,8 +7,8 @@
 // the directory, and so up to the root: memory is bounded by the queue and by the directories that are open
 // at one time (T42).
 //
-// What an earlier backup has of a file is not stored again: what the change map vouches for is not even read, and
-// what is read is compared by hash, run by run.
+// What an earlier backup, or an attempt that is gone on with, has of a file is not stored again: what a change map vouches for is
+// not even read, and what is read is compared by hash, run by run. Only what is carried forward (carry.h) is stored anew.
 #pragma once
 
 #include <atomic>
@@ -21,10 +21,14 @@
 #include <thread>
 #include <vector>
 
+#include "ops/backup/carry.h"
+#include "ops/backup/change_counts.h"
 #include "ops/backup/page_check.h"
 #include "pg/files/entry.h"
 #include "pg/files/source.h"
 #include "pg/wal/change_map.h"
+#include "repo/attempt.h"
+#include "repo/pack_usage.h"
 #include "repo/tree.h"
 #include "util/clock.h"
 #include "util/reporter.h"
@@ -43,14 +47,27 @@ struct CopyOptions {
     Lsn to;    // this backup's start
   };
   std::optional<Proof> prove;
+  const Carry* carry = nullptr;  // outlives the pool; null: nothing is carried forward
 };
 
-// What the reference backup has of a file, and what is known to have changed since.
+// What is there of a file already, and what is known to have changed since. The sets outlive the pool.
 struct FileBefore {
+  // Of the reference backup; of size 0 when it does not know the file.
   repo::Entry entry;
   // Blocks below this are as they were, but for those in `changed`. Whatever else is read whole.
   uint64_t mapped_blocks = 0;
-  const pg::BlockSet* changed = nullptr;  // in blocks of the fork; outlives the pool. Null: none
+  const pg::BlockSet* changed = nullptr;  // in blocks of the fork. Null: none
+  const pg::BlockSet* carried = nullptr;  // in blocks of the file: those that may have to be carried forward. Null: none
+  // Of attempts, oldest first: the same for the blocks that each stored.
+  struct Attempted {
+    std::vector<repo::StoredRun> runs;
+    uint64_t mapped_blocks = 0;
+    const pg::BlockSet* changed = nullptr;
+    Lsn start;
+  };
+  std::vector<Attempted> attempts;
+  // Blocks below this are decided by some map.
+  uint64_t mapped() const;
 };
 
 // A directory whose entries are being copied. Finished when its last entry and its listing token are given
@@ -102,6 +119,8 @@ class CopyPool {
   // Puts a file of which everything is as it was: `entry` with the blocks of `before`.
   void put_unchanged(const std::shared_ptr<OpenDirectory>& directory, size_t slot, repo::Entry entry,
                      repo::Entry before);
+  // The reference's entry, of whatever type, is not in this backup any more: its blocks are not referred to.
+  Status forget(const repo::Entry& gone);
   // Puts an entry that needs no copying (a link), or content that the caller holds.
   void put_entry(const std::shared_ptr<OpenDirectory>& directory, size_t slot,
                  std::optional<repo::Entry> entry);
@@ -112,10 +131,12 @@ class CopyPool {
   bool proves() const { return options_.prove.has_value(); }
   // Waits until the queue is empty and every submitted range is copied.
   Status drain();
-  // drain(), then commits every pack. The root's reference is valid afterwards.
+  // drain(), then commits every pack. The references are valid afterwards.
   Status finish();
   const repo::NodeRef& root() const { return root_; }
+  const repo::NodeRef& usage() const { return usage_; }  // how full each pack is now
   CopyTotals totals() const;
+  const ChangeCounts& changes() const { return changes_; }
 
  private:
   struct FileJob;
@@ -128,8 +149,11 @@ class CopyPool {
   Status enqueue(RangeTask task);
   bool take(RangeTask& task);
   void run(Worker& worker);
-  void finish_file(FileJob& job);
-  Status write_map(FileJob& job);
+  void finish_file(FileJob& job, Worker& worker);
+  Status write_map(FileJob& job, repo::UsageTally& tally);
+  void count(const FileJob& job, uint64_t new_blocks);
+  Status write_usage();
+  Status forget_blocks(const repo::Entry& gone, uint64_t from_block);
   void find_old_leaves(FileJob& job) const;
   void give_back(std::shared_ptr<OpenDirectory> directory);
   void fail(Error error);
@@ -137,6 +161,7 @@ class CopyPool {
   void throttle(uint64_t bytes);
 
   repo::LineageRepo repo_;
+  BackupId backup_;  // this one
   repo::PackNodeSink nodes_;
   PageChecker& checker_;
   CopyOptions options_;
@@ -144,6 +169,9 @@ class CopyPool {
   StopToken& stop_;
   uint64_t expected_bytes_ = 0;
   repo::NodeRef root_;
+  repo::NodeRef usage_;
+  repo::TreeReader old_tree_;  // the coordinator's
+  ChangeCounts changes_;
 
   std::mutex mutex_;
   std::condition_variable work_ready_;  // a task was queued, or the end

@@ -66,7 +66,8 @@ class TreeCopier {
 
   Result<CopiedTree> run(const std::vector<pg::ConfigFile>& config_files) {
     auto root = pool_.open_root(2);
-    TRY_ASSIGN(Before before, load_before(incremental_ != nullptr ? &incremental_->reference().root : nullptr));
+    const repo::Manifest* reference = incremental_ != nullptr ? incremental_->reference() : nullptr;
+    TRY_ASSIGN(Before before, load_before(reference != nullptr ? &reference->root : nullptr));
     TRY(copy_config(root, 0, config_files, before.directory("config")));
     TRY(copy_directory(root, 1, "", "pgdata", before.directory("pgdata")));
     pool_.close_directory(root);
@@ -87,27 +88,40 @@ class TreeCopier {
   class Before {
    public:
     Before() = default;
-    explicit Before(std::vector<repo::Entry> entries) : entries_(std::move(entries)) {}
+    explicit Before(std::vector<repo::Entry> entries) : entries_(std::move(entries)), taken_(entries_.size()) {}
     // Gives the entry away: each name is asked for once.
     std::optional<repo::Entry> file(std::string_view name) {
-      repo::Entry* found = find(name, repo::EntryType::file);
+      repo::Entry* found = take(name, repo::EntryType::file);
       if (found == nullptr) return std::nullopt;
       repo::Entry entry = std::move(*found);
       found->name = entry.name;  // keeps the order
       return entry;
     }
     std::optional<repo::NodeRef> directory(std::string_view name) {
-      const repo::Entry* found = find(name, repo::EntryType::directory);
+      const repo::Entry* found = take(name, repo::EntryType::directory);
       if (found == nullptr) return std::nullopt;
       return found->directory;
     }
+    // What nobody asked for.
+    Status each_left(const std::function<Status(const repo::Entry&)>& each) const {
+      for (size_t i = 0; i < entries_.size(); ++i) {
+        if (!taken_[i]) TRY(each(entries_[i]));
+      }
+      return {};
+    }
 
    private:
+    repo::Entry* take(std::string_view name, repo::EntryType type) {
+      repo::Entry* found = find(name, type);
+      if (found != nullptr) taken_[static_cast<size_t>(found - entries_.data())] = true;
+      return found;
+    }
     repo::Entry* find(std::string_view name, repo::EntryType type) {
       auto at = std::ranges::lower_bound(entries_, name, {}, [](const repo::Entry& e) { return std::string_view(e.name); });
       return at != entries_.end() && at->name == name && at->type == type ? &*at : nullptr;
     }
     std::vector<repo::Entry> entries_;  // in order of names
+    std::vector<bool> taken_;
   };
 
   Result<Before> load_before(const repo::NodeRef* directory) {
@@ -154,6 +168,7 @@ class TreeCopier {
       TRY_ASSIGN(pg::DirectoryListing listing, source_.list(path));
       result_.warnings.insert(result_.warnings.end(), listing.warnings.begin(), listing.warnings.end());
       if (listing.vanished) {
+        TRY(forget(reference));
         pool_.put_entry(parent, slot, std::nullopt);
         return {};
       }
@@ -165,6 +180,7 @@ class TreeCopier {
       for (size_t i = 0; i < listing.entries.size(); ++i) {
         TRY(copy_entry(directory, i, path, listing.entries[i], before, below));
       }
+      TRY(before.each_left([&](const repo::Entry& gone) { return pool_.forget(gone); }));
     }
     for (const Below& sub : below) TRY(copy_directory(directory, sub.slot, sub.path, sub.name, sub.before));
     pool_.close_directory(directory);
@@ -203,16 +219,24 @@ class TreeCopier {
     }
     if (auto oid = tablespace_of(path)) result_.tablespace_bytes[*oid] += entry.size;
     std::optional<FileBefore> known;
-    if (std::optional<repo::Entry> old = before.file(entry.name)) {
-      Incremental::Decision decision = incremental_->decide(parent_path, entry, std::move(*old));
+    if (incremental_ != nullptr) {
+      TRY_ASSIGN(Incremental::Decision decision, incremental_->decide(parent_path, entry, before.file(entry.name)));
       if (decision.unchanged && !pool_.proves()) {
-        pool_.put_unchanged(directory, slot, to_entry(entry), std::move(decision.before.entry));
+        pool_.put_unchanged(directory, slot, to_entry(entry), std::move(decision.before->entry));
         return {};
       }
       known = std::move(decision.before);
     }
     TRY_ASSIGN(std::unique_ptr<pg::SourceFile> file, source_.open_listed(path));
     return pool_.copy_file(directory, slot, std::move(file), to_entry(entry), entry, std::move(known));
+  }
+
+  Status forget(const std::optional<repo::NodeRef>& directory) {
+    if (!directory) return {};
+    repo::Entry gone;
+    gone.type = repo::EntryType::directory;
+    gone.directory = *directory;
+    return pool_.forget(gone);
   }
 
   Status copy_control_file() {
@@ -246,7 +270,10 @@ class TreeCopier {
       facts.size = outside[i]->size;
       TRY_ASSIGN(std::unique_ptr<pg::SourceFile> file, source_.open(outside[i]->path));
       std::optional<FileBefore> known;
-      if (auto old = before.file(entry.name)) known = FileBefore{std::move(*old), 0, nullptr};
+      if (auto old = before.file(entry.name)) {
+        known.emplace();
+        known->entry = std::move(*old);
+      }
       TRY(pool_.copy_file(directory, i, std::move(file), std::move(entry), facts, std::move(known)));
       result_.external_files.push_back(std::move(record));
     }

@@ -1,44 +1,63 @@
-// What an incremental backup takes over from its reference, file by file.
+// What a backup takes over, file by file: from its reference, and from attempts that it goes on with.
 //
-// The change map decides only about main and init forks of relations, below min(length in the reference, length now, limit
-// block). Every other file, and every block at or past that, is read: free-space and visibility maps are not logged
-// properly (T15), pg_xact and its like, pg_filenode.map, pg_control and configuration change without block references, and a
-// hash index may grow without one. What was read is stored where its hash differs.
+// A change map decides only about main and init forks of relations, below min(length then, length now, limit block). Every
+// other file, and every block at or past that, is read: free-space and visibility maps are not logged properly (T15),
+// pg_xact and its like, pg_filenode.map, pg_control and configuration change without block references, and a hash index may
+// grow without one. What was read is stored where its hash differs.
 #pragma once
 
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
+#include "ops/backup/carry.h"
 #include "ops/backup/copy_pool.h"
 #include "ops/backup/proof_sample.h"
+#include "ops/backup/resume.h"
 #include "pg/files/entry.h"
 #include "pg/wal/change_map.h"
 #include "repo/manifest.h"
 
 namespace lifeboat::ops {
 
+// All are borrowed.
+struct IncrementalSources {
+  const repo::Manifest* reference = nullptr;   // null: none
+  const pg::ChangeMap* map = nullptr;          // since the reference's start; null: it is compared by hash
+  std::vector<ResumedAttempt>* attempts = nullptr;  // newest first; null: none
+  bool trust_attempts = true;                  // false: their blocks too are compared by hash
+  const Carry* carry = nullptr;                // null: nothing is carried forward
+  uint32_t block_size = 8192;
+  uint64_t segment_blocks = 131072;
+  ProofSample* sample = nullptr;  // required
+};
+
+// Thread rule: one thread.
 class Incremental {
  public:
-  // Without a map everything is read and compared by hash. All are borrowed.
-  Incremental(const repo::Manifest& reference, const pg::ChangeMap* map, uint64_t segment_blocks, ProofSample& sample)
-      : reference_(reference), map_(map), segment_blocks_(segment_blocks), sample_(sample) {}
+  explicit Incremental(const IncrementalSources& sources) : sources_(sources) {}
 
-  const repo::Manifest& reference() const { return reference_; }
+  const repo::Manifest* reference() const { return sources_.reference; }
+  const Carry* carry() const { return sources_.carry; }
 
   struct Decision {
     bool unchanged = false;  // nothing of it needs to be read
-    FileBefore before;
+    std::optional<FileBefore> before;  // nullopt: nothing is known of the file
   };
-  // `directory` as pg::RelationDirectory has it: "base/5". Takes the reference's entry of the same path.
-  Decision decide(std::string_view directory, const pg::Entry& now, repo::Entry before);
+  // `directory` as pg::RelationDirectory has it: "base/5". Takes the reference's entry of the same path, if there is one.
+  // Errors: those of reading what attempts stored.
+  Result<Decision> decide(std::string_view directory, const pg::Entry& now, std::optional<repo::Entry> before);
 
  private:
-  uint64_t mapped_blocks(const pg::ForkChanges* changes, const pg::Entry& now, uint64_t old_size) const;
-  const repo::Manifest& reference_;
-  const pg::ChangeMap* map_;
-  uint64_t segment_blocks_;
-  ProofSample& sample_;
+  struct Mapped {
+    uint64_t blocks = 0;                     // below this, but for `changed`, all are as they were
+    const pg::BlockSet* changed = nullptr;
+  };
+  Mapped mapped_by(const pg::ChangeMap* map, std::string_view directory, const pg::Entry& now, uint64_t old_size) const;
+  Status add_attempts(std::string_view directory, const pg::Entry& now, const std::string& path, FileBefore& before);
+  void offer_to_sample(std::string_view directory, const pg::Entry& now, const FileBefore& before);
+  IncrementalSources sources_;
 };
 
 }  // namespace lifeboat::ops

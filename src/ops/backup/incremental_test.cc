@@ -24,11 +24,22 @@ class IncrementalTest : public ::testing::Test {
     pg::classify("base/5", entry);
     return entry;
   }
-  Incremental::Decision decide(const pg::Entry& now, uint64_t old_bytes, const pg::ChangeMap* map) {
+  struct Decided {
+    bool unchanged = false;
+    FileBefore before;
+  };
+  Decided decide(const pg::Entry& now, uint64_t old_bytes, const pg::ChangeMap* map) {
     repo::Entry before;
     before.name = now.name;
     before.size = old_bytes;
-    return Incremental(reference_, map, kSegmentBlocks, sample_).decide("base/5", now, before);
+    IncrementalSources sources;
+    sources.reference = &reference_;
+    sources.map = map;
+    sources.segment_blocks = kSegmentBlocks;
+    sources.sample = &sample_;
+    auto decision = Incremental(sources).decide("base/5", now, before);
+    EXPECT_TRUE(decision && decision->before);
+    return {decision->unchanged, *decision->before};
   }
 
   repo::Manifest reference_;
@@ -139,7 +150,7 @@ class ProofSampleTest : public ::testing::Test {
  protected:
   ProofSample::Verdict judge(const ProofSample& sample) {
     StopToken stop;
-    auto verdict = sample.judge(pages_, kBlock, {0x1000}, {0x2000}, stop);
+    auto verdict = sample.judge(pages_, kBlock, {0x2000}, stop);
     EXPECT_TRUE(verdict);
     return *verdict;
   }
@@ -150,7 +161,7 @@ TEST_F(ProofSampleTest, a_page_from_in_between_that_the_map_does_not_know_is_fou
   for (uint64_t lsn : {uint64_t{0x1000}, uint64_t{0x1fff}}) {
     pages_.set_lsn("base/5/16384", 0, lsn);
     ProofSample sample(1);
-    sample.offer("base/5/16384", 0, 1, nullptr);
+    sample.offer("base/5/16384", 0, 1, nullptr, {0x1000});
     auto verdict = judge(sample);
     ASSERT_TRUE(verdict.missed) << lsn;
     EXPECT_EQ(verdict.missed->block, 0u);
@@ -162,7 +173,7 @@ TEST_F(ProofSampleTest, older_and_newer_pages_and_known_ones_are_right) {
   for (uint64_t lsn : {uint64_t{0xfff}, uint64_t{0x2000}}) {
     pages_.set_lsn("base/5/16384", 0, lsn);
     ProofSample sample(1);
-    sample.offer("base/5/16384", 0, 1, nullptr);
+    sample.offer("base/5/16384", 0, 1, nullptr, {0x1000});
     EXPECT_FALSE(judge(sample).missed) << lsn;
     EXPECT_EQ(judge(sample).blocks, 1u);
   }
@@ -170,16 +181,16 @@ TEST_F(ProofSampleTest, older_and_newer_pages_and_known_ones_are_right) {
   pg::BlockSet known;
   known.add(0);
   ProofSample sample(1);
-  sample.offer("base/5/16384", 0, 1, &known);
+  sample.offer("base/5/16384", 0, 1, &known, {0x1000});
   EXPECT_FALSE(judge(sample).missed);
-  sample.offer("base/5/1", 0, 1, nullptr);  // went away since
+  sample.offer("base/5/1", 0, 1, nullptr, {0x1000});  // went away since
   EXPECT_FALSE(judge(sample).missed);
 }
 
 TEST_F(ProofSampleTest, stays_small_and_looks_everywhere) {
   for (int file = 0; file < 500; ++file) pages_.set_lsn("base/5/" + std::to_string(file), 0, 1);
   ProofSample sample(7, 100);
-  for (int file = 0; file < 500; ++file) sample.offer("base/5/" + std::to_string(file), 0, 1, nullptr);
+  for (int file = 0; file < 500; ++file) sample.offer("base/5/" + std::to_string(file), 0, 1, nullptr, {0x1000});
   EXPECT_EQ(judge(sample).blocks, 100u);
 }
 

@@ -23,9 +23,9 @@ class ProofSample {
   // `most` blocks are kept, all with the same chance within a file, and each file with at least one draw.
   explicit ProofSample(uint64_t seed, size_t most = 1000) : random_(seed), most_(most) {}
 
-  // A main fork's file: `path` as in the source, its first `mapped_blocks` blocks are decided by the map.
+  // A main fork's file: `path` as in the source, its first `mapped_blocks` blocks are decided by the map since `from`.
   void offer(const std::string& path, uint64_t fork_first_block, uint64_t mapped_blocks,
-             const pg::BlockSet* changed);
+             const pg::BlockSet* changed, Lsn from);
 
   struct Missed {
     std::string path;
@@ -36,13 +36,14 @@ class ProofSample {
     uint64_t blocks = 0;  // that were looked at
     std::optional<Missed> missed;
   };
-  // Reads the sample. `from`: the reference's start; `to`: this backup's.
-  Result<Verdict> judge(pg::FileSource& source, uint32_t block_size, Lsn from, Lsn to, const StopToken& stop) const;
+  // Reads the sample. `to`: this backup's start.
+  Result<Verdict> judge(pg::FileSource& source, uint32_t block_size, Lsn to, const StopToken& stop) const;
 
  private:
   struct Sampled {
     std::string path;
     uint64_t block = 0;
+    Lsn from;
   };
   std::mt19937_64 random_;
   size_t most_;

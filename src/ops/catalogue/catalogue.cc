@@ -4,6 +4,7 @@
 
 #include "model/wal_name.h"
 #include "pg/files/entry.h"
+#include "repo/pack_usage.h"
 #include "repo/tombstone.h"
 #include "repo/tree.h"
 #include "util/strings.h"
@@ -169,6 +170,24 @@ Result<FoundBackup> find_backup(const repo::Repository& repository, const std::s
       .with_hint(known.empty() ? "there is no backup yet" : cat("the newest are: ", join(known, ", ")));
 }
 
+namespace {
+
+Status find_origins(const repo::LineageRepo& repo, const repo::Manifest& manifest,
+                    std::vector<BackupDetails::Origin>& origins) {
+  if (!manifest.usage) return {};
+  repo::TreeReader nodes(repo);
+  TRY_ASSIGN(ByteView node, nodes.load(*manifest.usage));
+  TRY_ASSIGN(repo::PackUsage usage, repo::decode_usage(manifest.card.id.text, node));
+  for (auto entry = usage.rbegin(); entry != usage.rend(); ++entry) {
+    const BackupId& backup = entry->first.backup;
+    if (origins.empty() || origins.back().backup != backup) origins.push_back({backup, 0});
+    origins.back().bytes += entry->second.live * manifest.block_size;
+  }
+  return {};
+}
+
+}  // namespace
+
 Result<BackupDetails> describe_backup(const repo::Repository& repository, const std::string& cluster,
                                       const std::string& id, size_t largest) {
   TRY_ASSIGN(FoundBackup found, find_backup(repository, cluster, id));
@@ -196,6 +215,7 @@ Result<BackupDetails> describe_backup(const repo::Repository& repository, const 
   details.wal_segments = last.index(size) - first.index(size) + 1;
 
   TRY(find_largest(repo, details.manifest, largest, details.largest));
+  TRY(find_origins(repo, details.manifest, details.origins));
   return details;
 }
 

@@ -54,6 +54,12 @@ struct BackupDetails {
     uint64_t bytes = 0;
   };
   std::vector<LargeRelation> largest;
+  // Whose packs hold its blocks; more than one when it shares them. Newest first.
+  struct Origin {
+    BackupId backup;
+    uint64_t bytes = 0;  // plain
+  };
+  std::vector<Origin> origins;
 };
 Result<BackupDetails> describe_backup(const repo::Repository& repository, const std::string& cluster,
                                       const std::string& id, size_t largest);

@@ -24,6 +24,8 @@ constexpr uint64_t kBatchBytes = 2 << 20;  // small files are written in batches
 constexpr size_t kBatchFiles = 256;
 constexpr uint64_t kReadBytes = 4 << 20;  // most that is read from a pack at once
 constexpr uint64_t kReadGap = 32 << 10;   // bytes between two frames that are rather read than skipped
+// A leaf of many backups is put together in memory, at a cost of its size for each worker: small writes would take longer.
+constexpr uint64_t kLeastPiece = 64 << 10;  // of pieces that are written one by one, on average
 
 // A file that is being written. Shared by the tasks of its leaves.
 struct OpenFile {
@@ -387,15 +389,26 @@ class TreeWriter {
     std::vector<Piece> pieces;
     TRY(lay_out(file.path, refs, 0, begin, end, options_.block_size, pieces));
     TRY_ASSIGN(Fd fd, open_target(file));
-    TRY(reader.read(pieces, {file.path}, &stop_, [&](Piece& piece, ByteView plain) -> Status {
-      if (options_.written) piece.crc = crc_of(plain);
-      // What fits one leaf stays in the page cache, catalogues and small tables among it: a server that starts reads them.
-      TRY(pwrite_bulk(fd.get(), piece.offset, plain, file.absolute));
-      wrote(piece.length);
-      return {};
-    }));
+    if (pieces.size() * kLeastPiece > end - begin && pieces.size() > 1) {
+      Bytes whole(end - begin);
+      TRY(reader.read(pieces, {file.path}, &stop_, [&](const Piece& piece, ByteView plain) -> Status {
+        std::copy(plain.begin(), plain.end(), whole.begin() + static_cast<ptrdiff_t>(piece.offset - begin));
+        return {};
+      }));
+      if (options_.written) file.leaf_crcs[number] = crc_of(whole);
+      TRY(pwrite_bulk(fd.get(), begin, whole, file.absolute));
+      wrote(whole.size());
+    } else {
+      TRY(reader.read(pieces, {file.path}, &stop_, [&](Piece& piece, ByteView plain) -> Status {
+        if (options_.written) piece.crc = crc_of(plain);
+        // What fits one leaf stays in the page cache, catalogues and small tables among it: a server that starts reads them.
+        TRY(pwrite_bulk(fd.get(), piece.offset, plain, file.absolute));
+        wrote(piece.length);
+        return {};
+      }));
+      file.leaf_crcs[number] = fold_crcs(pieces, 0, pieces.size());
+    }
     start_writeback(fd.get(), begin, end - begin);
-    file.leaf_crcs[number] = fold_crcs(pieces, 0, pieces.size());
     TRY(fd.close(file.absolute));
     if (file.leaves_left.fetch_sub(1, std::memory_order_acq_rel) != 1) return {};
     uint32_t crc = 0;
