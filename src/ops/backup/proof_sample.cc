@@ -30,26 +30,29 @@ void ProofSample::offer(const std::string& path, uint64_t fork_first_block, uint
 
 Result<ProofSample::Verdict> ProofSample::judge(pg::FileSource& source, uint32_t block_size, Lsn to,
                                                 const StopToken& stop) const {
+  std::vector<pg::FilePlace> places;
+  for (const Sampled& sampled : sample_) places.push_back({sampled.path, sampled.block * block_size});
+  // A page that may be half written is looked at a second time.
+  auto missed = [&](size_t number, ByteView page) -> std::optional<Missed> {
+    const Sampled& sampled = sample_[number];
+    if (page.size() < block_size || pg::is_all_zero(page)) return std::nullopt;
+    Lsn lsn = pg::page_lsn(page);
+    if (lsn < sampled.from || lsn >= to) return std::nullopt;
+    return Missed{sampled.path, sampled.block, lsn};
+  };
   Verdict verdict;
-  Bytes page(block_size);
-  for (const Sampled& sampled : sample_) {
-    TRY(stop.check());
-    TRY_ASSIGN(auto file, source.open_listed(sampled.path));
-    if (!file) continue;
-    auto missed = [&]() -> Result<bool> {
-      TRY_ASSIGN(size_t got, file->read(sampled.block * block_size, page));
-      if (got < page.size() || pg::is_all_zero(page)) return false;
-      Lsn lsn = pg::page_lsn(page);
-      return lsn >= sampled.from && lsn < to;
-    };
-    ++verdict.blocks;
-    TRY_ASSIGN(bool first_look, missed());
-    if (!first_look) continue;
-    Clock::system().sleep_us(kPauseUs);
-    TRY_ASSIGN(bool second_look, missed());
-    if (!second_look) continue;
-    verdict.missed = Missed{sampled.path, sampled.block, pg::page_lsn(page)};
-    break;
+  std::vector<size_t> suspects;
+  TRY(source.read_places(places, block_size, [&](size_t number, ByteView page) -> Status {
+    if (!page.empty()) ++verdict.blocks;
+    if (missed(number, page)) suspects.push_back(number);
+    return stop.check();
+  }));
+  if (!suspects.empty()) Clock::system().sleep_us(kPauseUs);
+  for (size_t number : suspects) {
+    TRY(source.read_places({&places[number], 1}, block_size, [&](size_t, ByteView page) -> Status {
+      if (!verdict.missed) verdict.missed = missed(number, page);
+      return {};
+    }));
   }
   return verdict;
 }

@@ -330,25 +330,31 @@ class TreeWriter {
   }
 
   // --- workers
+  // What one of them works with.
+  struct Hands {
+    PieceReader reader;
+    repo::TreeReader tree;
+    Bytes whole_leaf;  // of the size of a leaf once one was put together
+  };
+
   void work() {
-    PieceReader reader(repo_, options_.block_size);
-    repo::TreeReader tree(repo_);
+    Hands hands{PieceReader(repo_, options_.block_size), repo::TreeReader(repo_), {}};
     auto done = [&]() -> Status {
       while (auto task = queue_.pop()) {
-        TRY(task->file ? write_leaves(*task->file, reader, tree) : write_batch(*task, reader));
+        TRY(task->file ? write_leaves(*task->file, hands) : write_batch(*task, hands.reader));
       }
-      while (auto file = unfinished_file()) TRY(write_leaves(*file, reader, tree));
+      while (auto file = unfinished_file()) TRY(write_leaves(*file, hands));
       return {};
     }();
     if (!done) queue_.fail(std::move(done).error());
   }
 
   // A large file is one worker's as long as there are others to write: the kernel lets one at a time write to a file.
-  Status write_leaves(OpenFile& file, PieceReader& reader, repo::TreeReader& tree) {
+  Status write_leaves(OpenFile& file, Hands& hands) {
     for (;;) {
       size_t leaf = file.next_leaf.fetch_add(1, std::memory_order_relaxed);
       if (leaf >= file.leaves.size()) return {};
-      TRY(write_leaf(file, leaf, reader, tree));
+      TRY(write_leaf(file, leaf, hands));
     }
   }
 
@@ -381,7 +387,8 @@ class TreeWriter {
     reporter_.progress("copying", now, options_.total_bytes, ProgressUnit::bytes);
   }
 
-  Status write_leaf(OpenFile& file, size_t number, PieceReader& reader, repo::TreeReader& tree) {
+  Status write_leaf(OpenFile& file, size_t number, Hands& hands) {
+    auto& [reader, tree, whole_leaf] = hands;
     TRY_ASSIGN(std::vector<repo::BlockRef> refs, tree.leaf(file.leaves[number]));
     uint64_t leaf_bytes = static_cast<uint64_t>(repo::kMapLeafBlocks) * options_.block_size;
     uint64_t begin = number * leaf_bytes;
@@ -390,7 +397,8 @@ class TreeWriter {
     TRY(lay_out(file.path, refs, 0, begin, end, options_.block_size, pieces));
     TRY_ASSIGN(Fd fd, open_target(file));
     if (pieces.size() * kLeastPiece > end - begin && pieces.size() > 1) {
-      Bytes whole(end - begin);
+      if (whole_leaf.size() < end - begin) whole_leaf.resize(end - begin);
+      MutableBytes whole = MutableBytes(whole_leaf).first(end - begin);
       TRY(reader.read(pieces, {file.path}, &stop_, [&](const Piece& piece, ByteView plain) -> Status {
         std::copy(plain.begin(), plain.end(), whole.begin() + static_cast<ptrdiff_t>(piece.offset - begin));
         return {};

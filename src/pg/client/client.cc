@@ -275,6 +275,9 @@ Status PgClient::State::wait_while_busy() {
   const Libpq& pq = libpq();
   while (pq.PQisBusy(connection)) {
     if (stop && stop->stopped()) return cancel_and_drain();
+    // TLS may hold bytes that it has decrypted already, of which poll() knows nothing.
+    if (!pq.PQconsumeInput(connection)) return lost("while waiting for an answer");
+    if (!pq.PQisBusy(connection)) break;
     wait_for(pq.PQsocket(connection), POLLIN, kPollMs);
     if (!pq.PQconsumeInput(connection)) return lost("while waiting for an answer");
   }

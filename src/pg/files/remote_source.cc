@@ -24,6 +24,10 @@ constexpr int kDeepest = 16;
 constexpr std::string_view kReadSql =
     "SELECT pg_read_binary_file($1::text, r.at, r.size, true)"
     " FROM unnest($2::bigint[], $3::bigint[]) AS r(at, size)";
+constexpr uint64_t kPlacesBytes = 1 << 20;  // of one answer
+constexpr std::string_view kPlacesSql =
+    "SELECT pg_read_binary_file(r.path, r.at, $3::bigint, true)"
+    " FROM unnest($1::text[], $2::bigint[]) WITH ORDINALITY AS r(path, at, i) ORDER BY r.i";
 // The directory itself is its entry ".", so that an empty one is not taken for one that has vanished.
 constexpr std::string_view kListSql =
     "SELECT f.name, s.size, extract(epoch FROM s.modification)::bigint, s.isdir"
@@ -35,6 +39,16 @@ constexpr std::string_view kTablespacesSql =
 
 std::string on_server(std::string_view path) {
   return path.empty() ? "." : std::string(path);
+}
+
+// As an element of an array's text form.
+std::string array_element(std::string_view text) {
+  std::string element = "\"";
+  for (char c : text) {
+    if (c == '"' || c == '\\') element += '\\';
+    element += c;
+  }
+  return element + "\"";
 }
 
 // Ranges cut where a reader that goes from multiple to multiple of kPiece ends.
@@ -358,6 +372,29 @@ Result<std::unique_ptr<SourceFile>> RemoteSource::open(std::string_view path) {
   if (!found) return state_->explain(std::move(found).error(), "looking for", path);
   if (found->empty() || found->null(0, 0)) return std::unique_ptr<SourceFile>();
   return open_listed(path);
+}
+
+// A round trip for each would cost more than all the reading.
+Status RemoteSource::read_places(std::span<const FilePlace> places, size_t size,
+                                 const std::function<Status(size_t, ByteView)>& each) {
+  for (size_t begin = 0; begin < places.size();) {
+    const size_t count = std::min(places.size() - begin, std::max<size_t>(1, kPlacesBytes / size));
+    std::string paths = "{", offsets = "{";
+    for (const FilePlace& place : places.subspan(begin, count)) {
+      paths += cat(paths.size() > 1 ? "," : "", array_element(place.path));
+      offsets += cat(offsets.size() > 1 ? "," : "", place.offset);
+    }
+    auto rows = state_->ask(kPlacesSql, {Param(paths + "}"), Param(offsets + "}"), Param(cat(size))}, ResultFormat::binary);
+    if (!rows) return state_->explain(std::move(rows).error(), "reading", places[begin].path);
+    if (static_cast<size_t>(rows->size()) != count)
+      return make_error(ErrorKind::server, state_->where, "PostgreSQL answered with fewer rows than were asked for");
+    for (size_t i = 0; i < count; ++i) {
+      const int row = static_cast<int>(i);
+      TRY(each(begin + i, rows->null(row, 0) ? ByteView() : rows->bytes(row, 0)));
+    }
+    begin += count;
+  }
+  return {};
 }
 
 Result<std::vector<std::string>> RemoteSource::names(const std::string& directory) {

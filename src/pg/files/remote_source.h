@@ -49,6 +49,8 @@ class RemoteSource : public FileSource {
   Result<DirectoryListing> list(std::string_view path) override;
   Result<std::unique_ptr<SourceFile>> open(std::string_view path) override;
   Result<std::unique_ptr<SourceFile>> open_listed(std::string_view path) override;
+  Status read_places(std::span<const FilePlace> places, size_t size,
+                     const std::function<Status(size_t, ByteView)>& each) override;
   Result<std::vector<std::string>> names(const std::string& directory) override;
   std::string absolute(std::string_view path) const override;
 

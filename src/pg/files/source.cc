@@ -29,6 +29,20 @@ class LocalFile : public SourceFile {
 
 }  // namespace
 
+Status FileSource::read_places(std::span<const FilePlace> places, size_t size,
+                               const std::function<Status(size_t, ByteView)>& each) {
+  Bytes bytes(size);
+  for (size_t i = 0; i < places.size(); ++i) {
+    TRY_ASSIGN(auto file, open_listed(places[i].path));
+    size_t got = 0;
+    if (file) {
+      TRY_ASSIGN(got, file->read(places[i].offset, bytes));
+    }
+    TRY(each(i, ByteView(bytes).first(got)));
+  }
+  return {};
+}
+
 Result<std::optional<Bytes>> read_small_file(FileSource& source, std::string_view path, size_t limit) {
   TRY_ASSIGN(auto file, source.open(path));
   if (!file) return std::optional<Bytes>();

@@ -27,6 +27,11 @@ struct FileRange {
   uint64_t length = 0;
 };
 
+struct FilePlace {
+  std::string path;
+  uint64_t offset = 0;
+};
+
 class SourceFile {
  public:
   virtual ~SourceFile() = default;
@@ -48,6 +53,10 @@ class FileSource {
   virtual Result<std::unique_ptr<SourceFile>> open(std::string_view path) = 0;
   // The same for one that was listed a moment ago: that it has gone since may show only at its first read.
   virtual Result<std::unique_ptr<SourceFile>> open_listed(std::string_view path) { return open(path); }
+  // `size` bytes at each place, one after the other: `each` gets the number of the place and its bytes, fewer where the file
+  // ends now and none when it is gone. The paths are relative.
+  virtual Status read_places(std::span<const FilePlace> places, size_t size,
+                             const std::function<Status(size_t, ByteView)>& each);
   // Names in a directory outside, in order. Errors: not_found, permission.
   virtual Result<std::vector<std::string>> names(const std::string& directory) = 0;
   // A relative path as people on that host would write it.
