@@ -20,6 +20,11 @@ Error enough() {
   return make_error(ErrorKind::cancelled, "", "enough was read");
 }
 
+// A flipped bit may look like a later format version: whatever of the object it hit, its bytes cannot be had.
+bool cannot_be_read(const Error& error) {
+  return error.kind == ErrorKind::damaged || error.kind == ErrorKind::unsupported;
+}
+
 // What the repository holds of segments: listed a log id at a time, because ranges are long and names many.
 class StoredSegments {
  public:
@@ -168,7 +173,7 @@ class ChangeReader {
       return Found();
     };
     auto bytes = summaries_.get(object, pg::kSummarySizeLimit);
-    if (!bytes && bytes.error().kind == ErrorKind::damaged) return useless(bytes.error().message);
+    if (!bytes && cannot_be_read(bytes.error())) return useless(bytes.error().message);
     TRY(bytes);
     if (!*bytes) return Found();  // expired since it was listed
     auto summary = pg::decode_summary(**bytes);
@@ -251,7 +256,7 @@ class ChangeReader {
       return feed(builder, piece);
     });
     if (!got && !builder.done()) {
-      if (got.error().kind != ErrorKind::damaged) return std::move(got).error();
+      if (!cannot_be_read(got.error())) return std::move(got).error();
       wrong = std::move(got).error();
       return std::optional<Read>();
     }

@@ -345,6 +345,38 @@ TEST_F(ChangesTest, a_summary_that_is_damaged_or_of_something_else_is_not_believ
   EXPECT_NE(notes_.notes[0].find("is of no use"), std::string::npos);
 }
 
+TEST_F(ChangesTest, a_flipped_bit_that_looks_like_a_later_format_is_damage) {
+  TempDir scratch = std::move(*TempDir::make());
+  make_repository(cat("file://", scratch / "repo"), storage::StoreMode::create_missing);
+  Wal wal;
+  Lsn from = change(wal, 1);
+  for (uint32_t i = 2; wal.last_index() < 3; ++i) change(wal, i, 3000);
+  store_segments(1, 1, 2, wal);
+  keep_on_server(wal, 3, 3);
+  Lsn to = wal.end();
+  WalChanges good = read(from, to);
+  constexpr size_t kFormatVersion = 8;  // its place in a header
+  auto flip = [&](const repo::WalObject& object) {
+    std::string path = scratch / cat("repo/", object.object);
+    Bytes bytes = *read_file(path, 1 << 24);
+    bytes[kFormatVersion + 1] ^= 1;
+    ASSERT_TRUE(lineage().repo.store().remove(object.object));
+    ASSERT_TRUE(write_file_durable(path, bytes, 0600));
+  };
+  auto flip_all = [&](const repo::WalObject& object) -> Status {
+    flip(object);
+    return {};
+  };
+  ASSERT_TRUE(repo::SummaryStore(lineage().repo).list({1}, {}, flip_all));
+  WalChanges again = read(from, to);
+  EXPECT_EQ(again.unusable, "");
+  EXPECT_EQ(again.map, good.map);
+  EXPECT_EQ(again.summaries, 0u);
+  EXPECT_EQ(notes_.notes.size(), 2u);
+  ASSERT_TRUE(repo::WalStore(lineage().repo).list({1}, {}, flip_all));
+  EXPECT_NE(refusal(request(from, to)).find("format version 257"), std::string::npos);
+}
+
 TEST_F(ChangesTest, a_promotion_inside_a_segment_is_followed) {  // T16
   Wal one;
   Lsn from = change(one, 1);
