@@ -36,6 +36,19 @@ class Hasher128 {  // streaming form of hash128
 uint32_t crc32c(uint32_t crc, ByteView bytes);
 using Digest256 = std::array<uint8_t, 32>;
 Digest256 sha256(ByteView bytes);
+class Hasher256 {  // streaming form of sha256
+ public:
+  Hasher256();
+  ~Hasher256();
+  Hasher256(const Hasher256&) = delete;
+  Hasher256& operator=(const Hasher256&) = delete;
+  void update(ByteView bytes);
+  Digest256 digest();  // once, as the last call
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
 Digest256 hmac_sha256(ByteView key, ByteView message);
 
 // --- randomness and secrets ------------------------------------------------------------------------------------

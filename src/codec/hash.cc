@@ -81,6 +81,26 @@ Digest256 sha256(ByteView bytes) {
   return digest;
 }
 
+struct Hasher256::State {
+  SHA256_CTX context;
+};
+
+Hasher256::Hasher256() : state_(std::make_unique<State>()) {
+  CHECK(SHA256_Init(&state_->context) == 1);
+}
+
+Hasher256::~Hasher256() = default;
+
+void Hasher256::update(ByteView bytes) {
+  CHECK(SHA256_Update(&state_->context, bytes.data(), bytes.size()) == 1);
+}
+
+Digest256 Hasher256::digest() {
+  Digest256 digest;
+  CHECK(SHA256_Final(digest.data(), &state_->context) == 1);
+  return digest;
+}
+
 // RFC 2104. Everything that was derived from the key is wiped, for keys and messages are secrets in kdf.cc.
 Digest256 hmac_sha256(ByteView key, ByteView message) {
   std::array<uint8_t, SHA256_CBLOCK> block{};

@@ -121,6 +121,17 @@ TEST(Sha256, known_answers) {
             "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
 }
 
+TEST(Hasher256, pieces_of_any_size_give_the_hash_of_the_whole) {
+  Bytes bytes(1000);
+  for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<uint8_t>(i * 7);
+  for (size_t piece : {1u, 63u, 64u, 65u, 1000u}) {
+    Hasher256 hasher;
+    for (size_t at = 0; at < bytes.size(); at += piece)
+      hasher.update(ByteView(bytes).subspan(at, std::min(piece, bytes.size() - at)));
+    EXPECT_EQ(hasher.digest(), sha256(bytes)) << piece;
+  }
+}
+
 // RFC 4231: cases 1, 2 and 6 (a key longer than a block).
 TEST(HmacSha256, known_answers) {
   EXPECT_EQ(to_hex(hmac_sha256(Bytes(20, 0x0b), as_bytes("Hi There"))),

@@ -544,9 +544,11 @@ class Verifier {
 
   // --- step 3: trees of the backups that count, and data packs through their references ---
 
+  // What is kept of a backup: its manifest has thousands of tables' estimates, and backups may be many (T42).
   struct Counting {
     BackupId id;
-    Manifest manifest;
+    NodeRef root;
+    uint32_t block_size = 0;
     bool whole = true;
   };
 
@@ -579,7 +581,7 @@ class Verifier {
         damage(&lineage, DamageKind::inconsistent, lineage.repo.name(cat("manifests/", id.text)),
                "does not agree with its card", {id.text});
       }
-      counting.push_back({id, std::move(*manifest), same});
+      counting.push_back({id, manifest->root, manifest->block_size, same});
     }
 
     TRY(check_trees(lineage, counting));
@@ -610,8 +612,8 @@ class Verifier {
       return stopped();
     };
     for (Counting& backup : counting) {
-      if (block_size != backup.manifest.block_size) TRY(flush());
-      block_size = backup.manifest.block_size;
+      if (block_size != backup.block_size) TRY(flush());
+      block_size = backup.block_size;
       if (block_size == 0) {
         damage(&lineage, DamageKind::damaged, lineage.repo.name(cat("manifests/", backup.id.text)),
                "its block size is 0", {backup.id.text});
@@ -640,7 +642,7 @@ class Verifier {
         if (batch.size() >= options_.reference_budget) return flush();
         return {};
       };
-      auto visited = reader.visit(backup.manifest.root, visitor);
+      auto visited = reader.visit(backup.root, visitor);
       TRY(stopped());
       if (!visited) {
         damage(&lineage, kind_of(visited.error()), visited.error().object, visited.error().message,
@@ -712,7 +714,7 @@ class Verifier {
         }
         return stopped();
       };
-      auto visited = reader.visit(backup.manifest.root, visitor);
+      auto visited = reader.visit(backup.root, visitor);
       if (!visited && stopped()) {
         backup.whole = false;
         concerned[object_of_node(lineage, visited.error())].insert(backup.id.text);

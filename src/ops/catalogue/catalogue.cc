@@ -87,41 +87,31 @@ Status find_largest(const repo::LineageRepo& repo, const repo::Manifest& manifes
   if (most == 0) return {};
   repo::TreeReader tree(repo);
   TRY_ASSIGN(repo::Entry data, tree.find(manifest.root, "pgdata"));
-  // Segments of one relation lie side by side in a directory's order but for foreign names between them
-  // ("16384", "16384.1", "163841"), so sizes are summed per directory and cut to the largest after each
-  // (T42).
-  std::string directory;
-  std::vector<BackupDetails::LargeRelation> here;
-  auto by_size = [](const auto& a, const auto& b) {
+  // Segments of one main fork follow each other in byte order ("16384", "16384.1", "163841", "16384_fsm"), so one sum is
+  // open at a time, and nothing but the largest is kept (T42).
+  auto larger = [](const auto& a, const auto& b) {
     return a.bytes != b.bytes ? a.bytes > b.bytes : a.path < b.path;
   };
-  auto merge = [&] {
-    largest.insert(largest.end(), here.begin(), here.end());
-    std::ranges::sort(largest, by_size);
-    if (largest.size() > most) largest.resize(most);
-    here.clear();
+  BackupDetails::LargeRelation here;
+  auto close = [&] {
+    if (here.path.empty()) return;
+    auto at = std::ranges::upper_bound(largest, here, larger);
+    if (at != largest.end() || largest.size() < most) largest.insert(at, std::move(here));
+    if (largest.size() > most) largest.pop_back();
+    here = {};
   };
   TRY(tree.walk(data.directory, [&](const std::string& path, const repo::Entry& entry) -> Status {
     if (entry.type != repo::EntryType::file) return {};
     auto relation = relation_of(path);
     if (!relation) return {};
-    std::string parent = relation->substr(0, relation->rfind('/'));
-    if (parent != directory) {
-      merge();
-      directory = parent;
+    if (here.path != *relation) {
+      close();
+      here.path = std::move(*relation);
     }
-    if (here.empty() || here.back().path != *relation) {
-      auto known = std::ranges::find(here, *relation, &BackupDetails::LargeRelation::path);
-      if (known != here.end()) {
-        known->bytes += entry.size;
-        return {};
-      }
-      here.push_back({*relation, 0});
-    }
-    here.back().bytes += entry.size;
+    here.bytes += entry.size;
     return {};
   }));
-  merge();
+  close();
   return {};
 }
 

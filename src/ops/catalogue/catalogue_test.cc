@@ -175,6 +175,55 @@ TEST_F(CatalogueTest, show_gives_the_wal_that_a_backup_needs) {
   EXPECT_EQ(details->wal_segments, 1u);
 }
 
+// Names in byte order: segments stand side by side, other forks and longer names between relations.
+TEST_F(CatalogueTest, show_sums_the_segments_of_a_main_fork_and_keeps_the_largest) {
+  BackupId id = back_up();
+  auto manifest = repo::read_manifest(tiny_.repo, id);
+  ASSERT_TRUE(manifest);
+  repo::PackNumbers numbers(BackupId::make({1}, 1));
+  repo::PackNodeSink nodes(tiny_.repo, numbers);
+  auto directory = [&](std::vector<repo::Entry> entries) {
+    repo::DirectoryWriter writer(nodes);
+    for (repo::Entry& entry : entries) EXPECT_TRUE(writer.add(std::move(entry)));
+    auto node = writer.finish();
+    EXPECT_TRUE(node);
+    return *node;
+  };
+  auto file = [](const char* name, uint64_t size) {
+    repo::Entry entry;
+    entry.name = name;
+    entry.size = size;
+    return entry;
+  };
+  auto below = [](const char* name, const repo::NodeRef& node) {
+    repo::Entry entry;
+    entry.name = name;
+    entry.type = repo::EntryType::directory;
+    entry.directory = node;
+    return entry;
+  };
+  repo::NodeRef five = directory({file("16384", 100), file("16384.1", 100), file("16384.10", 5), file("163841", 50),
+                                  file("16384_fsm", 1000), file("16384_vm", 1000), file("16385", 60)});
+  repo::NodeRef six = directory({file("16384", 70), file("PG_VERSION", 3)});
+  manifest->root = directory({below("pgdata", directory({below("base", directory({below("5", five), below("6", six)}))}))});
+  ASSERT_TRUE(nodes.finish());
+  manifest->card.id = BackupId::make({tiny_.clock.unix_us() + 5'000'000}, 7);
+  ASSERT_TRUE(repo::write_manifest(tiny_.repo, *manifest));
+  ASSERT_TRUE(repo::write_card(tiny_.repo, manifest->card));
+
+  auto largest = [&](size_t most) {
+    std::vector<std::pair<std::string, uint64_t>> found;
+    auto details = describe_backup(tiny_.repository, "main", manifest->card.id.text, most);
+    EXPECT_TRUE(details) << details.error().to_string();
+    for (const auto& relation : details->largest) found.emplace_back(relation.path, relation.bytes);
+    return found;
+  };
+  using List = std::vector<std::pair<std::string, uint64_t>>;
+  EXPECT_EQ(largest(3), (List{{"base/5/16384", 205}, {"base/6/16384", 70}, {"base/5/16385", 60}}));
+  EXPECT_EQ(largest(10), (List{{"base/5/16384", 205}, {"base/6/16384", 70}, {"base/5/16385", 60}, {"base/5/163841", 50}}));
+  EXPECT_EQ(largest(0), List{});
+}
+
 TEST_F(CatalogueTest, show_of_an_attempt_says_why_there_is_no_backup) {
   BackupId id = back_up(BackupState::aborted);
   auto details = describe_backup(tiny_.repository, "main", id.text, 0);

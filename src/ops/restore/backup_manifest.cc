@@ -1,13 +1,11 @@
 #include "ops/restore/backup_manifest.h"
 
 #include <fcntl.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 
 #include <array>
 #include <ctime>
 
-#include "codec/codec.h"
 #include "util/strings.h"
 
 namespace lifeboat::ops {
@@ -79,7 +77,7 @@ bool listed_in_backup_manifest(std::string_view path) {
 
 Result<BackupManifestWriter> BackupManifestWriter::create(const std::string& path, mode_t mode,
                                                           const BackupManifestHead& head) {
-  TRY_ASSIGN(Fd fd, open_file(path, O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600));
+  TRY_ASSIGN(Fd fd, open_file(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600));
   if (fchmod(fd.get(), mode) != 0) return errno_error(errno, path, "set the mode of");
   BackupManifestWriter writer(std::move(fd), path);
   // Version 2, which names the system, came with incremental backups.
@@ -110,6 +108,7 @@ Status BackupManifestWriter::add(std::string_view path, uint64_t size, int64_t m
 
 Status BackupManifestWriter::flush() {
   TRY(pwrite_all(fd_.get(), size_, as_bytes(buffer_), path_));
+  sum_->update(as_bytes(buffer_));
   size_ += buffer_.size();
   buffer_.clear();
   return {};
@@ -119,12 +118,8 @@ Status BackupManifestWriter::finish(const BackupManifestWal& wal) {
   buffer_ += cat("\n],\n\"WAL-Ranges\": [\n{ \"Timeline\": ", wal.timeline.value, ", \"Start-LSN\": \"",
                  wal.start.to_string(), "\", \"End-LSN\": \"", wal.stop.to_string(), "\" }\n],\n");
   TRY(flush());
-  void* mapped = mmap(nullptr, size_, PROT_READ, MAP_SHARED, fd_.get(), 0);
-  if (mapped == MAP_FAILED) return errno_error(errno, path_, "map");
-  codec::Digest256 sum = codec::sha256({static_cast<const uint8_t*>(mapped), size_});
-  munmap(mapped, size_);
-  buffer_ = cat("\"Manifest-Checksum\": \"", to_hex(sum), "\"}\n");
-  TRY(flush());
+  std::string last = cat("\"Manifest-Checksum\": \"", to_hex(sum_->digest()), "\"}\n");
+  TRY(pwrite_all(fd_.get(), size_, as_bytes(last), path_));
   return fd_.close(path_);
 }
 

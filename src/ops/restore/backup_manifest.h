@@ -9,9 +9,11 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 
+#include "codec/codec.h"
 #include "model/lsn.h"
 #include "pg/format/version.h"
 #include "util/files.h"
@@ -33,8 +35,8 @@ struct BackupManifestWal {
 // Whether pg_verifybackup looks at a path, relative to the data directory.
 bool listed_in_backup_manifest(std::string_view path);
 
-// Streams the manifest into a file. One thread at a time. The checksum of the whole is taken from the file
-// itself, so memory does not grow with the number of files (T42).
+// Streams the manifest into a file. One thread at a time. The checksum of the whole is taken on the way, so memory does
+// not grow with the number of files (T42).
 class BackupManifestWriter {
  public:
   static Result<BackupManifestWriter> create(const std::string& path, mode_t mode,
@@ -44,11 +46,13 @@ class BackupManifestWriter {
   Status finish(const BackupManifestWal& wal);
 
  private:
-  BackupManifestWriter(Fd fd, std::string path) : fd_(std::move(fd)), path_(std::move(path)) {}
+  BackupManifestWriter(Fd fd, std::string path)
+      : fd_(std::move(fd)), path_(std::move(path)), sum_(std::make_unique<codec::Hasher256>()) {}
   Status flush();
   Fd fd_;
   std::string path_;
   std::string buffer_;
+  std::unique_ptr<codec::Hasher256> sum_;  // of what is flushed
   uint64_t size_ = 0;  // flushed
   bool first_ = true;
 };

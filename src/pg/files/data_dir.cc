@@ -64,7 +64,9 @@ class Listing {
       return std::move(listing_);
     }
     TRY(read_names());
+    listing_.entries.reserve(names_.size());  // growing would hold them twice for a moment
     for (const std::string& name : names_) TRY(add(name));
+    std::vector<std::string>().swap(names_);
     leave_out_unlogged(listing_.entries);
     return std::move(listing_);
   }

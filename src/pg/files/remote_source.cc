@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <functional>
 #include <map>
 #include <mutex>
 #include <utility>
@@ -156,6 +157,9 @@ struct RemoteSource::State {
   Result<PgClient> take();
   void give(PgClient client);
   Result<Rows> ask(std::string_view sql, std::initializer_list<Param> params, ResultFormat format);
+  // The same, row by row: libpq would hold a whole answer beside what is made of it.
+  Status each_row(std::string_view sql, std::initializer_list<Param> params,
+                  const std::function<void(const Rows&)>& take_row);
   Error explain(Error error, std::string_view what, std::string_view path) const;
   Status load_locations();
 
@@ -230,6 +234,17 @@ Result<Rows> RemoteSource::State::ask(std::string_view sql, std::initializer_lis
                                       ResultFormat format) {
   std::lock_guard lock(shared_mutex);
   return shared->query(std::string(sql), params, format);
+}
+
+Status RemoteSource::State::each_row(std::string_view sql, std::initializer_list<Param> params,
+                                     const std::function<void(const Rows&)>& take_row) {
+  std::lock_guard lock(shared_mutex);
+  TRY(shared->send(std::string(sql), {params.begin(), params.size()}, ResultFormat::text));
+  while (true) {
+    TRY_ASSIGN(auto row, shared->next_row());
+    if (!row) return {};
+    take_row(*row);
+  }
 }
 
 Error RemoteSource::State::explain(Error error, std::string_view what, std::string_view path) const {
@@ -446,9 +461,39 @@ Result<DirectoryListing> RemoteSource::list(std::string_view path) {
     return listing;
   }
 
-  auto rows = state_->ask(kListSql, {Param(on_server(path))}, ResultFormat::text);
-  if (!rows) return state_->explain(std::move(rows).error(), "listing", path);
-  listing.vanished = rows->empty();
+  bool found = false;
+  auto listed = state_->each_row(kListSql, {Param(on_server(path))}, [&](const Rows& row) {
+    found = true;
+    std::string name(row.text(0, 0));
+    if (name == ".") listing.self.mtime_ns = row.i64(0, 2).value_or(0) * 1'000'000'000;
+    if (name == "." || name == ".." || is_left_out(name) || row.null(0, 3)) return;
+    if (is_tablespace(path) && name != layout.tablespace_version_dir) return;
+    const std::string child = child_path(path, name);
+    Entry entry = like;
+    if (row.truth(0, 3)) {
+      entry = directory(name);
+      entry.contents_skipped = keeps_empty(child);
+      auto location = is_tablespace(child) ? state_->locations.find(name) : state_->locations.end();
+      if (location != state_->locations.end() && location->second.starts_with('/')) {
+        entry.kind = EntryKind::tablespace_link;
+        entry.link_target = location->second;
+      }
+    } else if (name.starts_with(".s.PGSQL.")) {
+      listing.warnings.push_back(cat(child, ": left out, because it is neither a file nor a directory"));
+      return;
+    } else {
+      entry.name = name;
+      entry.kind = EntryKind::file;
+      entry.mode = state_->directory_mode & 0666;
+      classify(path, entry);
+      if (RelationDirectory::parse(path) && is_temporary_relation_name(name)) return;
+      entry.size = row.u64(0, 1).value_or(0);
+    }
+    entry.mtime_ns = row.i64(0, 2).value_or(0) * 1'000'000'000;
+    listing.entries.push_back(std::move(entry));
+  });
+  if (!listed) return state_->explain(std::move(listed).error(), "listing", path);
+  listing.vanished = !found;
   if (listing.vanished) {
     if (path.empty())
       return make_error(ErrorKind::not_found, absolute(path), "the data directory has vanished");
@@ -459,35 +504,6 @@ Result<DirectoryListing> RemoteSource::list(std::string_view path) {
       listing.warnings.push_back(
           cat(path, ": the tablespace's location ", location->second, " does not exist"));
     return listing;
-  }
-  for (int row = 0; row < rows->size(); ++row) {
-    std::string name(rows->text(row, 0));
-    if (name == ".") listing.self.mtime_ns = rows->i64(row, 2).value_or(0) * 1'000'000'000;
-    if (name == "." || name == ".." || is_left_out(name) || rows->null(row, 3)) continue;
-    if (is_tablespace(path) && name != layout.tablespace_version_dir) continue;
-    const std::string child = child_path(path, name);
-    Entry entry = like;
-    if (rows->truth(row, 3)) {
-      entry = directory(name);
-      entry.contents_skipped = keeps_empty(child);
-      auto location = is_tablespace(child) ? state_->locations.find(name) : state_->locations.end();
-      if (location != state_->locations.end() && location->second.starts_with('/')) {
-        entry.kind = EntryKind::tablespace_link;
-        entry.link_target = location->second;
-      }
-    } else if (name.starts_with(".s.PGSQL.")) {
-      listing.warnings.push_back(cat(child, ": left out, because it is neither a file nor a directory"));
-      continue;
-    } else {
-      entry.name = name;
-      entry.kind = EntryKind::file;
-      entry.mode = state_->directory_mode & 0666;
-      classify(path, entry);
-      if (RelationDirectory::parse(path) && is_temporary_relation_name(name)) continue;
-      entry.size = rows->u64(row, 1).value_or(0);
-    }
-    entry.mtime_ns = rows->i64(row, 2).value_or(0) * 1'000'000'000;
-    listing.entries.push_back(std::move(entry));
   }
   std::ranges::sort(listing.entries, {}, &Entry::name);
   leave_out_unlogged(listing.entries);
