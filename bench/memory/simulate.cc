@@ -1,12 +1,13 @@
-// Adds a backup of a cluster that is too large to have here: card, manifest and the whole tree, written by the library that
-// backups use; its data packs are holes of the right size.
+// Adds a backup of a cluster that is too large to have here: card, manifest and the whole tree, written by
+// the library that backups use; its data packs are holes of the right size.
 //
 //   simulate_backup REPOSITORY TERABYTES
 //
-// The repository is a directory without encryption, with one cluster "main" and a backup of a small server in it. The new
-// backup is that one plus base/424242: relations of 100 files of 1 GB, mapped by fresh frames of 256 kB, whose stored
-// sizes are those of data that shrinks to about 40 %. It begins a second later, so the next incremental stands on it, if the
-// server's directory holds files of these names and sizes (holes too): bench/memory/run makes them.
+// The repository is a directory without encryption, with one cluster "main" and a backup of a small server in
+// it. The new backup is that one plus base/424242: relations of 100 files of 1 GB, mapped by fresh frames of
+// 256 kB, whose stored sizes are those of data that shrinks to about 40 %. It begins a second later, so the
+// next incremental stands on it, if the server's directory holds files of these names and sizes (holes too):
+// bench/memory/run makes them.
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
@@ -29,7 +30,8 @@ constexpr size_t kTables = 10'000;  // of which a manifest has estimates at most
 // Frames of packs that are holes.
 class HollowPacks {
  public:
-  HollowPacks(std::string folder, repo::PackNumbers& numbers) : folder_(std::move(folder)), numbers_(numbers) {}
+  HollowPacks(std::string folder, repo::PackNumbers& numbers)
+      : folder_(std::move(folder)), numbers_(numbers) {}
 
   repo::FrameRef append() {
     if (!open_ || offset_ >= limits_.bytes || frames_ >= limits_.frames) {
@@ -65,8 +67,14 @@ class HollowPacks {
 
 class Simulation {
  public:
-  Simulation(const repo::LineageRepo& repo, const repo::Manifest& small, const BackupId& id, const std::string& root)
-      : repo_(repo), small_(small), id_(id), numbers_(id), nodes_(repo, numbers_), data_(cat(root, "/", repo.prefix()), numbers_),
+  Simulation(const repo::LineageRepo& repo, const repo::Manifest& small, const BackupId& id,
+             const std::string& root)
+      : repo_(repo),
+        small_(small),
+        id_(id),
+        numbers_(id),
+        nodes_(repo, numbers_),
+        data_(cat(root, "/", repo.prefix()), numbers_),
         reader_(repo) {}
 
   Status run(uint64_t files) {
@@ -142,11 +150,13 @@ class Simulation {
     manifest.card.totals.stored_bytes += nodes_.stored_bytes();
     manifest.card.tables = kTables;
     for (size_t i = 0; i < kTables; ++i) {
-      manifest.tables.push_back({"postgres", "public", cat("measurements_", i), 1'000'000, 10'000, 1000, 100, 10});
+      manifest.tables.push_back(
+          {"postgres", "public", cat("measurements_", i), 1'000'000, 10'000, 1000, 100, 10});
     }
     TRY(repo::write_manifest(repo_, manifest));
     TRY(repo::write_card(repo_, manifest.card));
-    std::printf("%s: %llu files of 1 GB, %llu MB of nodes\n", id_.text.c_str(), static_cast<unsigned long long>(files),
+    std::printf("%s: %llu files of 1 GB, %llu MB of nodes\n", id_.text.c_str(),
+                static_cast<unsigned long long>(files),
                 static_cast<unsigned long long>(nodes_.stored_bytes() / 1'000'000));
     return {};
   }

@@ -1,5 +1,5 @@
-// Bytes in, bytes out: compression, authenticated encryption, hashing, key derivation. Stateless between calls but
-// for reusable contexts, which belong to one thread at a time.
+// Bytes in, bytes out: compression, authenticated encryption, hashing, key derivation. Stateless between
+// calls but for reusable contexts, which belong to one thread at a time.
 #pragma once
 
 #include <array>
@@ -13,8 +13,9 @@
 
 namespace lifeboat::codec {
 
-// --- hashing -------------------------------------------------------------------------------------------------
-// XXH3 with 128 bits, canonical (big-endian) byte order as xxHash's XXH128_canonicalFromHash. Finds damage, not
+// --- hashing
+// ------------------------------------------------------------------------------------------------- XXH3 with
+// 128 bits, canonical (big-endian) byte order as xxHash's XXH128_canonicalFromHash. Finds damage, not
 // forgery.
 using Hash128 = std::array<uint8_t, 16>;
 Hash128 hash128(ByteView bytes);
@@ -51,14 +52,15 @@ class Hasher256 {  // streaming form of sha256
 };
 Digest256 hmac_sha256(ByteView key, ByteView message);
 
-// --- randomness and secrets ------------------------------------------------------------------------------------
+// --- randomness and secrets
+// ------------------------------------------------------------------------------------
 void random_bytes(MutableBytes out);  // getrandom(2); never fails on a supported kernel
 
 // 32 bytes that are excluded from core files (MADV_DONTDUMP), locked where allowed, and wiped on destruction.
 class SecretKey {
  public:
   static constexpr size_t kSize = 32;
-  SecretKey();  // zeros
+  SecretKey();                         // zeros
   explicit SecretKey(ByteView bytes);  // CHECKs the size
   static SecretKey random();
   SecretKey(SecretKey&&) noexcept;
@@ -70,7 +72,8 @@ class SecretKey {
  private:
   uint8_t* bytes_;
 };
-// Keeps secrets out of core files and from other processes of the same user: RLIMIT_CORE 0, PR_SET_DUMPABLE 0.
+// Keeps secrets out of core files and from other processes of the same user: RLIMIT_CORE 0, PR_SET_DUMPABLE
+// 0.
 void forbid_core_files();
 
 // HKDF-SHA256 (RFC 5869), 32 bytes out.
@@ -78,12 +81,13 @@ SecretKey hkdf(const SecretKey& key, ByteView salt, std::string_view info);
 // scrypt (RFC 7914) with r = 8, p = 1; `log2_n` 16 costs 64 MiB and about 0.15 s.
 Result<SecretKey> scrypt(ByteView passphrase, ByteView salt, int log2_n);
 
-// --- sealing: AES-256-GCM, or XXH3-128 when there is no key -------------------------------------------------------
+// --- sealing: AES-256-GCM, or XXH3-128 when there is no key
+// -------------------------------------------------------
 inline constexpr size_t kTagSize = 16;
 
-// Seals and opens byte strings in place. With a key: AES-256-GCM, 96-bit nonce = `number` as 12 bytes little-endian,
-// `associated` authenticated too. Without: the tag is XXH3-128 over associated ‖ number (u64 LE) ‖ text. One per
-// thread; making one with a key costs a key schedule, so keep it for a whole object.
+// Seals and opens byte strings in place. With a key: AES-256-GCM, 96-bit nonce = `number` as 12 bytes
+// little-endian, `associated` authenticated too. Without: the tag is XXH3-128 over associated ‖ number (u64
+// LE) ‖ text. One per thread; making one with a key costs a key schedule, so keep it for a whole object.
 class Sealer {
  public:
   Sealer();  // without encryption
@@ -102,13 +106,14 @@ class Sealer {
   std::unique_ptr<Impl> impl_;
 };
 
-// --- compression -------------------------------------------------------------------------------------------------
+// --- compression
+// -------------------------------------------------------------------------------------------------
 enum class Compression : uint8_t { none = 0, zstd = 1, lz4 = 2 };  // numbers are stored: docs/format.md
 std::string_view to_string(Compression compression);
 Result<Compression> parse_compression(std::string_view text);
 
-// One per thread. Adaptive: input that does not shrink by at least 1/32 is stored as it is, and where zstd's quick way is as
-// small as the level asked for, as inputs before showed, it takes that.
+// One per thread. Adaptive: input that does not shrink by at least 1/32 is stored as it is, and where zstd's
+// quick way is as small as the level asked for, as inputs before showed, it takes that.
 class Compressor {
  public:
   Compressor(Compression compression, int level);  // level: zstd -7 … 19; ignored by lz4 and none

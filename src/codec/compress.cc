@@ -21,9 +21,9 @@ Error damaged(std::string message) {
   return make_error(ErrorKind::damaged, "compressed data", std::move(message));
 }
 
-// Data that hardly compresses costs zstd twice as much at its ordinary levels as at this one, which leaves literals as they
-// are, and is hardly smaller for it (bench/full's noise: 0.3 %). Other data is (pgbench's: 9 %), so one input of every so many
-// is compressed both ways, and what it says holds until the next.
+// Data that hardly compresses costs zstd twice as much at its ordinary levels as at this one, which leaves
+// literals as they are, and is hardly smaller for it (bench/full's noise: 0.3 %). Other data is (pgbench's: 9
+// %), so one input of every so many is compressed both ways, and what it says holds until the next.
 constexpr int kQuickLevel = -1;
 constexpr int kTrialEvery = 32;
 constexpr size_t kTrialFrom = 32 << 10;  // shorter inputs say little and cost little

@@ -78,7 +78,8 @@ TEST(Compression, the_quick_way_is_taken_only_where_it_costs_no_size) {
     Stored stored = compress(compressor, noise);
     EXPECT_TRUE(comes_back(stored, noise));
     EXPECT_LE(stored.bytes.size(), size_at_level(1, noise) * 65 / 64);
-    if (stored.bytes.size() == size_at_level(-1, noise) && stored.bytes.size() != size_at_level(1, noise)) ++quick;
+    if (stored.bytes.size() == size_at_level(-1, noise) && stored.bytes.size() != size_at_level(1, noise))
+      ++quick;
   }
   EXPECT_GT(quick, 80u);
   Bytes text = text_of(kFrame);

@@ -38,8 +38,8 @@ constexpr Tables make_tables() {
 
 constexpr Tables kTables = make_tables();
 
-// Three streams hide the instruction's latency of three cycles. They are joined by appending zero bytes to the CRC of
-// what stands in front, which is linear: a table for each of its bytes.
+// Three streams hide the instruction's latency of three cycles. They are joined by appending zero bytes to
+// the CRC of what stands in front, which is linear: a table for each of its bytes.
 constexpr size_t kStream = 1024;
 using Shift = std::array<std::array<uint32_t, 256>, 4>;
 

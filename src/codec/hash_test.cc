@@ -85,13 +85,15 @@ TEST(Crc32c, streams_are_joined_right) {
   for (size_t size : {size_t{3071}, size_t{3072}, size_t{3073}, size_t{6144}, size_t{9999}, size_t{20'000}}) {
     ByteView view = ByteView(bytes).first(size);
     EXPECT_EQ(internal::crc32c_hardware(0xffffffff, view), internal::crc32c_table(0xffffffff, view)) << size;
-    EXPECT_EQ(internal::crc32c_hardware(0, view.subspan(1)), internal::crc32c_table(0, view.subspan(1))) << size;
+    EXPECT_EQ(internal::crc32c_hardware(0, view.subspan(1)), internal::crc32c_table(0, view.subspan(1)))
+        << size;
   }
 }
 
 TEST(Hash128, wide_vectors_make_the_same_hash) {
   Bytes bytes = xxhash_sanity_buffer(300'000);
-  for (size_t size : {size_t{1023}, size_t{1024}, size_t{1025}, size_t{4096}, size_t{100'003}, size_t{300'000}}) {
+  for (size_t size :
+       {size_t{1023}, size_t{1024}, size_t{1025}, size_t{4096}, size_t{100'003}, size_t{300'000}}) {
     XXH128_canonical_t expected;
     XXH128_canonicalFromHash(&expected, XXH3_128bits(bytes.data(), size));
     ByteView view = ByteView(bytes).first(size);

@@ -45,7 +45,8 @@ struct Sealer::Impl {
   // nullptr: OpenSSL does it. What is short is not worth the first use of the other library.
   internal::WideGcm* wide_for(ByteView text) {
     if (text.size() < kWideFrom) return nullptr;
-    if (wide == nullptr && internal::WideGcm::works()) wide = std::make_unique<internal::WideGcm>(key->view());
+    if (wide == nullptr && internal::WideGcm::works())
+      wide = std::make_unique<internal::WideGcm>(key->view());
     return wide.get();
   }
 

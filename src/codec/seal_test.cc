@@ -36,7 +36,8 @@ TEST(SealerWithKey, gcm_specification_vectors) {
   EXPECT_EQ(to_hex(tag), "d0d1c8a799996bf0265b98b5d48ab919");
 }
 
-// Long texts may go another way (wide_gcm.h). OpenSSL is asked for the same at one go, whatever the alignment.
+// Long texts may go another way (wide_gcm.h). OpenSSL is asked for the same at one go, whatever the
+// alignment.
 TEST(SealerWithKey, long_texts_are_what_openssl_makes_of_them) {
   SecretKey key{counting(32)};
   Sealer sealer{key};
@@ -53,9 +54,12 @@ TEST(SealerWithKey, long_texts_are_what_openssl_makes_of_them) {
     Tag expected_tag;
     int length = 0;
     internal::CipherContext cipher(EVP_CIPHER_CTX_new());
-    ASSERT_EQ(EVP_EncryptInit_ex(cipher.get(), internal::aes_256_gcm(), nullptr, key.view().data(), nonce.data()), 1);
+    ASSERT_EQ(
+        EVP_EncryptInit_ex(cipher.get(), internal::aes_256_gcm(), nullptr, key.view().data(), nonce.data()),
+        1);
     ASSERT_EQ(EVP_EncryptUpdate(cipher.get(), nullptr, &length, associated.data(), 64), 1);
-    ASSERT_EQ(EVP_EncryptUpdate(cipher.get(), expected.data(), &length, plain.data(), static_cast<int>(size)), 1);
+    ASSERT_EQ(EVP_EncryptUpdate(cipher.get(), expected.data(), &length, plain.data(), static_cast<int>(size)),
+              1);
     uint8_t none[16];
     ASSERT_EQ(EVP_EncryptFinal_ex(cipher.get(), none, &length), 1);
     ASSERT_EQ(EVP_CIPHER_CTX_ctrl(cipher.get(), EVP_CTRL_AEAD_GET_TAG, 16, expected_tag.data()), 1);

@@ -14,8 +14,8 @@ namespace lifeboat::codec::internal {
 
 namespace {
 
-// Holds no more than pointers to the functions that fit this processor; shared by all threads. nullptr: none is better
-// than OpenSSL's. Made at the first use: a third of a millisecond.
+// Holds no more than pointers to the functions that fit this processor; shared by all threads. nullptr: none
+// is better than OpenSSL's. Made at the first use: a third of a millisecond.
 IMB_MGR* manager() {
   static IMB_MGR* const made = []() -> IMB_MGR* {
     if (!__builtin_cpu_supports("avx512f")) return nullptr;
@@ -52,14 +52,14 @@ WideGcm::~WideGcm() {
 
 void WideGcm::seal(ByteView nonce, ByteView associated, MutableBytes text, MutableBytes tag) {
   CHECK(nonce.size() == kNonceSize && tag.size() == kTagSize);
-  IMB_AES256_GCM_ENC(manager(), &state_->key, &state_->context, text.data(), text.data(), text.size(), nonce.data(),
-                     associated.data(), associated.size(), tag.data(), tag.size());
+  IMB_AES256_GCM_ENC(manager(), &state_->key, &state_->context, text.data(), text.data(), text.size(),
+                     nonce.data(), associated.data(), associated.size(), tag.data(), tag.size());
 }
 
 void WideGcm::open(ByteView nonce, ByteView associated, MutableBytes text, MutableBytes tag) {
   CHECK(nonce.size() == kNonceSize && tag.size() == kTagSize);
-  IMB_AES256_GCM_DEC(manager(), &state_->key, &state_->context, text.data(), text.data(), text.size(), nonce.data(),
-                     associated.data(), associated.size(), tag.data(), tag.size());
+  IMB_AES256_GCM_DEC(manager(), &state_->key, &state_->context, text.data(), text.data(), text.size(),
+                     nonce.data(), associated.data(), associated.size(), tag.data(), tag.size());
 }
 
 #else

@@ -1,6 +1,6 @@
-// AES-256-GCM with 512-bit vectors, by intel-ipsec-mb: three times the rate of OpenSSL 3.0, which knows AES-NI only
-// (docs/decisions/0005). The bytes are the same. On other processors, and where the library was not there at build time,
-// works() is false and OpenSSL does it.
+// AES-256-GCM with 512-bit vectors, by intel-ipsec-mb: three times the rate of OpenSSL 3.0, which knows
+// AES-NI only (docs/decisions/0005). The bytes are the same. On other processors, and where the library was
+// not there at build time, works() is false and OpenSSL does it.
 #pragma once
 
 #include <memory>

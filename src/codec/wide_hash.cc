@@ -1,5 +1,6 @@
-// XXH3 compiled for 256-bit vectors. Debian's static library is for the oldest amd64, which halves its rate. Nothing but
-// xxHash's own code may be in this file: what it instantiates is compiled for newer processors than the rest.
+// XXH3 compiled for 256-bit vectors. Debian's static library is for the oldest amd64, which halves its rate.
+// Nothing but xxHash's own code may be in this file: what it instantiates is compiled for newer processors
+// than the rest.
 #include "codec/wide_hash.h"
 
 #ifdef __x86_64__
@@ -22,7 +23,8 @@ void wide_hash128(const void* bytes, size_t size, unsigned char* canonical) {
 }
 
 bool wide_hash128_update(void* state, const void* bytes, size_t size) {
-  return XXH3_128bits_update(static_cast<XXH3_state_t*>(state), static_cast<const xxh_u8*>(bytes), size) == XXH_OK;
+  return XXH3_128bits_update(static_cast<XXH3_state_t*>(state), static_cast<const xxh_u8*>(bytes), size) ==
+         XXH_OK;
 }
 
 }  // namespace lifeboat::codec::internal

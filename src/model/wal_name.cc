@@ -48,8 +48,9 @@ std::optional<WalFileName> WalFileName::parse(std::string_view text) {
   constexpr std::string_view kHistory = ".history";
   if (text.size() == 16 && text.ends_with(kHistory)) {
     auto timeline = parse_hex8(text.substr(0, 8));
-    // Timeline 1 has no history, but the end of a recovery asks for its file all the same (writeTimeLineHistory in
-    // src/backend/access/transam/timeline.c): a name like the others, of a file that is absent.
+    // Timeline 1 has no history, but the end of a recovery asks for its file all the same
+    // (writeTimeLineHistory in src/backend/access/transam/timeline.c): a name like the others, of a file that
+    // is absent.
     if (!timeline || *timeline == 0) return std::nullopt;
     name.kind = WalFileKind::history;
     name.timeline = {*timeline};

@@ -97,8 +97,8 @@ TEST(WalFileName, every_kind_that_is_archived) {
 
 TEST(WalFileName, nothing_else_is) {
   for (const char* bad :
-       {"", ".history", "0000000a.history", "00000000.history", "0000000A.histor",
-        "0000000A.history.tmp", "00000002000000160000002C.parti", "00000002000000160000002C.Partial",
+       {"", ".history", "0000000a.history", "00000000.history", "0000000A.histor", "0000000A.history.tmp",
+        "00000002000000160000002C.parti", "00000002000000160000002C.Partial",
         "00000002000000160000002C.0000028.backup", "00000002000000160000002C.0000002x.backup",
         "00000002000000160000002C.backup", "00000002000000160000002C.00000028.backup.gz",
         "00000002000000160000002C ", "../00002000000160000002C", "RECOVERYXLOG", "archive_status"}) {

@@ -33,7 +33,9 @@ std::string encode_attempt(const Attempt& attempt) {
 }
 
 Result<Attempt> decode_attempt(std::string_view object, ByteView plain) {
-  auto damaged = [&] { return make_error(ErrorKind::damaged, std::string(object), "not the record of an attempt"); };
+  auto damaged = [&] {
+    return make_error(ErrorKind::damaged, std::string(object), "not the record of an attempt");
+  };
   try {
     ordered_json json = ordered_json::parse(as_text(plain));
     Attempt attempt;
@@ -78,17 +80,17 @@ Result<std::vector<BackupId>> list_attempts(const LineageRepo& repo) {
 
 Result<AttemptFiles> AttemptFiles::open(const LineageRepo& repo, const BackupId& id, uint32_t block_size) {
   std::vector<uint32_t> packs;
-  TRY(repo.store().list(repo.name(cat("packs/", id.text, "/")), [&](const storage::ObjectInfo& object) -> Status {
-    auto pack = parse_pack_name(std::string_view(object.name).substr(repo.prefix().size()));
-    if (pack && pack->kind == PackKind::data) packs.push_back(pack->pack.number);
-    return {};
-  }));
+  TRY(repo.store().list(
+      repo.name(cat("packs/", id.text, "/")), [&](const storage::ObjectInfo& object) -> Status {
+        auto pack = parse_pack_name(std::string_view(object.name).substr(repo.prefix().size()));
+        if (pack && pack->kind == PackKind::data) packs.push_back(pack->pack.number);
+        return {};
+      }));
   AttemptFiles files(repo, id, block_size);
   for (uint32_t pack : packs) {
     auto footer = files.footer(pack);
     if (!footer) {
-      ErrorKind kind = footer.error().kind;
-      if (kind == ErrorKind::damaged || kind == ErrorKind::not_found) continue;
+      if (is_lost(footer.error())) continue;
       return std::move(footer).error();
     }
     for (const auto& [hash, frame] : (*footer)->by_path) {

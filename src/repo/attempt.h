@@ -1,9 +1,11 @@
-// What an attempt at a backup says of itself before it stores anything, so that a later one can go on with what it stored.
+// What an attempt at a backup says of itself before it stores anything, so that a later one can go on with
+// what it stored.
 //
-// Object "attempts/<id>", written once the server's start position is known and before the first pack. An attempt that was
-// killed, or failed, is then an incremental backup's second source: its packs' footers say which blocks of which file they hold,
-// with their hashes, and WAL since its start says which of them still are as they were. Expiry condemns the object with the
-// attempt (repo/collect.h); packs that a later backup took over stay, as those of an expired backup do.
+// Object "attempts/<id>", written once the server's start position is known and before the first pack. An
+// attempt that was killed, or failed, is then an incremental backup's second source: its packs' footers say
+// which blocks of which file they hold, with their hashes, and WAL since its start says which of them still
+// are as they were. Expiry condemns the object with the attempt (repo/collect.h); packs that a later backup
+// took over stay, as those of an expired backup do.
 #pragma once
 
 #include <cstdint>
@@ -14,8 +16,8 @@
 #include "model/lsn.h"
 #include "model/names.h"
 #include "model/timestamp.h"
-#include "repo/tree.h"
 #include "repo/repository.h"
+#include "repo/tree.h"
 
 namespace lifeboat::repo {
 
@@ -42,11 +44,12 @@ struct StoredRun {
   BlockRef ref;
 };
 
-// Finds what an attempt stored of a file. Holds a few bytes for each file and pack, and a few footers at a time.
-// Thread rule: one thread.
+// Finds what an attempt stored of a file. Holds a few bytes for each file and pack, and a few footers at a
+// time. Thread rule: one thread.
 class AttemptFiles {
  public:
-  // Reads the footers of the attempt's data packs. A pack that is damaged or went away is as if it had not been stored.
+  // Reads the footers of the attempt's data packs. A pack that is damaged or went away is as if it had not
+  // been stored.
   static Result<AttemptFiles> open(const LineageRepo& repo, const BackupId& id, uint32_t block_size);
   // Ascending, without overlaps. `path` as in the tree: "pgdata/base/5/16384".
   Result<std::vector<StoredRun>> find(std::string_view path);

@@ -50,7 +50,8 @@ class AttemptFilesTest : public ::testing::Test {
 };
 
 TEST_F(AttemptFilesTest, finds_the_blocks_of_a_file_in_all_packs) {
-  PackWriter writer(tiny_.repo, numbers_, PackKind::data, {codec::Compression::none, 0}, {.bytes = 1, .frames = 1});
+  PackWriter writer(tiny_.repo, numbers_, PackKind::data, {codec::Compression::none, 0},
+                    {.bytes = 1, .frames = 1});
   append(writer, "pgdata/base/5/2", {run(8, 2, 1, 2 * kTinyBlock), run(12, 1, 2, kTinyBlock)});
   append(writer, "pgdata/base/5/1", {run(0, 1, 3, kTinyBlock)});
   append(writer, "pgdata/base/5/2", {run(0, 4, 4, 3 * kTinyBlock + 5)});
@@ -87,7 +88,8 @@ TEST_F(AttemptFilesTest, blocks_that_were_stored_twice_are_given_once) {
 }
 
 TEST_F(AttemptFilesTest, a_damaged_pack_is_as_if_it_had_not_been_stored) {
-  PackWriter writer(tiny_.repo, numbers_, PackKind::data, {codec::Compression::none, 0}, {.bytes = 1, .frames = 1});
+  PackWriter writer(tiny_.repo, numbers_, PackKind::data, {codec::Compression::none, 0},
+                    {.bytes = 1, .frames = 1});
   append(writer, "f", {run(0, 1, 1, kTinyBlock)});
   append(writer, "g", {run(0, 1, 2, kTinyBlock)});
   ASSERT_TRUE(writer.finish());

@@ -306,8 +306,8 @@ class Collector {
     return ranges;
   }
 
-  // Attempts that will never become backups, as far as they left a record or a manifest. Packs without these have had their
-  // grace: a later backup went on with them, or their writer slept past its end.
+  // Attempts that will never become backups, as far as they left a record or a manifest. Packs without these
+  // have had their grace: a later backup went on with them, or their writer slept past its end.
   std::set<BackupId> attempts_with_objects() const {
     std::set<BackupId> found;
     for (const auto& [id, size] : view_.manifests) found.insert(id);
@@ -386,7 +386,8 @@ class Collector {
   }
 
   bool has_leftover_packs() const {
-    return std::ranges::any_of(view_.packs, [&](const PackFile& pack) { return is_leftover(pack.id.backup); });
+    return std::ranges::any_of(view_.packs,
+                               [&](const PackFile& pack) { return is_leftover(pack.id.backup); });
   }
 
   Status delete_packs(const std::set<BackupId>& doomed, const std::set<BackupId>& doomed_attempts,
@@ -402,7 +403,8 @@ class Collector {
     }
     // A manifest or record without card and lease is what two runs left that overtook each other.
     auto stray = [&](const BackupId& id) {
-      return !view_.cards.contains(id) && !view_.dead.contains(id) && !running_.contains(id) && !doomed.contains(id);
+      return !view_.cards.contains(id) && !view_.dead.contains(id) && !running_.contains(id) &&
+             !doomed.contains(id);
     };
     for (const auto& [id, bytes] : view_.manifests) {
       if (stray(id)) remove(plan, repo_.name(cat("manifests/", id.text)), bytes);

@@ -216,7 +216,8 @@ TEST_F(CollectTest, an_attempt_that_is_gone_on_with_keeps_what_was_taken_over) {
   ASSERT_TRUE(write_card(tiny_.repo, manifest.card));
   EXPECT_EQ(run().tombstone.attempts, std::vector<BackupId>{attempt});
   EXPECT_EQ(BackupLease::acquire(tiny_.repo, tiny_.new_id(), {attempt}, lease_options()).error().kind,
-            ErrorKind::precondition) << "it is condemned";
+            ErrorKind::precondition)
+      << "it is condemned";
   pass_grace();
   run();
   EXPECT_FALSE(exists("attempts/" + attempt.text));

@@ -5,8 +5,8 @@
 // both under a key file (random 256-bit key) or a passphrase (scrypt). Removing a slot does not revoke a key
 // that was copied.
 //
-// An init that was killed, or that lost against another one, may leave a slot with keys of its own. So the marker has a
-// check value of the name key, and a slot that holds another one is none of the repository's.
+// An init that was killed, or that lost against another one, may leave a slot with keys of its own. So the
+// marker has a check value of the name key, and a slot that holds another one is none of the repository's.
 #pragma once
 
 #include <cstdint>
@@ -30,8 +30,8 @@ struct KeySource {
 
 // Reads a key file ("lifeboat-key-1" and 64 hex digits on one line). `permission` when others can read it.
 Result<codec::SecretKey> read_key_file(const std::string& path);
-// Writes a new random key file, mode 0600, durable; `conflict` when something is there, also when another process was
-// faster by a moment.
+// Writes a new random key file, mode 0600, durable; `conflict` when something is there, also when another
+// process was faster by a moment.
 Status create_key_file(const std::string& path);
 
 struct SlotInfo {
@@ -70,14 +70,14 @@ struct NewKeys {
   std::string slot;  // the slot's object
 };
 Result<NewKeys> create_keys(storage::Store& store, const KeySource& source);
-// Tries the slots that fit the kind of source; those whose keys are not the marker's (`check`) are passed over.
-// `wrong_key` when none opens.
+// Tries the slots that fit the kind of source; those whose keys are not the marker's (`check`) are passed
+// over. `wrong_key` when none opens.
 Result<Keyring> open_keys(storage::Store& store, const KeySource& source, std::string_view check);
 // Wraps the held keys under one more key file or passphrase.
 Result<SlotInfo> add_slot(storage::Store& store, const Keyring& keys, const KeySource& source);
 Result<std::vector<SlotInfo>> list_slots(storage::Store& store);
-// Those of them that this source opens and that hold the repository's keys, each one tried. `source.kind` must not be
-// none.
+// Those of them that this source opens and that hold the repository's keys, each one tried. `source.kind`
+// must not be none.
 Result<std::vector<SlotInfo>> slots_opened_by(storage::Store& store, const KeySource& source,
                                               std::string_view check);
 

@@ -152,15 +152,18 @@ NodeRef node_from(const json& from) {
 }
 
 ordered_json change_json(const ChangeCount& change) {
-  return {{"path", pack_text(change.path)},          {"name", pack_text(change.name)},
-          {"files", change.files},                   {"plain_bytes", change.plain_bytes},
-          {"read_bytes", change.read_bytes},         {"new_bytes", change.new_bytes}};
+  return {{"path", pack_text(change.path)},  {"name", pack_text(change.name)},
+          {"files", change.files},           {"plain_bytes", change.plain_bytes},
+          {"read_bytes", change.read_bytes}, {"new_bytes", change.new_bytes}};
 }
 
 ChangeCount change_from(const json& from) {
-  return {unpack_text(from.at("path").get<std::string>()), unpack_text(from.at("name").get<std::string>()),
-          from.at("files").get<uint64_t>(),                from.at("plain_bytes").get<uint64_t>(),
-          from.at("read_bytes").get<uint64_t>(),           from.at("new_bytes").get<uint64_t>()};
+  return {unpack_text(from.at("path").get<std::string>()),
+          unpack_text(from.at("name").get<std::string>()),
+          from.at("files").get<uint64_t>(),
+          from.at("plain_bytes").get<uint64_t>(),
+          from.at("read_bytes").get<uint64_t>(),
+          from.at("new_bytes").get<uint64_t>()};
 }
 
 template <typename T, typename F>
@@ -310,8 +313,10 @@ Result<Manifest> decode_manifest(std::string_view object, ByteView plain) {
     m.broken_pages = array_from<BrokenPage>(in.at("broken_pages"), [&](const json& p) {
       return BrokenPage{text(p, "path"), p.at("block").get<uint64_t>(), p.at("problem").get<std::string>()};
     });
-    if (in.contains("changed_directories")) m.changed_directories = array_from<ChangeCount>(in["changed_directories"], change_from);
-    if (in.contains("changed_relations")) m.changed_relations = array_from<ChangeCount>(in["changed_relations"], change_from);
+    if (in.contains("changed_directories"))
+      m.changed_directories = array_from<ChangeCount>(in["changed_directories"], change_from);
+    if (in.contains("changed_relations"))
+      m.changed_relations = array_from<ChangeCount>(in["changed_relations"], change_from);
     return m;
   } catch (const json::exception& problem) {
     return make_error(ErrorKind::damaged, std::string(object), "not a manifest").with_cause(problem.what());

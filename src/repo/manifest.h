@@ -71,7 +71,8 @@ struct BrokenPage {
 
 // What a backup did in one directory of relation files, or with one relation.
 struct ChangeCount {
-  std::string path;  // in the tree, a relation without its segment number: "pgdata/base/5", "pgdata/base/5/16384"
+  std::string
+      path;  // in the tree, a relation without its segment number: "pgdata/base/5", "pgdata/base/5/16384"
   std::string name;  // the database, or database.schema.relation; empty: not known
   uint64_t files = 0;
   uint64_t plain_bytes = 0;
@@ -94,9 +95,9 @@ struct Card {
   BackupId id;
   BackupState state = BackupState::complete;
   BackupType type = BackupType::full;
-  std::string reason;                  // of an aborted or damaged one; why everything was read
-  std::optional<BackupId> reference;   // the backup that an incremental one took over from
-  std::vector<BackupId> continued;     // attempts whose blocks it took over, newest first
+  std::string reason;                 // of an aborted or damaged one; why everything was read
+  std::optional<BackupId> reference;  // the backup that an incremental one took over from
+  std::vector<BackupId> continued;    // attempts whose blocks it took over, newest first
   std::string label;
   Timestamp started;  // backup start on the source server
   Timestamp stopped;
@@ -121,8 +122,8 @@ struct Card {
 struct Manifest {
   Card card;
   uint64_t lease_sequence = 0;  // the lease it was made under
-  // Directory with "pgdata" and "config". Every tablespace is the directory pgdata/pg_tblspc/<oid>, also those that
-  // are symbolic links on the server; `tablespaces` says which.
+  // Directory with "pgdata" and "config". Every tablespace is the directory pgdata/pg_tblspc/<oid>, also
+  // those that are symbolic links on the server; `tablespaces` says which.
   NodeRef root;
   std::optional<NodeRef> usage;  // repo/pack_usage.h
   uint32_t block_size = 8192;
@@ -140,7 +141,7 @@ struct Manifest {
   std::vector<ExternalFile> external_files;
   std::vector<Setting> settings;  // those that recovery and drills need (T32), and where they live
   std::vector<std::string> extensions;
-  std::vector<BrokenPage> broken_pages;  // the first 1,000
+  std::vector<BrokenPage> broken_pages;          // the first 1,000
   std::vector<ChangeCount> changed_directories;  // of relations, with their databases; by path
   std::vector<ChangeCount> changed_relations;    // those of which most is new, at most kMostChanged
 };

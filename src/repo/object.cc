@@ -202,6 +202,11 @@ Status FrameReader::expect_end(uint64_t trailer_size) const {
   return damaged(cat(size() - position_, " bytes after its last frame, expected ", trailer_size));
 }
 
+bool is_lost(const Error& error) {
+  return error.kind == ErrorKind::damaged || error.kind == ErrorKind::unsupported ||
+         error.kind == ErrorKind::not_found;
+}
+
 Status put_object(storage::Store& store, const Keyring& keys, ObjectKind kind, const std::string& name,
                   ByteView plain, CompressionOptions compression) {
   TRY_ASSIGN(FrameWriter writer, FrameWriter::create(store, keys, kind, name, compression));

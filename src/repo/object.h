@@ -131,6 +131,11 @@ class FrameReader {
   FramePlace last_place_;
 };
 
+// Whether what was to be read is gone or broken, so that it is as if it had never been there; a flipped bit
+// may look like a later format. Other errors (the store does not answer, the key is missing) say nothing
+// about the object.
+bool is_lost(const Error& error);
+
 // Whole small objects: content cut into frames of 1 MiB.
 Status put_object(storage::Store& store, const Keyring& keys, ObjectKind kind, const std::string& name,
                   ByteView plain, CompressionOptions compression = {});

@@ -53,7 +53,8 @@ std::map<PackId, double> choose_packs_to_empty(const PackUsage& usage, uint64_t 
     live += static_cast<double>(entry.second.live);
     if (share(entry.second) < kTooFull) packs.push_back(&entry);
   }
-  std::ranges::sort(packs, {}, [](const auto* entry) { return std::pair(share(entry->second), entry->first); });
+  std::ranges::sort(packs, {},
+                    [](const auto* entry) { return std::pair(share(entry->second), entry->first); });
   double budget = std::min(kPerChange * static_cast<double>(changed_blocks), kOfLive * live);
   std::map<PackId, double> chosen;
   for (const auto* entry : packs) {
@@ -104,7 +105,8 @@ Result<PackUsage> decode_usage(std::string_view object, ByteView plain) {
       if (in.ok()) usage[{*backup, static_cast<uint32_t>(number)}] = use;
     }
   }
-  if (!in.ok()) return make_error(ErrorKind::damaged, std::string(object), "malformed tree node: usage of packs");
+  if (!in.ok())
+    return make_error(ErrorKind::damaged, std::string(object), "malformed tree node: usage of packs");
   return usage;
 }
 

@@ -68,8 +68,9 @@ TEST(ChoosePacks, the_most_dead_first_and_never_more_than_the_change_pays_for) {
   EXPECT_NEAR(most.rbegin()->second, 250.0 / 300, 0.001);
 }
 
-// 1 % of the blocks change at random at each step, seven backups are kept, packs go when none of these needs them: what
-// bench/fragmentation measures on a server. The packs are large beside the change, as on a small cluster.
+// 1 % of the blocks change at random at each step, seven backups are kept, packs go when none of these needs
+// them: what bench/fragmentation measures on a server. The packs are large beside the change, as on a small
+// cluster.
 TEST(ChoosePacks, hundreds_of_incrementals_stay_small) {
   constexpr uint32_t kBlocks = 20'000;
   constexpr uint32_t kPackBlocks = 1600;
@@ -79,7 +80,9 @@ TEST(ChoosePacks, hundreds_of_incrementals_stay_small) {
   std::vector<PackUse> packs;
   std::vector<size_t> needed_until;  // step of the last backup that referred to it
   std::mt19937_64 random(1);
-  auto chance = [&](double probability) { return std::uniform_real_distribution<>(0, 1)(random) < probability; };
+  auto chance = [&](double probability) {
+    return std::uniform_real_distribution<>(0, 1)(random) < probability;
+  };
   auto store = [&](uint32_t block) {
     pack_of[block] = static_cast<uint32_t>(packs.size() - 1);
     ++packs.back().live;
@@ -117,7 +120,8 @@ TEST(ChoosePacks, hundreds_of_incrementals_stay_small) {
   }
   EXPECT_LT(worst, 1.6);
   EXPECT_LT(last, 1.5);
-  EXPECT_LT(static_cast<double>(stored) / (kSteps * kBlocks / 100.0), 2.6) << "blocks stored for each that changed";
+  EXPECT_LT(static_cast<double>(stored) / (kSteps * kBlocks / 100.0), 2.6)
+      << "blocks stored for each that changed";
 }
 
 }  // namespace

@@ -33,8 +33,9 @@ Result<Repository> Repository::create(std::unique_ptr<storage::Store> store, con
                                       CompressionOptions compression) {
   TRY_ASSIGN(bool exists, store->exists(kMarkerName));
   if (exists) return make_error(ErrorKind::conflict, store->url(), "a repository is there already");
-  // Without a marker nothing was ever sealed, so whatever slots there are belong to no repository. But somebody may be
-  // about to write the marker for one of them: only who has written it knows that the others are idle.
+  // Without a marker nothing was ever sealed, so whatever slots there are belong to no repository. But
+  // somebody may be about to write the marker for one of them: only who has written it knows that the others
+  // are idle.
   TRY_ASSIGN(std::vector<std::string> idle, slot_objects(*store));
   NewKeys made;
   if (source.kind != KeySourceKind::none) {

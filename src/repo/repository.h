@@ -35,8 +35,8 @@ struct Marker {
 // Thread rule: const methods from any thread; the store is thread-safe by contract.
 class Repository {
  public:
-  // `conflict` when a repository is there already, or is made by somebody else at this moment; the store must be empty but
-  // for that. Of several at once exactly one succeeds, and only that one's key slot stays.
+  // `conflict` when a repository is there already, or is made by somebody else at this moment; the store must
+  // be empty but for that. Of several at once exactly one succeeds, and only that one's key slot stays.
   static Result<Repository> create(std::unique_ptr<storage::Store> store, const KeySource& source,
                                    CompressionOptions compression);
   // `not_found` when there is none; `wrong_key` / `config` when the key does not fit or is missing.

@@ -73,9 +73,10 @@ std::vector<WalRange> intersect(const std::vector<WalRange>& a, const std::vecto
 // What listings leave out.
 Result<std::set<BackupId>> tombstoned_backups(const LineageRepo& repo);
 
-// `precondition` unless every one of `references` is complete or damaged, or an aborted attempt that has its record
-// (repo/attempt.h), and not condemned. Tombstones are read before cards and records: collection removes these first and the tombstone last, so a reference that passes was
-// not collected, and a tombstone written later waits for its grace.
+// `precondition` unless every one of `references` is complete or damaged, or an aborted attempt that has its
+// record (repo/attempt.h), and not condemned. Tombstones are read before cards and records: collection
+// removes these first and the tombstone last, so a reference that passes was not collected, and a tombstone
+// written later waits for its grace.
 Status check_references(const LineageRepo& repo, const std::vector<BackupId>& references);
 
 }  // namespace lifeboat::repo

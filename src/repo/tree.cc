@@ -129,7 +129,8 @@ std::vector<BlockRef> read_block_refs(ByteReader& in, const std::vector<PackId>&
     }
     blocks >>= 1;
     ref.hash = read_hash(in);
-    if (first > kMaxPlain || blocks == 0 || blocks > kMapLeafBlocks || before > first || after > kMaxPlain) in.fail();
+    if (first > kMaxPlain || blocks == 0 || blocks > kMapLeafBlocks || before > first || after > kMaxPlain)
+      in.fail();
     ref.first_block = static_cast<uint32_t>(first);
     ref.before = static_cast<uint32_t>(before);
     ref.after = static_cast<uint32_t>(after);
@@ -380,25 +381,45 @@ Result<ByteView> TreeReader::load(const NodeRef& node) {
 }
 
 Status TreeReader::list(const NodeRef& directory, const std::function<Status(const Entry&)>& each) {
-  TRY_ASSIGN(ByteView plain, load(directory));
-  std::vector<ChunkRef> chunks;
-  if (plain[0] == static_cast<uint8_t>(NodeType::chunks)) {
-    TRY_ASSIGN(chunks, decode_chunks(describe(directory), plain));
-  } else {
-    chunks.push_back({"", directory});
+  TRY_ASSIGN(DirectoryCursor cursor, DirectoryCursor::open(*this, directory));
+  while (const Entry* entry = cursor.current()) {
+    TRY(each(*entry));
+    TRY(cursor.advance());
   }
-  std::string last;
-  for (const ChunkRef& chunk : chunks) {
-    TRY_ASSIGN(ByteView content, load(chunk.node));
-    TRY_ASSIGN(std::vector<Entry> entries, decode_entries(describe(chunk.node), content));
-    for (const Entry& entry : entries) {
-      if (!last.empty() && entry.name <= last)
-        return damaged_node(describe(chunk.node), "names out of order");
-      last = entry.name;
-      TRY(each(entry));
+  return {};
+}
+
+Result<DirectoryCursor> DirectoryCursor::open(TreeReader& reader, const NodeRef& directory) {
+  DirectoryCursor cursor(reader);
+  TRY_ASSIGN(ByteView plain, reader.load(directory));
+  if (plain[0] == static_cast<uint8_t>(NodeType::chunks)) {
+    TRY_ASSIGN(std::vector<ChunkRef> chunks, decode_chunks(describe(directory), plain));
+    for (const ChunkRef& chunk : chunks) cursor.chunks_.push_back(chunk.node);
+  } else {
+    cursor.chunks_.push_back(directory);
+  }
+  TRY(cursor.load_chunk());
+  return cursor;
+}
+
+Status DirectoryCursor::load_chunk() {
+  at_ = 0;
+  entries_.clear();
+  while (entries_.empty() && next_chunk_ < chunks_.size()) {
+    const NodeRef& chunk = chunks_[next_chunk_++];
+    TRY_ASSIGN(ByteView content, reader_->load(chunk));
+    TRY_ASSIGN(entries_, decode_entries(describe(chunk), content));
+    for (const Entry& entry : entries_) {
+      if (!last_name_.empty() && entry.name <= last_name_) return damaged_node(describe(chunk), "names out of order");
+      last_name_ = entry.name;
     }
   }
   return {};
+}
+
+Status DirectoryCursor::advance() {
+  if (++at_ < entries_.size()) return {};
+  return load_chunk();
 }
 
 Result<std::vector<BlockRef>> TreeReader::leaf(const NodeRef& leaf) {

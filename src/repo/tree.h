@@ -32,9 +32,9 @@ struct NodeRef {
 };
 
 // A run of blocks of a file. `count` blocks from `first_block` of the plain frame; the last block of a file
-// may be shorter than the block size. The hash is of the run as it was stored: when later backups replaced blocks
-// of it, what is left is referred to by parts, which keep the hash of the whole, so that nothing has to be read
-// to refer to less of it.
+// may be shorter than the block size. The hash is of the run as it was stored: when later backups replaced
+// blocks of it, what is left is referred to by parts, which keep the hash of the whole, so that nothing has
+// to be read to refer to less of it.
 struct BlockRef {
   FrameRef frame;
   uint32_t first_block = 0;
@@ -144,6 +144,25 @@ class TreeReader {
  private:
   PackReaders packs_;
   Frame frame_;
+};
+
+// Goes through one directory in byte order of names, one chunk in memory. Borrows the reader, which may be used in between.
+class DirectoryCursor {
+ public:
+  static Result<DirectoryCursor> open(TreeReader& reader, const NodeRef& directory);
+  // The entry at hand, which may be moved from; nullptr behind the last one.
+  Entry* current() { return at_ < entries_.size() ? &entries_[at_] : nullptr; }
+  Status advance();
+
+ private:
+  explicit DirectoryCursor(TreeReader& reader) : reader_(&reader) {}
+  Status load_chunk();  // until there is an entry or the end
+  TreeReader* reader_;
+  std::vector<NodeRef> chunks_;
+  size_t next_chunk_ = 0;
+  std::vector<Entry> entries_;
+  size_t at_ = 0;
+  std::string last_name_;
 };
 
 // Pure encoding, for tests and fuzzing. Decoders report `damaged`.

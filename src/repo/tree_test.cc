@@ -198,7 +198,8 @@ TEST(Pack, frames_come_back_and_the_footer_says_what_they_are) {
   std::vector<FrameRef> refs;
   auto hash = [](int number) { return codec::hash128(as_bytes(cat(number))); };
   for (int i = 0; i < 40; ++i) {
-    const BlockRun runs[] = {{static_cast<uint64_t>(i), 1, hash(i)}, {static_cast<uint64_t>(i) + 10, 3, hash(i + 100)}};
+    const BlockRun runs[] = {{static_cast<uint64_t>(i), 1, hash(i)},
+                             {static_cast<uint64_t>(i) + 10, 3, hash(i + 100)}};
     auto stored = writer.append(Bytes(500, static_cast<uint8_t>(i)), {cat("pgdata/base/", i / 10), runs});
     ASSERT_TRUE(stored);
     refs.push_back(*stored);

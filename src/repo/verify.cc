@@ -635,9 +635,8 @@ class Verifier {
         }
         pack->second.reached = true;
         const FramePlace& place = ref.frame.place;
-        batch.push_back(
-            {&*pack, place.number, place.length, place.offset, ref.first_block - ref.before,
-             ref.before + ref.count + ref.after, ref.hash});
+        batch.push_back({&*pack, place.number, place.length, place.offset, ref.first_block - ref.before,
+                         ref.before + ref.count + ref.after, ref.hash});
         ++report_references_;
         if (batch.size() >= options_.reference_budget) return flush();
         return {};

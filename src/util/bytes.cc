@@ -4,7 +4,8 @@
 
 namespace lifeboat {
 
-static_assert(std::endian::native == std::endian::little, "load_le and store_le assume a little-endian machine");
+static_assert(std::endian::native == std::endian::little,
+              "load_le and store_le assume a little-endian machine");
 
 uint64_t ByteReader::varint() {
   uint64_t value = 0;

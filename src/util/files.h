@@ -59,8 +59,9 @@ Status read_exact(int fd, MutableBytes out, std::string_view path);
 Status pread_exact(int fd, uint64_t offset, MutableBytes out, std::string_view path);
 Status write_all(int fd, ByteView bytes, std::string_view path);
 Status pwrite_all(int fd, uint64_t offset, ByteView bytes, std::string_view path);
-// The same for bulk: it begins to be written to disk at once and does not stay in the page cache, where the kernel can do that
-// (RWF_DONTCACHE, Linux 6.14: include/uapi/linux/fs.h); elsewhere it is an ordinary write. Nothing is durable before an fsync.
+// The same for bulk: it begins to be written to disk at once and does not stay in the page cache, where the
+// kernel can do that (RWF_DONTCACHE, Linux 6.14: include/uapi/linux/fs.h); elsewhere it is an ordinary write.
+// Nothing is durable before an fsync.
 Status pwrite_bulk(int fd, uint64_t offset, ByteView bytes, std::string_view path);
 
 // The whole file, which may be one that grows or has no size (/proc); more than `limit` bytes is `damaged`.
@@ -70,8 +71,8 @@ Result<std::string> read_text(const std::string& path, uint64_t limit);
 // --- durability
 // ------------------------------------------------------------------------------------------------
 Status fsync_file(int fd, std::string_view path);
-// Tells the kernel to begin writing this range to disk, so that a later fsync finds little left to do. Only an early start:
-// what goes wrong here, fsync reports.
+// Tells the kernel to begin writing this range to disk, so that a later fsync finds little left to do. Only
+// an early start: what goes wrong here, fsync reports.
 void start_writeback(int fd, uint64_t offset, uint64_t length);
 // Makes names made, removed or renamed in a directory survive a power cut. File systems that cannot sync
 // directories (EINVAL) count as done.
@@ -80,7 +81,8 @@ Status fsync_dir(const std::string& path);
 // temporary file in the same directory, fsync, rename, fsync of the directory. `mode` is set exactly,
 // whatever the umask.
 Status write_file_durable(const std::string& path, ByteView content, mode_t mode);
-// The same for a name that nobody has yet: `conflict` when something is there. Of several processes one succeeds.
+// The same for a name that nobody has yet: `conflict` when something is there. Of several processes one
+// succeeds.
 Status create_file_durable(const std::string& path, ByteView content, mode_t mode);
 // Creates a directory and its missing parents, each durable. One that is there already is success.
 Status create_dirs(const std::string& path, mode_t mode = 0750);

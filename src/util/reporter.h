@@ -1,5 +1,5 @@
-// How long work tells what it is doing: progress and notes for people. The operations know nothing of terminals.
-// Thread rule: any thread may call either.
+// How long work tells what it is doing: progress and notes for people. The operations know nothing of
+// terminals. Thread rule: any thread may call either.
 #pragma once
 
 #include <cstdint>

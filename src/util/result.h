@@ -87,8 +87,8 @@ using Status = Result<void>;
 #define LIFEBOAT_CONCAT(a, b) LIFEBOAT_CONCAT2(a, b)
 // Evaluates an expression of type Result<…> and returns its error from the enclosing function.
 #define TRY(...) LIFEBOAT_TRY(LIFEBOAT_CONCAT(try_result_, __COUNTER__), __VA_ARGS__)
-#define LIFEBOAT_TRY(temporary, ...)                                                     \
-  do {                                                                                   \
+#define LIFEBOAT_TRY(temporary, ...)                                                       \
+  do {                                                                                     \
     if (auto&& temporary = (__VA_ARGS__); !temporary) return std::move(temporary).error(); \
   } while (0)
 // TRY_ASSIGN(declaration, expression): declares or assigns the value, or returns the error.

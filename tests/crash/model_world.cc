@@ -497,7 +497,8 @@ void World::check_final() {
   if (cards->size() != 1) return fail(cat(cards->size(), " cards are left"));
   const Card& card = cards->front();
   std::set<std::string> expected{raw_->name("lineage"), raw_->name(cat("cards/", card.id.text)),
-                                 raw_->name(cat("manifests/", card.id.text)), raw_->name(cat("attempts/", card.id.text))};
+                                 raw_->name(cat("manifests/", card.id.text)),
+                                 raw_->name(cat("attempts/", card.id.text))};
   TreeReader reader(*raw_);
   auto visited = reader.visit(read_manifest(*raw_, card.id)->root,
                               {.descend =

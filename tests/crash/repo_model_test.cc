@@ -104,7 +104,9 @@ std::optional<BackupId> Player::choose_backup(const LineageRepo& repo, double ne
 std::vector<BackupId> Player::choose_attempts(const LineageRepo& repo) {
   std::vector<BackupId> chosen;
   if (!world_.chance(0.6)) return chosen;
-  auto condemned = world_.chance(mood_ == Mood::calm ? 0 : world_.style.stale) ? Result<Condemned>(Condemned()) : read_condemned(repo);
+  auto condemned = world_.chance(mood_ == Mood::calm ? 0 : world_.style.stale)
+                       ? Result<Condemned>(Condemned())
+                       : read_condemned(repo);
   auto recorded = list_attempts(repo);
   if (!condemned || !recorded) return chosen;
   for (const BackupId& id : *recorded) {
@@ -155,7 +157,8 @@ Status Player::fill(const LineageRepo& repo, const BackupId& id, std::optional<B
     TRY_ASSIGN(reference, read_manifest(repo, *base));
   }
   TRY(write_attempt(repo, {id, started, position.timeline, position.start, kTinyBlock, false}));
-  TRY_ASSIGN(NodeRef root, store_tiny_tree(repo, id, attempt.files, reference ? &*reference : nullptr, unfinished));
+  TRY_ASSIGN(NodeRef root,
+             store_tiny_tree(repo, id, attempt.files, reference ? &*reference : nullptr, unfinished));
   if (mood_ == Mood::unruly && world_.chance(world_.style.leisure))
     TRY(work(lease, world_.between(1, 150) * kMinuteUs));
   doze(0.2, 20 * kHourUs);

@@ -59,7 +59,8 @@ class BorrowedStore : public storage::Store {
 // Writes the packs of a backup: runs of blocks that equal those of `reference` are referred to, the others
 // stored.
 inline Result<NodeRef> store_tiny_tree(const LineageRepo& repo, const BackupId& id, const TinyFiles& files,
-                                       const Manifest* reference, const std::vector<BackupId>& attempts = {}) {
+                                       const Manifest* reference,
+                                       const std::vector<BackupId>& attempts = {}) {
   std::map<std::string, std::vector<BlockRef>> known;
   if (reference != nullptr) {
     TreeReader reader(repo);

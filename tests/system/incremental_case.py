@@ -37,6 +37,8 @@ class IncrementalCase(SystemTest):
         verify_backup(to, lb.server.major)
         return to
 
+    dump_options = ()  # for pg_dump, beside those that every comparison has
+
     def assertIsTheServer(self, lb, made, *options):
         """The restored backup is the live server, which has not been written to since."""
         to = self.restored(lb, made, *options)
@@ -44,7 +46,8 @@ class IncrementalCase(SystemTest):
         copy.wait_paused() if not copy.recovered() else None
         copy.psql("SELECT pg_wal_replay_resume()", check=False)
         copy.wait_recovered()
-        dump_compare(lb.server, copy, options=["--no-unlogged-table-data"])
+        dump_compare(lb.server, copy, options=["--no-unlogged-table-data", *self.dump_options])
+        self.compare_more(lb.server, copy)
         amcheck(copy)
         self.assertVisibilityMapsAreRight(copy)
         with_checksums = copy.value("SHOW data_checksums") == "on"
@@ -52,6 +55,9 @@ class IncrementalCase(SystemTest):
         if with_checksums:
             checksums(copy)
         shutil.rmtree(to.parent)
+
+    def compare_more(self, server, copy):
+        """What dump_options left out."""
 
     def assertVisibilityMapsAreRight(self, copy):
         for database in copy.databases():

@@ -65,7 +65,8 @@ std::string to_text(const ops::BackupOutcome& outcome) {
   facts.add("type", cat(to_string(card.type), card.reference ? cat(" on ", card.reference->text) : "", ", ",
                         to_string(card.state)));
   if (card.type != BackupType::full && !card.reason.empty()) facts.add("read all", card.reason);
-  for (const BackupId& attempt : card.continued) facts.add("continues", cat(attempt.text, ", which was never finished"));
+  for (const BackupId& attempt : card.continued)
+    facts.add("continues", cat(attempt.text, ", which was never finished"));
   facts.add("source", cat(outcome.read_from, outcome.standby ? ", a standby" : ""));
   facts.add("started", card.started.to_string());
   facts.add("stopped", card.stopped.to_string());
@@ -123,13 +124,15 @@ constexpr Option kBackupOptions[] = {
     {.name = "type",
      .kind = ValueKind::choice,
      .placeholder = "TYPE",
-     .help = "full reads and stores everything; incr reads what changed since the newest backup, diff since the newest full "
+     .help = "full reads and stores everything; incr reads what changed since the newest backup, diff since "
+             "the newest full "
              "one; auto is incr whenever it is safe",
      .default_text = "auto",
      .choices = "auto|full|diff|incr"},
     {.name = "prove",
      .kind = ValueKind::flag,
-     .help = "of an incremental backup: read everything all the same, and fail on a change that its change map missed"},
+     .help = "of an incremental backup: read everything all the same, and fail on a change that its change "
+             "map missed"},
     {.name = "checkpoint",
      .kind = ValueKind::choice,
      .placeholder = "HOW",
@@ -154,7 +157,8 @@ constexpr Option kBackupOptions[] = {
     {.name = "primary",
      .kind = ValueKind::conninfo,
      .placeholder = "CONNINFO",
-     .help = "of a standby: connection string of its primary, which is asked for a WAL switch at the end and for nothing "
+     .help = "of a standby: connection string of its primary, which is asked for a WAL switch at the end and "
+             "for nothing "
              "else",
      .section = ConfigSection::cluster},
     {.name = "wal-timeout",
@@ -179,16 +183,24 @@ constinit const Command kBackupCommand = {
         "checking page checksums on the way, and waits until every WAL segment from its start to its stop is "
         "there too: "
         "only then is there a backup.\n\n"
-        "Files are read on this host when --pgdata names them, or when the data directory that the server names is here and "
-        "that server works in it. Otherwise, and with --remote, they are read through the connection (--pg) by a role that "
-        "needs no superuser: lifeboat init --print-grants. One line says which. The server may be a standby; since no WAL "
+        "Files are read on this host when --pgdata names them, or when the data directory that the server "
+        "names is here and "
+        "that server works in it. Otherwise, and with --remote, they are read through the connection (--pg) "
+        "by a role that "
+        "needs no superuser: lifeboat init --print-grants. One line says which. The server may be a standby; "
+        "since no WAL "
         "switch can be forced there, --primary says where.\n\n"
-        "After the first backup it reads what WAL since the newest sound backup names as changed, and the small files and "
-        "maps that WAL does not speak of; what is equal is not stored again. Every backup restores by itself, and expiring "
-        "one never breaks another. Where that is not safe (wal_level was minimal, data checksums were turned on or off, "
+        "After the first backup it reads what WAL since the newest sound backup names as changed, and the "
+        "small files and "
+        "maps that WAL does not speak of; what is equal is not stored again. Every backup restores by "
+        "itself, and expiring "
+        "one never breaks another. Where that is not safe (wal_level was minimal, data checksums were turned "
+        "on or off, "
         "WAL is missing) everything is read, and one line says why.\n\n"
-        "A backup that fails, is stopped or killed leaves nothing that could be taken for one. The next one goes on with what "
-        "it stored: of that, only what WAL since its start names as changed is read again (with --type full everything is "
+        "A backup that fails, is stopped or killed leaves nothing that could be taken for one. The next one "
+        "goes on with what "
+        "it stored: of that, only what WAL since its start names as changed is read again (with --type full "
+        "everything is "
         "read, and what is equal is not stored again). Pages that "
         "stay broken after "
         "reading them again do not fail the backup: it is kept, marked damaged, and has an exit code of its "

@@ -95,7 +95,8 @@ std::string to_text(const ops::BackupDetails& details, size_t most) {
   facts.add("type", cat(to_string(card.type), card.reference ? cat(" on ", card.reference->text) : "", ", ",
                         to_string(card.state)));
   if (!card.reason.empty()) facts.add(card.type == BackupType::full ? "reason" : "read all", card.reason);
-  for (const BackupId& attempt : card.continued) facts.add("continues", cat(attempt.text, ", which was never finished"));
+  for (const BackupId& attempt : card.continued)
+    facts.add("continues", cat(attempt.text, ", which was never finished"));
   if (!card.label.empty()) facts.add("label", card.label);
   facts.add("lineage", details.lineage.lineage.to_string());
   facts.add("server",
@@ -108,10 +109,12 @@ std::string to_text(const ops::BackupDetails& details, size_t most) {
   facts.add("size",
             cat(format_bytes(card.totals.plain_bytes), " in ", counted(card.totals.files, "file"), " and ",
                 card.totals.directories, card.totals.directories == 1 ? " directory" : " directories"));
-  facts.add("read", cat(format_bytes(card.totals.read_bytes), share_text(card.totals.read_bytes, card.totals.plain_bytes)));
+  facts.add("read", cat(format_bytes(card.totals.read_bytes),
+                        share_text(card.totals.read_bytes, card.totals.plain_bytes)));
   uint64_t own = own_bytes(details);
   if (!details.origins.empty()) {
-    facts.add("new", cat(format_bytes(own), share_text(own, card.totals.plain_bytes), ", before compression"));
+    facts.add("new",
+              cat(format_bytes(own), share_text(own, card.totals.plain_bytes), ", before compression"));
   }
   facts.add("stored",
             cat(format_bytes(card.totals.stored_bytes), ", ", card.compression,
@@ -229,7 +232,8 @@ Json to_json(const ops::BackupDetails& details, size_t most) {
     files.push_back({{"path", file.path}, {"setting", file.setting}});
   }
   Json origins = Json::array();
-  for (const auto& origin : details.origins) origins.push_back({{"backup", origin.backup.text}, {"bytes", origin.bytes}});
+  for (const auto& origin : details.origins)
+    origins.push_back({{"backup", origin.backup.text}, {"bytes", origin.bytes}});
   Json settings = Json::object();
   for (const repo::Setting& setting : manifest.settings) settings[setting.name] = setting.value;
   Json broken = Json::array();
@@ -321,7 +325,8 @@ constinit const Command kShowCommand = {
     .summary = "describe one backup",
     .description =
         "Everything that the repository knows of one backup: where and when it was taken, why it is of its "
-        "type, what it read, what was new and what it shares with other backups, its databases, most changed relations, largest "
+        "type, what it read, what was new and what it shares with other backups, its databases, most changed "
+        "relations, largest "
         "tables and relations, tablespaces and configuration files from outside "
         "the data directory, the WAL that it needs, where its objects lie, and what was proven of it.",
     .danger = Danger::read,

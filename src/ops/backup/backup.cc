@@ -85,14 +85,16 @@ Status copy_files(const BackupOptions& options, const Source& source, const repo
   pool.expect_bytes(measure.bytes);
   std::set<Oid> tablespaces;
   for (const repo::TablespaceInfo& tablespace : manifest.tablespaces) tablespaces.insert(tablespace.oid);
-  TRY_ASSIGN(CopiedTree tree, copy_tree(pool, files, repo, incremental, source.server.major, tablespaces, source.config_files, stop));
+  TRY_ASSIGN(CopiedTree tree, copy_tree(pool, files, repo, incremental, source.server.major, tablespaces,
+                                        source.config_files, stop));
   TRY(pool.finish());
   warnings.insert(warnings.end(), tree.warnings.begin(), tree.warnings.end());
   manifest.root = pool.root();
   manifest.usage = pool.usage();
   manifest.changed_directories = pool.changes().directories();
   std::erase_if(manifest.changed_directories, [](const repo::ChangeCount& directory) {
-    return !pg::RelationDirectory::parse(std::string_view(directory.path).substr(directory.path.find('/') + 1));
+    return !pg::RelationDirectory::parse(
+        std::string_view(directory.path).substr(directory.path.find('/') + 1));
   });
   manifest.changed_relations = pool.changes().relations();
   manifest.external_files = std::move(tree.external_files);
@@ -126,8 +128,9 @@ void record_stop(const pg::BackupStop& stopped, const PageChecker& checker, repo
 // Everything between the lease and the card. Any error leaves an attempt without a card.
 Result<BackupOutcome> back_up(const BackupOptions& options, const Source& source,
                               const ChosenLineage& lineage, pg::FileSource& files, const Reference& reference,
-                              const std::vector<repo::Attempt>& attempts, const BackupId& id, repo::BackupLease& lease, BackupOutcome outcome,
-                              int64_t began_us, Reporter& reporter, StopToken& stop) {
+                              const std::vector<repo::Attempt>& attempts, const BackupId& id,
+                              repo::BackupLease& lease, BackupOutcome outcome, int64_t began_us,
+                              Reporter& reporter, StopToken& stop) {
   TRY_ASSIGN(pg::PgClient client, pg::PgClient::connect(options.source.conninfo, connect_options(stop)));
   reporter.progress("starting", 0, 0, ProgressUnit::items);
   TRY_ASSIGN(pg::BackupSession session,
@@ -147,8 +150,8 @@ Result<BackupOutcome> back_up(const BackupOptions& options, const Source& source
                                          manifest.card.data_checksums}));
   repo::PackNumbers numbers(id);
   auto copy = [&](Incremental* incremental) {
-    return copy_files(options, source, lineage.repo, files, numbers, incremental, checker, manifest, outcome.warnings,
-                      reporter, stop);
+    return copy_files(options, source, lineage.repo, files, numbers, incremental, checker, manifest,
+                      outcome.warnings, reporter, stop);
   };
   TRY(copy_by_basis(basis, files, control, start.start_lsn, copy, stop));
   outcome.proven_blocks = basis.proven_blocks;
@@ -188,12 +191,14 @@ Result<BackupOutcome> back_up(const BackupOptions& options, const Source& source
   return outcome;
 }
 
-Result<Reference> find_reference(const BackupOptions& options, const Source& source, const ChosenLineage& lineage,
-                                 pg::FileSource& files) {
+Result<Reference> find_reference(const BackupOptions& options, const Source& source,
+                                 const ChosenLineage& lineage, pg::FileSource& files) {
   if (options.type == BackupType::full) return Reference{};
   auto history = server_history(files, lineage.repo, source.timeline());
   if (!history && history.error().kind != ErrorKind::not_found) return std::move(history).error();
-  if (!history) return Reference{std::nullopt, cat("the history of the server's timeline is unknown: ", history.error().to_string())};
+  if (!history)
+    return Reference{std::nullopt,
+                     cat("the history of the server's timeline is unknown: ", history.error().to_string())};
   return choose_reference(lineage.repo, options.type.value_or(BackupType::incr), *history);
 }
 
@@ -217,8 +222,7 @@ Result<BackupOutcome> run_backup(const BackupOptions& options, Reporter& reporte
   BackupOutcome outcome;
   TRY_ASSIGN(repo::Repository repository, open_repository(options.location));
   TRY_ASSIGN(Source source, open_source(options.source, reporter, stop, outcome.warnings));
-  TRY_ASSIGN(ChosenLineage lineage,
-             lineage_of(repository, options.location.cluster, source.data_dir));
+  TRY_ASSIGN(ChosenLineage lineage, lineage_of(repository, options.location.cluster, source.data_dir));
   pg::FileSource& files = *source.files;
   if (!options.primary.empty()) {
     if (source.server.in_recovery)
@@ -233,9 +237,10 @@ Result<BackupOutcome> run_backup(const BackupOptions& options, Reporter& reporte
   repo::LeaseOptions lease_options;
   lease_options.stop = &stop;
   TRY_ASSIGN(repo::BackupLease lease,
-             repo::BackupLease::acquire(lineage.repo, id, referred_to(reference, attempts), std::move(lease_options)));
-  auto result = back_up(options, source, lineage, files, reference, attempts, id, lease, std::move(outcome), began_us,
-                        reporter, stop);
+             repo::BackupLease::acquire(lineage.repo, id, referred_to(reference, attempts),
+                                        std::move(lease_options)));
+  auto result = back_up(options, source, lineage, files, reference, attempts, id, lease, std::move(outcome),
+                        began_us, reporter, stop);
   if (!result) {
     auto aborted = lease.abort(result.error().to_string());
     if (!aborted)

@@ -19,9 +19,9 @@ namespace lifeboat::ops {
 struct BackupOptions {
   RepoLocation location;
   SourceOptions source;
-  std::string primary;                // connection string of a standby's primary, for the WAL switch; "": none
-  std::optional<BackupType> type;     // none: incremental whenever there is something to stand on
-  bool prove = false;                 // read everything, and fail on a change that the map missed
+  std::string primary;             // connection string of a standby's primary, for the WAL switch; "": none
+  std::optional<BackupType> type;  // none: incremental whenever there is something to stand on
+  bool prove = false;              // read everything, and fail on a change that the map missed
   pg::CheckpointMode checkpoint = pg::CheckpointMode::fast;
   std::string label = "lifeboat backup";
   int jobs = 1;

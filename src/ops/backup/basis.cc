@@ -11,9 +11,9 @@ namespace lifeboat::ops {
 namespace {
 
 // Fills in the reference and what changed since it, or why there is none.
-Status find_changes(const ChosenLineage& lineage, const Reference& reference, const pg::TimelineHistory& history,
-                    ServerWal& wal, const pg::ControlFile& control, const pg::BackupStart& start, Basis& basis,
-                    Reporter& reporter, StopToken& stop) {
+Status find_changes(const ChosenLineage& lineage, const Reference& reference,
+                    const pg::TimelineHistory& history, ServerWal& wal, const pg::ControlFile& control,
+                    const pg::BackupStart& start, Basis& basis, Reporter& reporter, StopToken& stop) {
   basis.why_all = reference.why_none;
   if (!reference.card) return {};
   const repo::Card& card = *reference.card;
@@ -22,8 +22,7 @@ Status find_changes(const ChosenLineage& lineage, const Reference& reference, co
   auto manifest = repo::read_manifest(lineage.repo, card.id);
   if (!manifest) {
     // A broken backup must not be the reason that there is no other.
-    ErrorKind kind = manifest.error().kind;
-    if (kind != ErrorKind::damaged && kind != ErrorKind::not_found) return std::move(manifest).error();
+    if (!repo::is_lost(manifest.error())) return std::move(manifest).error();
     basis.why_all = manifest.error().to_string();
     return {};
   }
@@ -46,8 +45,9 @@ Status find_changes(const ChosenLineage& lineage, const Reference& reference, co
 }  // namespace
 
 Result<Basis> find_basis(const ChosenLineage& lineage, const Reference& reference,
-                         const std::vector<repo::Attempt>& attempts, pg::FileSource& files, const pg::ControlFile& control,
-                         const pg::BackupStart& start, Reporter& reporter, StopToken& stop) {
+                         const std::vector<repo::Attempt>& attempts, pg::FileSource& files,
+                         const pg::ControlFile& control, const pg::BackupStart& start, Reporter& reporter,
+                         StopToken& stop) {
   Basis basis;
   basis.why_all = reference.why_none;
   if (!reference.card && attempts.empty()) return basis;
@@ -56,9 +56,10 @@ Result<Basis> find_basis(const ChosenLineage& lineage, const Reference& referenc
   TRY(find_changes(lineage, reference, history, wal, control, start, basis, reporter, stop));
   if (basis.reference) {
     TRY_ASSIGN(basis.carry, Carry::plan(lineage.repo, *basis.reference, basis.changes.map.changed_blocks(),
-                                          std::random_device()()));
+                                        std::random_device()()));
   }
-  TRY_ASSIGN(basis.attempts, resume_attempts(lineage, attempts, history, wal, control, start, reporter, stop));
+  TRY_ASSIGN(basis.attempts,
+             resume_attempts(lineage, attempts, history, wal, control, start, reporter, stop));
   return basis;
 }
 

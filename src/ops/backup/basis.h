@@ -1,5 +1,5 @@
-// What a backup takes over: from its reference by the change map since then, from attempts that were never finished, and why
-// everything is read where no map can decide.
+// What a backup takes over: from its reference by the change map since then, from attempts that were never
+// finished, and why everything is read where no map can decide.
 #pragma once
 
 #include <functional>
@@ -33,8 +33,9 @@ struct Basis {
 
 // A reference may stop being one until the backup has begun; then nothing is taken over.
 Result<Basis> find_basis(const ChosenLineage& lineage, const Reference& reference,
-                         const std::vector<repo::Attempt>& attempts, pg::FileSource& files, const pg::ControlFile& control,
-                         const pg::BackupStart& start, Reporter& reporter, StopToken& stop);
+                         const std::vector<repo::Attempt>& attempts, pg::FileSource& files,
+                         const pg::ControlFile& control, const pg::BackupStart& start, Reporter& reporter,
+                         StopToken& stop);
 
 // Who asks for an incremental backup does not want a full one unawares: `precondition`.
 Status require_basis(const std::optional<BackupType>& asked, const Basis& basis);

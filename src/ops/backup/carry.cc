@@ -2,19 +2,15 @@
 
 #include <random>
 
-
 namespace lifeboat::ops {
 
-Result<Carry> Carry::plan(const repo::LineageRepo& repo, const repo::Manifest& reference, uint64_t changed_blocks,
-                          uint64_t seed) {
+Result<Carry> Carry::plan(const repo::LineageRepo& repo, const repo::Manifest& reference,
+                          uint64_t changed_blocks, uint64_t seed) {
   Carry carry;
   if (!reference.usage) return carry;
-  auto is_lost = [](const Error& error) {
-    return error.kind == ErrorKind::damaged || error.kind == ErrorKind::not_found;
-  };
   repo::TreeReader nodes(repo);
   auto node = nodes.load(*reference.usage);
-  if (!node && is_lost(node.error())) return carry;
+  if (!node && repo::is_lost(node.error())) return carry;
   TRY(node);
   auto usage = repo::decode_usage(reference.card.id.text, *node);
   if (!usage) return carry;
@@ -27,7 +23,7 @@ Result<Carry> Carry::plan(const repo::LineageRepo& repo, const repo::Manifest& r
       TRY_ASSIGN(repo::FrameReader * reader, packs.reader(pack));
       return repo::read_pack_footer(*reader);
     }();
-    if (!footer && is_lost(footer.error())) continue;
+    if (!footer && repo::is_lost(footer.error())) continue;
     TRY(footer);
     carry.packs_[pack] = part;
     for (const repo::PackFrame& frame : footer->frames) {

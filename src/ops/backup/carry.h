@@ -1,7 +1,8 @@
-// Carrying forward: what a backup stores again although it has not changed, so that old packs die whole (repo/pack_usage.h).
+// Carrying forward: what a backup stores again although it has not changed, so that old packs die whole
+// (repo/pack_usage.h).
 //
-// The packs that are to be emptied name in their footers the blocks that they once held; those that the reference still
-// refers to there are read from the server as if they had changed.
+// The packs that are to be emptied name in their footers the blocks that they once held; those that the
+// reference still refers to there are read from the server as if they had changed.
 #pragma once
 
 #include <functional>
@@ -19,10 +20,10 @@ namespace lifeboat::ops {
 class Carry {
  public:
   Carry() = default;  // nothing is carried
-  // For a backup on `reference` that stores about `changed_blocks` blocks anyway. A pack that cannot be read is left alone.
-  // `seed`: of a pack that is only partly emptied other frames are chosen each time.
-  static Result<Carry> plan(const repo::LineageRepo& repo, const repo::Manifest& reference, uint64_t changed_blocks,
-                            uint64_t seed);
+  // For a backup on `reference` that stores about `changed_blocks` blocks anyway. A pack that cannot be read
+  // is left alone. `seed`: of a pack that is only partly emptied other frames are chosen each time.
+  static Result<Carry> plan(const repo::LineageRepo& repo, const repo::Manifest& reference,
+                            uint64_t changed_blocks, uint64_t seed);
 
   // How full the reference's packs are: where this backup's record begins.
   const repo::PackUsage& usage() const { return usage_; }

@@ -114,8 +114,8 @@ const std::vector<std::string>& recorded_settings() {
   return names;
 }
 
-Result<CatalogRecord> read_catalog(pg::PgClient& client, const std::string& conninfo, const pg::ServerFacts& facts,
-                                   const StopToken& stop) {
+Result<CatalogRecord> read_catalog(pg::PgClient& client, const std::string& conninfo,
+                                   const pg::ServerFacts& facts, const StopToken& stop) {
   CatalogRecord record;
   // BOOTSTRAP_SUPERUSERID, src/include/catalog/pg_authid.dat.
   TRY_ASSIGN(auto role, client.value("select rolname from pg_catalog.pg_roles where oid = 10"));

@@ -14,7 +14,7 @@ namespace lifeboat::ops {
 const std::vector<std::string>& recorded_settings();
 
 struct CatalogRecord {
-  std::string bootstrap_role;               // the superuser that initdb made: how a drill connects to its copy
+  std::string bootstrap_role;  // the superuser that initdb made: how a drill connects to its copy
   std::vector<repo::DatabaseInfo> databases;
   std::vector<repo::TableEstimate> tables;  // the largest of each database, at most kMostTables
   std::vector<std::string> extensions;      // "database: name version", without plpgsql
@@ -24,14 +24,15 @@ struct CatalogRecord {
 };
 inline constexpr int kMostTables = 10'000;
 
-// Name under which the bootstrap role stands among a manifest's settings; no setting of PostgreSQL's has a dot there.
+// Name under which the bootstrap role stands among a manifest's settings; no setting of PostgreSQL's has a
+// dot there.
 inline constexpr std::string_view kBootstrapRoleSetting = "lifeboat.bootstrap_role";
 
 // `conninfo` with another database.
 std::string with_database(const std::string& conninfo, const std::string& database);
 
 // Connects to each database in turn; `client` is connected to any of them.
-Result<CatalogRecord> read_catalog(pg::PgClient& client, const std::string& conninfo, const pg::ServerFacts& facts,
-                                   const StopToken& stop);
+Result<CatalogRecord> read_catalog(pg::PgClient& client, const std::string& conninfo,
+                                   const pg::ServerFacts& facts, const StopToken& stop);
 
 }  // namespace lifeboat::ops

@@ -1,4 +1,5 @@
-// What a backup read and stored, per directory of relation files and for the relations of which most is new: what `show` tells.
+// What a backup read and stored, per directory of relation files and for the relations of which most is new:
+// what `show` tells.
 #pragma once
 
 #include <map>
@@ -17,7 +18,7 @@ class ChangeCounts {
   // A file of the tree is done. `directory` as in the tree; `relation`: its name begins with a relfilenode.
   void add(std::string_view directory, std::string_view file, bool relation, const repo::ChangeCount& count);
   std::vector<repo::ChangeCount> directories() const;  // by path
-  std::vector<repo::ChangeCount> relations() const;    // most of what is new first, at most repo::kMostChanged
+  std::vector<repo::ChangeCount> relations() const;  // most of what is new first, at most repo::kMostChanged
 
  private:
   void forget_small();

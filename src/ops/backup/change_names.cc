@@ -31,17 +31,20 @@ struct Unnamed {
 
 Status ask(const std::string& conninfo, const std::string& database, const std::vector<Unnamed>& unnamed,
            const StopToken& stop) {
-  TRY_ASSIGN(pg::PgClient client, pg::PgClient::connect(with_database(conninfo, database), connect_options(stop)));
+  TRY_ASSIGN(pg::PgClient client,
+             pg::PgClient::connect(with_database(conninfo, database), connect_options(stop)));
   std::vector<std::string> spaces;
   std::vector<std::string> nodes;
   for (const Unnamed& one : unnamed) {
     spaces.push_back(cat(one.tablespace));
     nodes.push_back(one.node);
   }
-  TRY_ASSIGN(pg::Rows rows, client.query(std::string(kNamesSql), {cat("{", join(spaces, ","), "}"), cat("{", join(nodes, ","), "}")}));
+  TRY_ASSIGN(pg::Rows rows, client.query(std::string(kNamesSql), {cat("{", join(spaces, ","), "}"),
+                                                                  cat("{", join(nodes, ","), "}")}));
   for (int row = 0; row < rows.size(); ++row) {
     uint64_t number = rows.u64(row, 0).value_or(0);
-    if (number >= 1 && number <= unnamed.size()) unnamed[number - 1].count->name = cat(database, ".", rows.text(row, 1));
+    if (number >= 1 && number <= unnamed.size())
+      unnamed[number - 1].count->name = cat(database, ".", rows.text(row, 1));
   }
   return {};
 }

@@ -8,8 +8,8 @@
 
 namespace lifeboat::ops {
 
-// Fills in the names. What the server does not tell (a relation is gone, a database refuses connections) stays without one:
-// the paths say enough.
+// Fills in the names. What the server does not tell (a relation is gone, a database refuses connections)
+// stays without one: the paths say enough.
 void name_changes(const std::string& conninfo, repo::Manifest& manifest, const StopToken& stop);
 
 }  // namespace lifeboat::ops

@@ -37,13 +37,14 @@ struct CopyPool::FileJob {
   uint64_t size = 0;              // as it was listed
   uint64_t fork_first_block = 0;  // number of the file's first block in its fork
   std::optional<FileBefore> before;
-  std::vector<Part> parts;                              // one per range
+  std::vector<Part> parts;                               // one per range
   std::vector<std::optional<repo::NodeRef>> old_leaves;  // of a mapped file: those that stay as they are
   std::atomic<size_t> ranges_left{0};
   std::atomic<uint64_t> read_bytes{0};
 
   bool leaf_stays(uint64_t leaf) const { return leaf < old_leaves.size() && old_leaves[leaf]; }
-  // The first block of the file from `from` on that is in `changed`, a set of blocks of the fork; at most `end`.
+  // The first block of the file from `from` on that is in `changed`, a set of blocks of the fork; at most
+  // `end`.
   uint64_t next_in(const pg::BlockSet* changed, uint64_t from, uint64_t end) const {
     if (changed == nullptr) return end;
     auto found = changed->next(static_cast<uint32_t>(fork_first_block + from));
@@ -132,14 +133,15 @@ class CopyPool::Worker {
   }
 
   // Of the reference. What of it is in this backup is counted anew when the file is done.
-  void take_old_refs(const repo::Entry& entry, uint64_t first, const std::vector<repo::BlockRef>& refs, uint64_t begin,
-                     uint64_t end) {
+  void take_old_refs(const repo::Entry& entry, uint64_t first, const std::vector<repo::BlockRef>& refs,
+                     uint64_t begin, uint64_t end) {
     const uint32_t block_size = pool_.options_.block_size;
     for (const repo::BlockRef& ref : refs) {
       uint64_t from = std::max(first, begin);
       uint64_t to = std::min(first + ref.count, end);
       if (from < to) {
-        uint64_t bytes = std::min(uint64_t{ref.count} * block_size, entry.size - std::min(entry.size, first * block_size));
+        uint64_t bytes =
+            std::min(uint64_t{ref.count} * block_size, entry.size - std::min(entry.size, first * block_size));
         old_[0].push_back({first, bytes, ref});
         tally_.add(ref.frame.pack, -static_cast<int64_t>(to - from));
       }
@@ -166,7 +168,8 @@ class CopyPool::Worker {
     };
     take(old_[0], job.before->mapped_blocks, job.before->changed);
     if (const pg::BlockSet* carried = job.before->carried) {
-      for (auto next = carried->next(static_cast<uint32_t>(begin)); next && *next < end; next = carried->next(*next + 1)) {
+      for (auto next = carried->next(static_cast<uint32_t>(begin)); next && *next < end;
+           next = carried->next(*next + 1)) {
         const repo::StoredRun*& from = from_[*next - begin];
         if (from != kRead && is_emptied(from->ref)) from = kRead;
       }
@@ -195,7 +198,8 @@ class CopyPool::Worker {
   std::vector<Stretch> stretches(uint64_t begin) const {
     std::vector<Stretch> found;
     for (size_t i = 0; i < from_.size(); ++i) {
-      bool goes_on = !found.empty() && found.back().from == from_[i] && (from_[i] != kRead || found.back().count < frame_blocks());
+      bool goes_on = !found.empty() && found.back().from == from_[i] &&
+                     (from_[i] != kRead || found.back().count < frame_blocks());
       if (goes_on) {
         ++found.back().count;
       } else {
@@ -205,8 +209,8 @@ class CopyPool::Worker {
     return found;
   }
 
-  // The blocks from `begin` to before `end` that have changed; the others stay where they are. Scattered blocks share
-  // frames, in the order of the file.
+  // The blocks from `begin` to before `end` that have changed; the others stay where they are. Scattered
+  // blocks share frames, in the order of the file.
   Status copy_changed(FileJob& job, Part& part, uint64_t begin, uint64_t end) {
     if (begin == end) return {};
     choose_sources(job, begin, end);
@@ -223,19 +227,21 @@ class CopyPool::Worker {
     std::vector<pg::FileRange> ranges;
     for (const Stretch& stretch : all) {
       if (stretch.from != kRead) continue;
-      ranges.push_back({stretch.first * pool_.options_.block_size, uint64_t{stretch.count} * pool_.options_.block_size});
+      ranges.push_back(
+          {stretch.first * pool_.options_.block_size, uint64_t{stretch.count} * pool_.options_.block_size});
     }
     if (!ranges.empty()) job.file->will_read(ranges);
   }
 
   // Refers to blocks that have not changed.
   Status keep(FileJob& job, Part& part, const Stretch& stretch) {
-    part.refs.push_back(stretch.from->ref.part(static_cast<uint32_t>(stretch.first - stretch.from->first), stretch.count));
+    part.refs.push_back(
+        stretch.from->ref.part(static_cast<uint32_t>(stretch.first - stretch.from->first), stretch.count));
     return pool_.proves() ? prove(job, stretch.first, part.refs.back()) : Status();
   }
 
-  // The blocks from `first` on are what `ref` refers to, but for hint bits (which leave the LSN alone) and changes since
-  // this backup's start, which WAL replay makes again.
+  // The blocks from `first` on are what `ref` refers to, but for hint bits (which leave the LSN alone) and
+  // changes since this backup's start, which WAL replay makes again.
   Status prove(FileJob& job, uint64_t first, const repo::BlockRef& ref) {
     const uint32_t block_size = pool_.options_.block_size;
     proof_.resize(size_t{ref.count} * block_size);
@@ -247,14 +253,16 @@ class CopyPool::Worker {
       ByteView now = ByteView(proof_).subspan(size_t{i} * block_size, block_size);
       size_t at = size_t{ref.first_block + i} * block_size;
       if (at + block_size > old_frame_.plain.size()) {
-        return make_error(ErrorKind::damaged, job.tree_path, cat("the reference's frame has no block ", first + i));
+        return make_error(ErrorKind::damaged, job.tree_path,
+                          cat("the reference's frame has no block ", first + i));
       }
       ByteView before = ByteView(old_frame_.plain).subspan(at, block_size);
       Lsn lsn = pg::page_lsn(now);
       if (lsn == pg::page_lsn(before) || lsn >= pool_.options_.prove->to) continue;
-      return make_error(ErrorKind::check_failed, job.tree_path,
-                        cat("block ", first + i, " changed at ", lsn.to_string(), ", and the change map since ",
-                            pool_.options_.prove->from.to_string(), " does not know it"))
+      return make_error(
+                 ErrorKind::check_failed, job.tree_path,
+                 cat("block ", first + i, " changed at ", lsn.to_string(), ", and the change map since ",
+                     pool_.options_.prove->from.to_string(), " does not know it"))
           .with_hint("this is a bug of lifeboat: back up with --type full, and report it");
     }
     return {};
@@ -265,7 +273,8 @@ class CopyPool::Worker {
     TRY(pool_.stop_.check());
     const uint32_t block_size = pool_.options_.block_size;
     if (gathered_ + count > frame_blocks()) TRY(flush(job, part));
-    MutableBytes into = MutableBytes(buffer_).subspan(size_t{gathered_} * block_size, size_t{count} * block_size);
+    MutableBytes into =
+        MutableBytes(buffer_).subspan(size_t{gathered_} * block_size, size_t{count} * block_size);
     TRY(read_run(job, first * block_size, into));
     TRY(check_pages(job, first, into));
     repo::BlockRef ref;
@@ -292,7 +301,8 @@ class CopyPool::Worker {
     return {};
   }
 
-  // Everything from block `begin` to before the byte `end`, frame by frame; what the reference has too is not stored.
+  // Everything from block `begin` to before the byte `end`, frame by frame; what the reference has too is not
+  // stored.
   Status copy_all(FileJob& job, Part& part, uint64_t begin, uint64_t end) {
     const uint64_t block_size = pool_.options_.block_size;
     const pg::FileRange range{begin * block_size, end - std::min(end, begin * block_size)};
@@ -321,8 +331,8 @@ class CopyPool::Worker {
     for (const OldRuns& runs : old_) {
       auto old = std::ranges::lower_bound(runs, block, {}, &repo::StoredRun::first);
       // A short last block is the old one only when it is as long.
-      bool comparable = old != runs.end() && old->first == block && old->ref.count == count && old->ref.whole() &&
-                        old->bytes == bytes.size() && !is_carried(job, block, old->ref);
+      bool comparable = old != runs.end() && old->first == block && old->ref.count == count &&
+                        old->ref.whole() && old->bytes == bytes.size() && !is_carried(job, block, old->ref);
       if (comparable && codec::hash128(bytes) == old->ref.hash) return old->ref;
     }
     return store(job.tree_path, block, bytes);
@@ -356,9 +366,9 @@ class CopyPool::Worker {
   repo::PackWriter packs_;
   Bytes buffer_;
   // Of the frame that is being gathered:
-  uint32_t gathered_ = 0;              // blocks in buffer_
-  std::vector<repo::BlockRun> runs_;   // where they belong
-  std::vector<size_t> waiting_;        // refs that wait for the frame
+  uint32_t gathered_ = 0;             // blocks in buffer_
+  std::vector<repo::BlockRun> runs_;  // where they belong
+  std::vector<size_t> waiting_;       // refs that wait for the frame
   // Of the reference:
   repo::TreeReader tree_;
   repo::PackReaders old_packs_;
@@ -398,26 +408,36 @@ CopyPool::~CopyPool() {
 // -----------------------------------------------------------------------------------------------
 
 std::shared_ptr<OpenDirectory> CopyPool::open_root(size_t slots) {
-  auto root = std::make_shared<OpenDirectory>("", nullptr, 0);
-  root->entries_.resize(slots);
-  root->pending_ += slots;
-  return root;
+  return std::make_shared<OpenDirectory>("", nullptr, 0, slots, nodes_);
 }
 
 std::shared_ptr<OpenDirectory> CopyPool::open_directory(const std::shared_ptr<OpenDirectory>& parent,
                                                         size_t slot, repo::Entry entry, size_t slots) {
   std::string path = parent->tree_path_.empty() ? entry.name : cat(parent->tree_path_, "/", entry.name);
-  auto directory = std::make_shared<OpenDirectory>(std::move(path), parent, slot);
-  directory->entries_.resize(slots);
-  directory->pending_ += slots;
-  parent->entries_[slot] = std::move(entry);
+  auto directory = std::make_shared<OpenDirectory>(std::move(path), parent, slot, slots, nodes_);
+  std::lock_guard lock(parent->mutex_);
+  parent->entries_[slot] = std::make_unique<repo::Entry>(std::move(entry));
   return directory;
 }
 
 void CopyPool::put_entry(const std::shared_ptr<OpenDirectory>& directory, size_t slot,
                          std::optional<repo::Entry> entry) {
-  directory->entries_[slot] = std::move(entry);
+  {
+    std::lock_guard lock(directory->mutex_);
+    if (entry) directory->entries_[slot] = std::make_unique<repo::Entry>(std::move(*entry));
+    directory->done_[slot] = true;
+    if (auto written = write_done(*directory); !written) return fail(std::move(written).error());
+  }
   give_back(directory);
+}
+
+// Hands over the entries that are done up to the first that is not. The caller holds the directory's mutex.
+Status CopyPool::write_done(OpenDirectory& directory) {
+  for (size_t& next = directory.written_; next < directory.done_.size() && directory.done_[next]; ++next) {
+    std::unique_ptr<repo::Entry> entry = std::move(directory.entries_[next]);
+    if (entry) TRY(directory.writer_.add(std::move(*entry)));
+  }
+  return {};
 }
 
 Status CopyPool::put_content(const std::shared_ptr<OpenDirectory>& directory, size_t slot, repo::Entry entry,
@@ -437,25 +457,25 @@ Status CopyPool::put_content(const std::shared_ptr<OpenDirectory>& directory, si
   return {};
 }
 
-// Counts one entry as done. When it was the last, the directory is written and the same happens to its
+// Counts one entry as done. When it was the last, the directory is finished and the same happens to its
 // parent.
 void CopyPool::give_back(std::shared_ptr<OpenDirectory> directory) {
   while (directory && directory->pending_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
-    repo::DirectoryWriter writer(nodes_);
-    for (std::optional<repo::Entry>& entry : directory->entries_) {
-      if (!entry) continue;
-      if (auto added = writer.add(std::move(*entry)); !added) return fail(std::move(added).error());
-    }
-    directory->entries_.clear();
-    auto node = writer.finish();
+    auto node = directory->writer_.finish();
     if (!node) return fail(std::move(node).error());
     directories_.fetch_add(1, std::memory_order_relaxed);
-    if (!directory->parent_) {
+    std::shared_ptr<OpenDirectory> parent = directory->parent_;
+    if (!parent) {
       root_ = *node;
       return;
     }
-    directory->parent_->entries_[directory->slot_in_parent_]->directory = *node;
-    directory = directory->parent_;
+    {
+      std::lock_guard lock(parent->mutex_);
+      parent->entries_[directory->slot_in_parent_]->directory = *node;
+      parent->done_[directory->slot_in_parent_] = true;
+      if (auto written = write_done(*parent); !written) return fail(std::move(written).error());
+    }
+    directory = std::move(parent);
   }
 }
 
@@ -509,17 +529,21 @@ void CopyPool::put_unchanged(const std::shared_ptr<OpenDirectory>& directory, si
   put_entry(directory, slot, std::move(entry));
 }
 
-// Leaves of the reference's block map that the new one takes over unread: full in both, and nothing in them changed.
+// Leaves of the reference's block map that the new one takes over unread: full in both, and nothing in them
+// changed.
 void CopyPool::find_old_leaves(FileJob& job) const {
   // Ranges are not shared between leaves, whatever the block size.
-  if (!job.before || !job.before->attempts.empty() || proves() || kRangeBytes > uint64_t{repo::kMapLeafBlocks} * options_.block_size) return;
+  if (!job.before || !job.before->attempts.empty() || proves() ||
+      kRangeBytes > uint64_t{repo::kMapLeafBlocks} * options_.block_size)
+    return;
   const std::vector<repo::NodeRef>& leaves = job.before->entry.leaves;
   job.old_leaves.resize(leaves.size());
   for (uint64_t leaf = 0; leaf < leaves.size(); ++leaf) {
     uint64_t begin = leaf * repo::kMapLeafBlocks;
     uint64_t end = begin + repo::kMapLeafBlocks;
     bool full = end <= job.before->mapped_blocks && end * options_.block_size <= job.size;
-    auto carried = job.before->carried != nullptr ? job.before->carried->next(static_cast<uint32_t>(begin)) : std::nullopt;
+    auto carried = job.before->carried != nullptr ? job.before->carried->next(static_cast<uint32_t>(begin))
+                                                  : std::nullopt;
     if (!full || (carried && *carried < end) || job.next_in(job.before->changed, begin, end) != end) continue;
     job.old_leaves[leaf] = leaves[leaf];
   }
@@ -531,7 +555,8 @@ Status CopyPool::forget_blocks(const repo::Entry& gone, uint64_t from_block) {
   return old_tree_.blocks(gone, [&](uint64_t first, const std::vector<repo::BlockRef>& refs) -> Status {
     for (const repo::BlockRef& ref : refs) {
       uint64_t end = first + ref.count;
-      if (end > from_block) tally.add(ref.frame.pack, -static_cast<int64_t>(end - std::max(first, from_block)));
+      if (end > from_block)
+        tally.add(ref.frame.pack, -static_cast<int64_t>(end - std::max(first, from_block)));
       first = end;
     }
     return {};

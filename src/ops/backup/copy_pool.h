@@ -7,8 +7,9 @@
 // the directory, and so up to the root: memory is bounded by the queue and by the directories that are open
 // at one time (T42).
 //
-// What an earlier backup, or an attempt that is gone on with, has of a file is not stored again: what a change map vouches for is
-// not even read, and what is read is compared by hash, run by run. Only what is carried forward (carry.h) is stored anew.
+// What an earlier backup, or an attempt that is gone on with, has of a file is not stored again: what a
+// change map vouches for is not even read, and what is read is compared by hash, run by run. Only what is
+// carried forward (carry.h) is stored anew.
 #pragma once
 
 #include <atomic>
@@ -57,7 +58,8 @@ struct FileBefore {
   // Blocks below this are as they were, but for those in `changed`. Whatever else is read whole.
   uint64_t mapped_blocks = 0;
   const pg::BlockSet* changed = nullptr;  // in blocks of the fork. Null: none
-  const pg::BlockSet* carried = nullptr;  // in blocks of the file: those that may have to be carried forward. Null: none
+  const pg::BlockSet* carried =
+      nullptr;  // in blocks of the file: those that may have to be carried forward. Null: none
   // Of attempts, oldest first: the same for the blocks that each stored.
   struct Attempted {
     std::vector<repo::StoredRun> runs;
@@ -71,11 +73,18 @@ struct FileBefore {
 };
 
 // A directory whose entries are being copied. Finished when its last entry and its listing token are given
-// back.
+// back. Entries are written as soon as all before them are, so that a directory of a million files is not held.
 class OpenDirectory {
  public:
-  OpenDirectory(std::string tree_path, std::shared_ptr<OpenDirectory> parent, size_t slot_in_parent)
-      : tree_path_(std::move(tree_path)), parent_(std::move(parent)), slot_in_parent_(slot_in_parent) {}
+  OpenDirectory(std::string tree_path, std::shared_ptr<OpenDirectory> parent, size_t slot_in_parent, size_t slots,
+                repo::NodeSink& nodes)
+      : tree_path_(std::move(tree_path)),
+        parent_(std::move(parent)),
+        slot_in_parent_(slot_in_parent),
+        entries_(slots),
+        done_(slots),
+        writer_(nodes),
+        pending_(slots + 1) {}
   const std::string& tree_path() const { return tree_path_; }  // "pgdata/base/5"
 
  private:
@@ -83,8 +92,12 @@ class OpenDirectory {
   std::string tree_path_;
   std::shared_ptr<OpenDirectory> parent_;
   size_t slot_in_parent_;
-  std::vector<std::optional<repo::Entry>> entries_;  // in order of names; nullopt: vanished
-  std::atomic<size_t> pending_{1};                   // the listing token
+  std::mutex mutex_;                                     // guards what follows, but for pending_
+  std::vector<std::unique_ptr<repo::Entry>> entries_;  // in order of names; null: vanished, to come, or written
+  std::vector<bool> done_;
+  size_t written_ = 0;  // entries before this are with the writer
+  repo::DirectoryWriter writer_;
+  std::atomic<size_t> pending_;  // with the listing token
 };
 
 struct CopyTotals {
@@ -111,8 +124,8 @@ class CopyPool {
   std::shared_ptr<OpenDirectory> open_root(size_t slots);
   std::shared_ptr<OpenDirectory> open_directory(const std::shared_ptr<OpenDirectory>& parent, size_t slot,
                                                 repo::Entry entry, size_t slots);
-  // Copies a file in the background; waits while the queue is full. nullptr: it was removed since the listing. The
-  // error of a failed worker is returned here or by finish().
+  // Copies a file in the background; waits while the queue is full. nullptr: it was removed since the
+  // listing. The error of a failed worker is returned here or by finish().
   Status copy_file(const std::shared_ptr<OpenDirectory>& directory, size_t slot,
                    std::unique_ptr<pg::SourceFile> file, repo::Entry entry, const pg::Entry& facts,
                    std::optional<FileBefore> before = std::nullopt);
@@ -156,6 +169,7 @@ class CopyPool {
   Status forget_blocks(const repo::Entry& gone, uint64_t from_block);
   void find_old_leaves(FileJob& job) const;
   void give_back(std::shared_ptr<OpenDirectory> directory);
+  static Status write_done(OpenDirectory& directory);
   void fail(Error error);
   Status failure();
   void throttle(uint64_t bytes);

@@ -54,8 +54,8 @@ std::optional<Oid> tablespace_of(std::string_view path) {
 
 class TreeCopier {
  public:
-  TreeCopier(CopyPool& pool, pg::FileSource& source, const repo::LineageRepo& repo,
-             Incremental* incremental, int major, const std::set<Oid>& tablespaces, StopToken& stop)
+  TreeCopier(CopyPool& pool, pg::FileSource& source, const repo::LineageRepo& repo, Incremental* incremental,
+             int major, const std::set<Oid>& tablespaces, StopToken& stop)
       : pool_(pool),
         source_(source),
         incremental_(incremental),
@@ -67,9 +67,11 @@ class TreeCopier {
   Result<CopiedTree> run(const std::vector<pg::ConfigFile>& config_files) {
     auto root = pool_.open_root(2);
     const repo::Manifest* reference = incremental_ != nullptr ? incremental_->reference() : nullptr;
-    TRY_ASSIGN(Before before, load_before(reference != nullptr ? &reference->root : nullptr));
-    TRY(copy_config(root, 0, config_files, before.directory("config")));
-    TRY(copy_directory(root, 1, "", "pgdata", before.directory("pgdata")));
+    TRY_ASSIGN(Before before, open_before(reference != nullptr ? &reference->root : nullptr));
+    TRY_ASSIGN(std::optional<repo::NodeRef> config, before.directory("config"));
+    TRY_ASSIGN(std::optional<repo::NodeRef> pgdata, before.directory("pgdata"));
+    TRY(copy_config(root, 0, config_files, config));
+    TRY(copy_directory(root, 1, "", "pgdata", pgdata));
     pool_.close_directory(root);
     TRY(pool_.drain());
     TRY(copy_control_file());
@@ -84,54 +86,47 @@ class TreeCopier {
     std::optional<repo::NodeRef> before;
   };
 
-  // One directory of the reference; empty where it has none.
+  // One directory of the reference; empty where it has none. Names are asked for in ascending order; what lies between
+  // them is not in this backup any more.
   class Before {
    public:
     Before() = default;
-    explicit Before(std::vector<repo::Entry> entries) : entries_(std::move(entries)), taken_(entries_.size()) {}
-    // Gives the entry away: each name is asked for once.
-    std::optional<repo::Entry> file(std::string_view name) {
-      repo::Entry* found = take(name, repo::EntryType::file);
-      if (found == nullptr) return std::nullopt;
-      repo::Entry entry = std::move(*found);
-      found->name = entry.name;  // keeps the order
-      return entry;
+    Before(CopyPool& pool, repo::DirectoryCursor cursor) : pool_(&pool), cursor_(std::move(cursor)) {}
+    Result<std::optional<repo::Entry>> file(std::string_view name) { return take(name, repo::EntryType::file); }
+    Result<std::optional<repo::NodeRef>> directory(std::string_view name) {
+      TRY_ASSIGN(std::optional<repo::Entry> found, take(name, repo::EntryType::directory));
+      return found ? std::optional(found->directory) : std::nullopt;
     }
-    std::optional<repo::NodeRef> directory(std::string_view name) {
-      const repo::Entry* found = take(name, repo::EntryType::directory);
-      if (found == nullptr) return std::nullopt;
-      return found->directory;
+    // No name comes any more.
+    Status finish() { return forget_until(std::nullopt); }
+
+   private:
+    Result<std::optional<repo::Entry>> take(std::string_view name, repo::EntryType type) {
+      TRY(forget_until(name));
+      std::optional<repo::Entry> found;
+      repo::Entry* at = cursor_ ? cursor_->current() : nullptr;
+      if (at == nullptr || at->name != name || at->type != type) return found;
+      found = std::move(*at);
+      TRY(cursor_->advance());
+      return found;
     }
-    // What nobody asked for.
-    Status each_left(const std::function<Status(const repo::Entry&)>& each) const {
-      for (size_t i = 0; i < entries_.size(); ++i) {
-        if (!taken_[i]) TRY(each(entries_[i]));
+    Status forget_until(std::optional<std::string_view> name) {
+      if (!cursor_) return {};
+      while (const repo::Entry* at = cursor_->current()) {
+        if (name && at->name >= *name) break;
+        TRY(pool_->forget(*at));
+        TRY(cursor_->advance());
       }
       return {};
     }
-
-   private:
-    repo::Entry* take(std::string_view name, repo::EntryType type) {
-      repo::Entry* found = find(name, type);
-      if (found != nullptr) taken_[static_cast<size_t>(found - entries_.data())] = true;
-      return found;
-    }
-    repo::Entry* find(std::string_view name, repo::EntryType type) {
-      auto at = std::ranges::lower_bound(entries_, name, {}, [](const repo::Entry& e) { return std::string_view(e.name); });
-      return at != entries_.end() && at->name == name && at->type == type ? &*at : nullptr;
-    }
-    std::vector<repo::Entry> entries_;  // in order of names
-    std::vector<bool> taken_;
+    CopyPool* pool_ = nullptr;
+    std::optional<repo::DirectoryCursor> cursor_;
   };
 
-  Result<Before> load_before(const repo::NodeRef* directory) {
-    std::vector<repo::Entry> entries;
+  Result<Before> open_before(const repo::NodeRef* directory) {
     if (directory == nullptr) return Before();
-    TRY(reference_tree_.list(*directory, [&](const repo::Entry& entry) -> Status {
-      entries.push_back(entry);
-      return {};
-    }));
-    return Before(std::move(entries));
+    TRY_ASSIGN(repo::DirectoryCursor cursor, repo::DirectoryCursor::open(reference_tree_, *directory));
+    return Before(pool_, std::move(cursor));
   }
 
   repo::Entry to_entry(const pg::Entry& from) {
@@ -176,11 +171,11 @@ class TreeCopier {
       self.name = name;
       self.type = repo::EntryType::directory;
       directory = pool_.open_directory(parent, slot, std::move(self), listing.entries.size());
-      TRY_ASSIGN(Before before, load_before(reference ? &*reference : nullptr));
+      TRY_ASSIGN(Before before, open_before(reference ? &*reference : nullptr));
       for (size_t i = 0; i < listing.entries.size(); ++i) {
         TRY(copy_entry(directory, i, path, listing.entries[i], before, below));
       }
-      TRY(before.each_left([&](const repo::Entry& gone) { return pool_.forget(gone); }));
+      TRY(before.finish());
     }
     for (const Below& sub : below) TRY(copy_directory(directory, sub.slot, sub.path, sub.name, sub.before));
     pool_.close_directory(directory);
@@ -201,8 +196,11 @@ class TreeCopier {
         [[fallthrough]];
       }
       case pg::EntryKind::directory:
-        below.push_back({std::move(path), entry.name, slot, before.directory(entry.name)});
+      {
+        TRY_ASSIGN(std::optional<repo::NodeRef> reference, before.directory(entry.name));
+        below.push_back({std::move(path), entry.name, slot, reference});
         return {};
+      }
       case pg::EntryKind::symlink:
         pool_.put_entry(directory, slot, to_entry(entry));
         return {};
@@ -220,7 +218,8 @@ class TreeCopier {
     if (auto oid = tablespace_of(path)) result_.tablespace_bytes[*oid] += entry.size;
     std::optional<FileBefore> known;
     if (incremental_ != nullptr) {
-      TRY_ASSIGN(Incremental::Decision decision, incremental_->decide(parent_path, entry, before.file(entry.name)));
+      TRY_ASSIGN(std::optional<repo::Entry> old, before.file(entry.name));
+      TRY_ASSIGN(Incremental::Decision decision, incremental_->decide(parent_path, entry, std::move(old)));
       if (decision.unchanged && !pool_.proves()) {
         pool_.put_unchanged(directory, slot, to_entry(entry), std::move(decision.before->entry));
         return {};
@@ -240,14 +239,16 @@ class TreeCopier {
   }
 
   Status copy_control_file() {
-    if (!control_) return make_error(ErrorKind::precondition, source_.absolute("global/pg_control"), "is missing");
+    if (!control_)
+      return make_error(ErrorKind::precondition, source_.absolute("global/pg_control"), "is missing");
     TRY_ASSIGN(pg::ControlRead read, pg::read_control_file(source_, major_));
     return pool_.put_content(control_->directory, control_->slot, std::move(control_->entry), read.bytes);
   }
 
   Status copy_config(const std::shared_ptr<OpenDirectory>& root, size_t slot,
-                     const std::vector<pg::ConfigFile>& files, const std::optional<repo::NodeRef>& reference) {
-    TRY_ASSIGN(Before before, load_before(reference ? &*reference : nullptr));
+                     const std::vector<pg::ConfigFile>& files,
+                     const std::optional<repo::NodeRef>& reference) {
+    TRY_ASSIGN(Before before, open_before(reference ? &*reference : nullptr));
     std::vector<const pg::ConfigFile*> outside;
     for (const pg::ConfigFile& file : files) {
       if (!file.inside && file.readable) outside.push_back(&file);
@@ -270,7 +271,8 @@ class TreeCopier {
       facts.size = outside[i]->size;
       TRY_ASSIGN(std::unique_ptr<pg::SourceFile> file, source_.open(outside[i]->path));
       std::optional<FileBefore> known;
-      if (auto old = before.file(entry.name)) {
+      TRY_ASSIGN(std::optional<repo::Entry> old, before.file(entry.name));
+      if (old) {
         known.emplace();
         known->entry = std::move(*old);
       }

@@ -32,8 +32,7 @@ struct CopiedTree {
 // to "config", pg_control last (T04). Returns when everything was read; the pool is finished by the caller.
 // `incremental`: null for a full backup.
 Result<CopiedTree> copy_tree(CopyPool& pool, pg::FileSource& source, const repo::LineageRepo& repo,
-                             Incremental* incremental, int major,
-                             const std::set<Oid>& tablespaces,
+                             Incremental* incremental, int major, const std::set<Oid>& tablespaces,
                              const std::vector<pg::ConfigFile>& config_files, StopToken& stop);
 
 }  // namespace lifeboat::ops

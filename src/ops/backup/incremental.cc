@@ -23,15 +23,16 @@ Result<Incremental::Decision> Incremental::decide(std::string_view directory, co
   if (now.fork == pg::Fork::main) offer_to_sample(directory, now, before);
   uint64_t first = now.first_block(sources_.segment_blocks);
   auto next = before.changed != nullptr ? before.changed->next(static_cast<uint32_t>(first)) : std::nullopt;
-  bool same_length = old && now.size == before.entry.size && before.mapped_blocks * sources_.block_size == now.size;
-  decision.unchanged =
-      same_length && (!next || *next >= first + before.mapped_blocks) && before.attempts.empty() && before.carried == nullptr;
+  bool same_length =
+      old && now.size == before.entry.size && before.mapped_blocks * sources_.block_size == now.size;
+  decision.unchanged = same_length && (!next || *next >= first + before.mapped_blocks) &&
+                       before.attempts.empty() && before.carried == nullptr;
   decision.before = std::move(before);
   return decision;
 }
 
-Incremental::Mapped Incremental::mapped_by(const pg::ChangeMap* map, std::string_view directory, const pg::Entry& now,
-                                           uint64_t old_size) const {
+Incremental::Mapped Incremental::mapped_by(const pg::ChangeMap* map, std::string_view directory,
+                                           const pg::Entry& now, uint64_t old_size) const {
   bool decided_by_wal =
       now.file_class == pg::FileClass::relation && (now.fork == pg::Fork::main || now.fork == pg::Fork::init);
   if (map == nullptr || !decided_by_wal) return {};
@@ -40,7 +41,8 @@ Incremental::Mapped Incremental::mapped_by(const pg::ChangeMap* map, std::string
   const uint64_t block_size = sources_.block_size;
   if (now.size % block_size != 0 || old_size % block_size != 0) return {};
   Mapped mapped{std::min(now.size, old_size) / block_size, nullptr};
-  const pg::ForkChanges* changes = map->find({{place->tablespace, place->database, now.relfilenode}, now.fork});
+  const pg::ForkChanges* changes =
+      map->find({{place->tablespace, place->database, now.relfilenode}, now.fork});
   if (changes == nullptr) return mapped;
   mapped.changed = &changes->blocks;
   if (changes->limit) {
@@ -65,11 +67,13 @@ Status Incremental::add_attempts(std::string_view directory, const pg::Entry& no
 }
 
 // Against the widest map that speaks of the file.
-void Incremental::offer_to_sample(std::string_view directory, const pg::Entry& now, const FileBefore& before) {
+void Incremental::offer_to_sample(std::string_view directory, const pg::Entry& now,
+                                  const FileBefore& before) {
   std::string path = cat(directory, "/", now.name);
   uint64_t first = now.first_block(sources_.segment_blocks);
   if (before.mapped_blocks != 0) {
-    sources_.sample->offer(path, first, before.mapped_blocks, before.changed, sources_.reference->card.start_lsn);
+    sources_.sample->offer(path, first, before.mapped_blocks, before.changed,
+                           sources_.reference->card.start_lsn);
   } else if (!before.attempts.empty()) {
     const FileBefore::Attempted& oldest = before.attempts.front();
     sources_.sample->offer(path, first, oldest.mapped_blocks, oldest.changed, oldest.start);

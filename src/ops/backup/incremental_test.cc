@@ -190,7 +190,8 @@ TEST_F(ProofSampleTest, older_and_newer_pages_and_known_ones_are_right) {
 TEST_F(ProofSampleTest, stays_small_and_looks_everywhere) {
   for (int file = 0; file < 500; ++file) pages_.set_lsn("base/5/" + std::to_string(file), 0, 1);
   ProofSample sample(7, 100);
-  for (int file = 0; file < 500; ++file) sample.offer("base/5/" + std::to_string(file), 0, 1, nullptr, {0x1000});
+  for (int file = 0; file < 500; ++file)
+    sample.offer("base/5/" + std::to_string(file), 0, 1, nullptr, {0x1000});
   EXPECT_EQ(judge(sample).blocks, 100u);
 }
 

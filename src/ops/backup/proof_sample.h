@@ -1,6 +1,6 @@
-// Every incremental backup proves its change map on a sample (T20): a block that the map calls unchanged and whose page
-// carries an LSN from between the reference's start and this start, seen twice, is a change that the map missed.
-// Pages changed since this start are not, nor are hint bits, which leave the LSN alone.
+// Every incremental backup proves its change map on a sample (T20): a block that the map calls unchanged and
+// whose page carries an LSN from between the reference's start and this start, seen twice, is a change that
+// the map missed. Pages changed since this start are not, nor are hint bits, which leave the LSN alone.
 #pragma once
 
 #include <cstdint>
@@ -23,7 +23,8 @@ class ProofSample {
   // `most` blocks are kept, all with the same chance within a file, and each file with at least one draw.
   explicit ProofSample(uint64_t seed, size_t most = 1000) : random_(seed), most_(most) {}
 
-  // A main fork's file: `path` as in the source, its first `mapped_blocks` blocks are decided by the map since `from`.
+  // A main fork's file: `path` as in the source, its first `mapped_blocks` blocks are decided by the map
+  // since `from`.
   void offer(const std::string& path, uint64_t fork_first_block, uint64_t mapped_blocks,
              const pg::BlockSet* changed, Lsn from);
 

@@ -41,8 +41,9 @@ Result<Reference> choose_reference(const repo::LineageRepo& repo, BackupType typ
     }
     if (!history.contains(card.timeline, card.stop_lsn)) {
       if (!chosen.card) {
-        chosen.why_none = cat("the earlier backup ", card.id.text, " ended at ", card.stop_lsn.to_string(),
-                              " of timeline ", card.timeline.value, ", which is not in this server's history");
+        chosen.why_none =
+            cat("the earlier backup ", card.id.text, " ended at ", card.stop_lsn.to_string(), " of timeline ",
+                card.timeline.value, ", which is not in this server's history");
       }
       continue;
     }
@@ -59,7 +60,8 @@ std::string cannot_stand_on(const repo::Card& reference, const pg::TimelineHisto
                ", which is not in this server's history");
   }
   if (reference.stop_lsn > start) {
-    return cat(name, " ended at ", reference.stop_lsn.to_string(), ", after this one's start at ", start.to_string());
+    return cat(name, " ended at ", reference.stop_lsn.to_string(), ", after this one's start at ",
+               start.to_string());
   }
   return "";
 }

@@ -11,20 +11,23 @@
 
 namespace lifeboat::ops {
 
-// The history of the server's timeline: its own file, else the repository's. `not_found` when neither is there.
-Result<pg::TimelineHistory> server_history(pg::FileSource& source, const repo::LineageRepo& repo, Timeline timeline);
+// The history of the server's timeline: its own file, else the repository's. `not_found` when neither is
+// there.
+Result<pg::TimelineHistory> server_history(pg::FileSource& source, const repo::LineageRepo& repo,
+                                           Timeline timeline);
 
 struct Reference {
   std::optional<repo::Card> card;
   std::string why_none;  // for people, when there is no card
 };
 
-// The newest sound backup of the lineage that lies on `history`; of diff the newest full one. Backups that are
-// damaged or condemned are passed over. Newest by start time (T39).
-Result<Reference> choose_reference(const repo::LineageRepo& repo, BackupType type, const pg::TimelineHistory& history);
+// The newest sound backup of the lineage that lies on `history`; of diff the newest full one. Backups that
+// are damaged or condemned are passed over. Newest by start time (T39).
+Result<Reference> choose_reference(const repo::LineageRepo& repo, BackupType type,
+                                   const pg::TimelineHistory& history);
 
-// Why `reference` may not be taken over by a backup that starts at `start`; empty: it may. Its end must be a past
-// state of this server: before every fork, and not after the start.
+// Why `reference` may not be taken over by a backup that starts at `start`; empty: it may. Its end must be a
+// past state of this server: before every fork, and not after the start.
 std::string cannot_stand_on(const repo::Card& reference, const pg::TimelineHistory& history, Lsn start);
 
 }  // namespace lifeboat::ops

@@ -21,12 +21,12 @@ Result<std::vector<repo::Attempt>> find_attempts(const repo::LineageRepo& repo) 
     // One that has no card is dead once the lease is ours, or the lease is refused.
     auto card = repo::read_card(repo, *id);
     if (!card && card.error().kind != ErrorKind::not_found) return std::move(card).error();
-    if (card && card->state != repo::BackupState::aborted) break;  // what is older is in it, or has changed since
+    if (card && card->state != repo::BackupState::aborted)
+      break;  // what is older is in it, or has changed since
     auto attempt = repo::read_attempt(repo, *id);
     if (!attempt) {
       // A record that is damaged, or went away, is none.
-      ErrorKind kind = attempt.error().kind;
-      if (kind == ErrorKind::damaged || kind == ErrorKind::not_found) continue;
+      if (repo::is_lost(attempt.error())) continue;
       return std::move(attempt).error();
     }
     attempts.push_back(std::move(*attempt));
@@ -34,16 +34,20 @@ Result<std::vector<repo::Attempt>> find_attempts(const repo::LineageRepo& repo) 
   return attempts;
 }
 
-Result<std::vector<ResumedAttempt>> resume_attempts(const ChosenLineage& lineage, const std::vector<repo::Attempt>& attempts,
+Result<std::vector<ResumedAttempt>> resume_attempts(const ChosenLineage& lineage,
+                                                    const std::vector<repo::Attempt>& attempts,
                                                     const pg::TimelineHistory& history, ServerWal& wal,
-                                                    const pg::ControlFile& control, const pg::BackupStart& start,
-                                                    Reporter& reporter, StopToken& stop) {
+                                                    const pg::ControlFile& control,
+                                                    const pg::BackupStart& start, Reporter& reporter,
+                                                    StopToken& stop) {
   std::vector<ResumedAttempt> resumed;
   for (const repo::Attempt& attempt : attempts) {
-    // Where it ended is not known, so only what lies on one timeline with this start is surely a past state of this server.
+    // Where it ended is not known, so only what lies on one timeline with this start is surely a past state
+    // of this server.
     if (attempt.timeline != start.timeline || attempt.start_lsn > start.start_lsn) continue;
     if (attempt.block_size != control.block_size || attempt.data_checksums != control.checksums()) continue;
-    TRY_ASSIGN(repo::AttemptFiles files, repo::AttemptFiles::open(lineage.repo, attempt.id, attempt.block_size));
+    TRY_ASSIGN(repo::AttemptFiles files,
+               repo::AttemptFiles::open(lineage.repo, attempt.id, attempt.block_size));
     if (files.blocks() == 0) continue;
     ChangesRequest request{&lineage, history, attempt.start_lsn, start.start_lsn, &wal, true};
     TRY_ASSIGN(WalChanges changes, read_changes(request, reporter, stop));

@@ -1,8 +1,10 @@
-// Going on with attempts that never became backups: each is a source of blocks like the reference, with a change map of its own.
+// Going on with attempts that never became backups: each is a source of blocks like the reference, with a
+// change map of its own.
 //
-// What an attempt stored of a file is at least as new as its start. So a block that it stored, and that no record since its
-// start names, is as it is on the server now; nothing else of it is believed without being read. Where there is no such map
-// (WAL is missing, wal_level was minimal) the file is read, and equal blocks are not stored again.
+// What an attempt stored of a file is at least as new as its start. So a block that it stored, and that no
+// record since its start names, is as it is on the server now; nothing else of it is believed without being
+// read. Where there is no such map (WAL is missing, wal_level was minimal) the file is read, and equal blocks
+// are not stored again.
 #pragma once
 
 #include <string>
@@ -24,14 +26,17 @@ struct ResumedAttempt {
   bool mapped() const { return changes.unusable.empty(); }
 };
 
-// Attempts of this lineage since its newest backup that are not condemned, newest first, at most a few. To be called before the
-// lease is asked for, which then refers to them.
+// Attempts of this lineage since its newest backup that are not condemned, newest first, at most a few. To be
+// called before the lease is asked for, which then refers to them.
 Result<std::vector<repo::Attempt>> find_attempts(const repo::LineageRepo& repo);
 
-// What of them is of use to a backup that starts at `start`: on its timeline, before it, with the same kind of pages.
-Result<std::vector<ResumedAttempt>> resume_attempts(const ChosenLineage& lineage, const std::vector<repo::Attempt>& attempts,
+// What of them is of use to a backup that starts at `start`: on its timeline, before it, with the same kind
+// of pages.
+Result<std::vector<ResumedAttempt>> resume_attempts(const ChosenLineage& lineage,
+                                                    const std::vector<repo::Attempt>& attempts,
                                                     const pg::TimelineHistory& history, ServerWal& wal,
-                                                    const pg::ControlFile& control, const pg::BackupStart& start,
-                                                    Reporter& reporter, StopToken& stop);
+                                                    const pg::ControlFile& control,
+                                                    const pg::BackupStart& start, Reporter& reporter,
+                                                    StopToken& stop);
 
 }  // namespace lifeboat::ops

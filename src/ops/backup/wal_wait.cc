@@ -43,9 +43,10 @@ Error not_archived(const WalRequest& request, const SegmentName& segment) {
                     cat("needed by this backup, did not reach the repository within ",
                         format_seconds(static_cast<double>(request.timeout_us) / 1e6), " and is not ",
                         request.standby ? "finished " : "", "in ", request.where))
-      .with_hint(request.standby ? "on a standby no WAL switch can be forced: give --primary CONNINFO, or let the "
-                                   "primary's archive_timeout end its segments"
-                                 : "lifeboat doctor tells why archiving does not work");
+      .with_hint(request.standby
+                     ? "on a standby no WAL switch can be forced: give --primary CONNINFO, or let the "
+                       "primary's archive_timeout end its segments"
+                     : "lifeboat doctor tells why archiving does not work");
 }
 
 Status wait_for_segments(const ChosenLineage& lineage, const WalRequest& request, WalOutcome& outcome,

@@ -37,9 +37,9 @@ struct WalOutcome {
 // On a primary that switches WAL, so every segment up to the stop is finished. On a standby the last one is
 // still being received, and nobody there can end it: it is stored from pg_wal only once its successor has
 // begun. Nor does a standby write a record at the end: what makes its copy consistent is the position in
-// pg_control, at or before the stop, that recovery has to reach (read_backup_label and CheckRecoveryConsistency
-// in src/backend/access/transam/xlogrecovery.c).
-// Errors: timeout (which segment), conflict, damaged, foreign.
+// pg_control, at or before the stop, that recovery has to reach (read_backup_label and
+// CheckRecoveryConsistency in src/backend/access/transam/xlogrecovery.c). Errors: timeout (which segment),
+// conflict, damaged, foreign.
 Result<WalOutcome> require_wal(const ChosenLineage& lineage, const WalRequest& request, Reporter& reporter,
                                StopToken& stop);
 

@@ -87,8 +87,8 @@ Status find_largest(const repo::LineageRepo& repo, const repo::Manifest& manifes
   if (most == 0) return {};
   repo::TreeReader tree(repo);
   TRY_ASSIGN(repo::Entry data, tree.find(manifest.root, "pgdata"));
-  // Segments of one main fork follow each other in byte order ("16384", "16384.1", "163841", "16384_fsm"), so one sum is
-  // open at a time, and nothing but the largest is kept (T42).
+  // Segments of one main fork follow each other in byte order ("16384", "16384.1", "163841", "16384_fsm"), so
+  // one sum is open at a time, and nothing but the largest is kept (T42).
   auto larger = [](const auto& a, const auto& b) {
     return a.bytes != b.bytes ? a.bytes > b.bytes : a.path < b.path;
   };

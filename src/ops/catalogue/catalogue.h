@@ -50,7 +50,7 @@ struct BackupDetails {
   std::string last_wal;
   uint64_t wal_segments = 0;
   struct LargeRelation {
-    std::string path;   // "base/5/16384", all segments of its main fork together
+    std::string path;  // "base/5/16384", all segments of its main fork together
     uint64_t bytes = 0;
   };
   std::vector<LargeRelation> largest;

@@ -202,10 +202,12 @@ TEST_F(CatalogueTest, show_sums_the_segments_of_a_main_fork_and_keeps_the_larges
     entry.directory = node;
     return entry;
   };
-  repo::NodeRef five = directory({file("16384", 100), file("16384.1", 100), file("16384.10", 5), file("163841", 50),
-                                  file("16384_fsm", 1000), file("16384_vm", 1000), file("16385", 60)});
+  repo::NodeRef five =
+      directory({file("16384", 100), file("16384.1", 100), file("16384.10", 5), file("163841", 50),
+                 file("16384_fsm", 1000), file("16384_vm", 1000), file("16385", 60)});
   repo::NodeRef six = directory({file("16384", 70), file("PG_VERSION", 3)});
-  manifest->root = directory({below("pgdata", directory({below("base", directory({below("5", five), below("6", six)}))}))});
+  manifest->root = directory(
+      {below("pgdata", directory({below("base", directory({below("5", five), below("6", six)}))}))});
   ASSERT_TRUE(nodes.finish());
   manifest->card.id = BackupId::make({tiny_.clock.unix_us() + 5'000'000}, 7);
   ASSERT_TRUE(repo::write_manifest(tiny_.repo, *manifest));
@@ -220,7 +222,8 @@ TEST_F(CatalogueTest, show_sums_the_segments_of_a_main_fork_and_keeps_the_larges
   };
   using List = std::vector<std::pair<std::string, uint64_t>>;
   EXPECT_EQ(largest(3), (List{{"base/5/16384", 205}, {"base/6/16384", 70}, {"base/5/16385", 60}}));
-  EXPECT_EQ(largest(10), (List{{"base/5/16384", 205}, {"base/6/16384", 70}, {"base/5/16385", 60}, {"base/5/163841", 50}}));
+  EXPECT_EQ(largest(10),
+            (List{{"base/5/16384", 205}, {"base/6/16384", 70}, {"base/5/16385", 60}, {"base/5/163841", 50}}));
   EXPECT_EQ(largest(0), List{});
 }
 

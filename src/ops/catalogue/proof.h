@@ -5,9 +5,9 @@
 //    "backups": [{"id": "20261120T105625Z-4f2a9c", "level": "hashed", "passed": true, "problems": ["…"]}],
 //    "rto_seconds": …, "rpo_seconds": …,         drills, where measured
 //    …}                                          whatever else the writer wants to keep
-// The newest record that names a backup decides for its kind: damage found later takes the verdict back. Only a pass
-// that covers less than what is known leaves it as it is. A drill that missed its RTO or RPO target has still proven
-// the backup: targets are judged by the gate and by the drill's own exit code, not here.
+// The newest record that names a backup decides for its kind: damage found later takes the verdict back. Only
+// a pass that covers less than what is known leaves it as it is. A drill that missed its RTO or RPO target
+// has still proven the backup: targets are judged by the gate and by the drill's own exit code, not here.
 #pragma once
 
 #include <map>

@@ -46,8 +46,8 @@ struct DrillOptions {
 };
 
 struct DrillOutcome {
-  bool proven = false;  // every check of the recovered server passed
-  bool passed = false;  // and the targets were met
+  bool proven = false;   // every check of the recovered server passed
+  bool passed = false;   // and the targets were met
   std::string evidence;  // id of the record
   RestorePlan plan;
   RestorePhases phases;

@@ -92,7 +92,8 @@ Result<std::string> write_drill_evidence(const repo::LineageRepo& repo, const Dr
                          outcome.proven,
                          {}};
   for (const DrillCheck& check : outcome.checks) {
-    if (!outcome.proven && check.result == CheckResult::failed) item.problems.push_back(cat(check.id, ": ", check.detail));
+    if (!outcome.proven && check.result == CheckResult::failed)
+      item.problems.push_back(cat(check.id, ": ", check.detail));
   }
   record.backups.push_back(std::move(item));
   record.rto_seconds = outcome.rto_seconds;

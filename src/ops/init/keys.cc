@@ -92,8 +92,8 @@ Result<KeyCheck> check_key(const RepoLocation& location) {
   KeyCheck check;
   if (repository.keys().encrypted()) {
     TRY_ASSIGN(auto slots, repo::list_slots(repository.store()));
-    TRY_ASSIGN(auto opened, repo::slots_opened_by(repository.store(), location.key,
-                                                       repository.marker().key_check));
+    TRY_ASSIGN(auto opened,
+               repo::slots_opened_by(repository.store(), location.key, repository.marker().key_check));
     for (repo::SlotInfo& slot : slots) {
       bool opens = std::ranges::find(opened, slot.slot, &repo::SlotInfo::slot) != opened.end();
       check.slots.push_back({std::move(slot), opens});

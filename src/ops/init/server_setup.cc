@@ -133,10 +133,12 @@ std::string role_sql(const std::string& role, int major) {
     add(cat("GRANT SELECT ON pg_ident_file_mappings TO ", name, ";"));
     add(cat("GRANT EXECUTE ON FUNCTION pg_ident_file_mappings() TO ", name, ";"));
   }
-  add("-- Only for backups from another host: the files of the data directory are read through the connection.");
+  add("-- Only for backups from another host: the files of the data directory are read through the "
+      "connection.");
   for (std::string_view function : pg::kRemoteReadFunctions)
     add(cat("GRANT EXECUTE ON FUNCTION ", function, " TO ", name, ";"));
-  add("-- Only if configuration lies outside the data directory, and backups from another host shall hold it:");
+  add("-- Only if configuration lies outside the data directory, and backups from another host shall hold "
+      "it:");
   add(cat("-- GRANT pg_read_server_files TO ", name, ";"));
   return sql;
 }

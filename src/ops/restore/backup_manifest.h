@@ -35,8 +35,8 @@ struct BackupManifestWal {
 // Whether pg_verifybackup looks at a path, relative to the data directory.
 bool listed_in_backup_manifest(std::string_view path);
 
-// Streams the manifest into a file. One thread at a time. The checksum of the whole is taken on the way, so memory does
-// not grow with the number of files (T42).
+// Streams the manifest into a file. One thread at a time. The checksum of the whole is taken on the way, so
+// memory does not grow with the number of files (T42).
 class BackupManifestWriter {
  public:
   static Result<BackupManifestWriter> create(const std::string& path, mode_t mode,
@@ -53,7 +53,7 @@ class BackupManifestWriter {
   std::string path_;
   std::string buffer_;
   std::unique_ptr<codec::Hasher256> sum_;  // of what is flushed
-  uint64_t size_ = 0;  // flushed
+  uint64_t size_ = 0;                      // flushed
   bool first_ = true;
 };
 

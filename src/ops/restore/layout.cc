@@ -104,7 +104,8 @@ class Placer {
     }
     return make_error(ErrorKind::precondition, directory,
                       cat("is not empty, it holds a finished restore of backup ", look.marker->backup.text))
-        .with_hint(cat("it can be started; ", kMarkerName, " was left and may be removed; otherwise ", kElsewhere));
+        .with_hint(
+            cat("it can be started; ", kMarkerName, " was left and may be removed; otherwise ", kElsewhere));
   }
 
   // Beside the old directory on the same file system when it can be renamed; inside it when it is a mount

@@ -31,11 +31,12 @@ Result<Fd> lock_marker(const std::string& directory) {
   return fd;
 }
 
-// A finished restore that was to replace another directory, still where it was made and never started: a server leaves
-// postmaster.opts (src/backend/postmaster/postmaster.c, CreateOptsFile), which no backup holds.
+// A finished restore that was to replace another directory, still where it was made and never started: a
+// server leaves postmaster.opts (src/backend/postmaster/postmaster.c, CreateOptsFile), which no backup holds.
 Result<bool> never_got_there(const std::string& path, const RestoreMarker& marker) {
   if (marker.replaces.empty()) return false;
-  if (!path.starts_with(staging_beside(marker.replaces)) && !path.starts_with(staging_inside(marker.replaces)))
+  if (!path.starts_with(staging_beside(marker.replaces)) &&
+      !path.starts_with(staging_inside(marker.replaces)))
     return false;
   TRY_ASSIGN(bool started, path_exists(join_path(path, "postmaster.opts")));
   return !started;

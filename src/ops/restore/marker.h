@@ -2,9 +2,9 @@
 //
 // It is written before anything else and removed after global/pg_control got its name, so PostgreSQL cannot
 // start on what an aborted restore leaves (T04), and the next restore knows that it may start over. The data
-// directory and each new tablespace directory have one, all with the same id. What is to replace another directory
-// keeps its marker until it stands there, so that a finished one that never got there is cleared too. A tablespace is
-// finished when its data directory is.
+// directory and each new tablespace directory have one, all with the same id. What is to replace another
+// directory keeps its marker until it stands there, so that a finished one that never got there is cleared
+// too. A tablespace is finished when its data directory is.
 #pragma once
 
 #include <optional>
@@ -44,7 +44,8 @@ struct RestoreMarker {
 enum class DirectoryState : uint8_t {
   absent,
   empty,       // nothing, or only lost+found and temporary files of ours
-  incomplete,  // our marker, and PostgreSQL cannot start there, or never did and it stands where it was to be moved from
+  incomplete,  // our marker, and PostgreSQL cannot start there, or never did and it stands where it was to be
+               // moved from
   occupied,
 };
 struct DirectoryLook {

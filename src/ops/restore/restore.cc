@@ -223,8 +223,8 @@ class Execution {
         {manifest_.start_timeline, plan().backup.start_lsn, plan().backup.stop_lsn});
   }
 
-  // pg_control gets its name when everything else is durable, and only then the markers go (T04), that of the data directory
-  // last. What is to replace another directory keeps its marker until it stands there.
+  // pg_control gets its name when everything else is durable, and only then the markers go (T04), that of the
+  // data directory last. What is to replace another directory keeps its marker until it stands there.
   Status publish() {
     uint64_t point = fault::point("restore.publish");
     TRY(rename_durable(join_path(data().staging_path, kControlFileStaged),

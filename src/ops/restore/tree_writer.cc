@@ -24,7 +24,8 @@ constexpr uint64_t kBatchBytes = 2 << 20;  // small files are written in batches
 constexpr size_t kBatchFiles = 256;
 constexpr uint64_t kReadBytes = 4 << 20;  // most that is read from a pack at once
 constexpr uint64_t kReadGap = 32 << 10;   // bytes between two frames that are rather read than skipped
-// A leaf of many backups is put together in memory, at a cost of its size for each worker: small writes would take longer.
+// A leaf of many backups is put together in memory, at a cost of its size for each worker: small writes would
+// take longer.
 constexpr uint64_t kLeastPiece = 64 << 10;  // of pieces that are written one by one, on average
 
 // A file that is being written. Shared by the tasks of its leaves.
@@ -34,10 +35,10 @@ struct OpenFile {
   uint32_t mode = 0;
   uint64_t size = 0;
   int64_t mtime_us = 0;
-  std::vector<repo::NodeRef> leaves;  // of a large file
-  std::atomic<size_t> next_leaf{0};   // that nobody has taken
+  std::vector<repo::NodeRef> leaves;   // of a large file
+  std::atomic<size_t> next_leaf{0};    // that nobody has taken
   std::atomic<size_t> leaves_left{0};  // to be written
-  std::vector<uint32_t> leaf_crcs;  // of a large file; each written by one worker
+  std::vector<uint32_t> leaf_crcs;     // of a large file; each written by one worker
 };
 
 struct SmallFile {
@@ -349,7 +350,8 @@ class TreeWriter {
     if (!done) queue_.fail(std::move(done).error());
   }
 
-  // A large file is one worker's as long as there are others to write: the kernel lets one at a time write to a file.
+  // A large file is one worker's as long as there are others to write: the kernel lets one at a time write to
+  // a file.
   Status write_leaves(OpenFile& file, Hands& hands) {
     for (;;) {
       size_t leaf = file.next_leaf.fetch_add(1, std::memory_order_relaxed);
@@ -409,7 +411,8 @@ class TreeWriter {
     } else {
       TRY(reader.read(pieces, {file.path}, &stop_, [&](Piece& piece, ByteView plain) -> Status {
         if (options_.written) piece.crc = crc_of(plain);
-        // What fits one leaf stays in the page cache, catalogues and small tables among it: a server that starts reads them.
+        // What fits one leaf stays in the page cache, catalogues and small tables among it: a server that
+        // starts reads them.
         TRY(pwrite_bulk(fd.get(), piece.offset, plain, file.absolute));
         wrote(piece.length);
         return {};

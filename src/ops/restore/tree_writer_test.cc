@@ -59,7 +59,9 @@ class TreeWriter : public ::testing::Test {
     constexpr size_t kFrame = size_t{kTinyBlock} * kTinyFrameBlocks;
     for (size_t at = 0; at < content.size(); at += kFrame) {
       ByteView run = ByteView(content).subspan(at, std::min(kFrame, content.size() - at));
-      repo::BlockRun blocks{at / kTinyBlock, static_cast<uint32_t>((run.size() + kTinyBlock - 1) / kTinyBlock), codec::hash128(run)};
+      repo::BlockRun blocks{at / kTinyBlock,
+                            static_cast<uint32_t>((run.size() + kTinyBlock - 1) / kTinyBlock),
+                            codec::hash128(run)};
       auto frame = packs.append(run, {"f", {&blocks, 1}});
       refs.push_back({*frame, 0, blocks.count, codec::hash128(run)});
     }

@@ -187,7 +187,8 @@ Result<Bytes> WalDirectory::head(const WalFileName& file, size_t size) {
   return bytes;
 }
 
-Result<repo::PushOutcome> store_wal_file(const ChosenLineage& lineage, const WalFileName& file, WalPlace& place) {
+Result<repo::PushOutcome> store_wal_file(const ChosenLineage& lineage, const WalFileName& file,
+                                         WalPlace& place) {
   repo::WalStore store(lineage.repo);
   if (file.kind == WalFileKind::history) {
     TRY_ASSIGN(auto settled, settle_history(store, file.timeline, place));

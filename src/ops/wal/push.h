@@ -67,8 +67,9 @@ class WalDirectory : public WalPlace {
 };
 
 // The same for callers that know the lineage and have the file elsewhere (a rescued pg_wal, a receiver, a
-// server that is read through a connection): checks the file's own header against the lineage, then stores it.
-// `place` may hold history files of its timeline.
-Result<repo::PushOutcome> store_wal_file(const ChosenLineage& lineage, const WalFileName& file, WalPlace& place);
+// server that is read through a connection): checks the file's own header against the lineage, then stores
+// it. `place` may hold history files of its timeline.
+Result<repo::PushOutcome> store_wal_file(const ChosenLineage& lineage, const WalFileName& file,
+                                         WalPlace& place);
 
 }  // namespace lifeboat::ops

@@ -10,10 +10,11 @@ namespace {
 constexpr std::string_view kClock = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
 
 std::string grants_hint(int major) {
-  return cat("GRANT EXECUTE ON FUNCTION ",
-             major >= 15 ? "pg_backup_start(text, boolean), pg_backup_stop(boolean)"
-                         : "pg_start_backup(text, boolean, boolean), pg_stop_backup(boolean, boolean)",
-             " TO the role, in the database that --pg names; lifeboat init --print-grants has the whole list");
+  return cat(
+      "GRANT EXECUTE ON FUNCTION ",
+      major >= 15 ? "pg_backup_start(text, boolean), pg_backup_stop(boolean)"
+                  : "pg_start_backup(text, boolean, boolean), pg_stop_backup(boolean, boolean)",
+      " TO the role, in the database that --pg names; lifeboat init --print-grants has the whole list");
 }
 
 Error explain(Error error, int major, std::string_view what) {
@@ -67,9 +68,10 @@ Status BackupSession::check_timeline() {
   auto timeline = client_.value("SELECT min_recovery_end_timeline FROM pg_control_recovery()");
   if (!timeline) return std::move(timeline).error().within("stopping the backup");
   if (parse_u64(timeline->value_or("")) == started_.timeline.value) return {};
-  return make_error(ErrorKind::precondition, "",
-                    cat("the backup started on timeline ", started_.timeline.value, " and stopped on timeline ",
-                        timeline->value_or("unknown"), ", to which the standby has followed its primary"))
+  return make_error(
+             ErrorKind::precondition, "",
+             cat("the backup started on timeline ", started_.timeline.value, " and stopped on timeline ",
+                 timeline->value_or("unknown"), ", to which the standby has followed its primary"))
       .with_hint("take the backup again after the primary's next checkpoint");
 }
 

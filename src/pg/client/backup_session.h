@@ -49,8 +49,8 @@ class BackupSession {
   // Is the session still there, and is the server still a primary or still a standby, as at the start? (T05)
   // Errors: unavailable (session lost: the backup is void), precondition (promoted since the start).
   Status check();
-  // Ends the backup on the server. Errors: as check(), and those of PgClient; precondition when a standby went
-  // to another timeline meanwhile. Call once; the connection is closed.
+  // Ends the backup on the server. Errors: as check(), and those of PgClient; precondition when a standby
+  // went to another timeline meanwhile. Call once; the connection is closed.
   Result<BackupStop> stop();
   // For statements during the backup (pg_switch_wal, positions). Must not be used to start another backup.
   PgClient& client() { return client_; }

@@ -425,8 +425,8 @@ Status PgClient::State::send(const std::string& sql, std::span<const Param> para
   sqlstate.clear();
   std::vector<const char*> values;
   for (const Param& param : params) values.push_back(param ? param->c_str() : nullptr);
-  if (!libpq().PQsendQueryParams(connection, sql.c_str(), static_cast<int>(values.size()), nullptr, values.data(),
-                                 nullptr, nullptr, format == ResultFormat::binary ? 1 : 0))
+  if (!libpq().PQsendQueryParams(connection, sql.c_str(), static_cast<int>(values.size()), nullptr,
+                                 values.data(), nullptr, nullptr, format == ResultFormat::binary ? 1 : 0))
     return lost("when sending a statement");
   return {};
 }

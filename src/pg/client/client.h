@@ -102,8 +102,9 @@ class PgClient {
   // One or several statements without parameters; results are dropped.
   Status exec(const std::string& sql);
 
-  // One statement whose rows are taken one at a time with next_row(), while the server goes on making the next
-  // ones, as far as the connection holds them. No other statement until next_row() said that there are no more.
+  // One statement whose rows are taken one at a time with next_row(), while the server goes on making the
+  // next ones, as far as the connection holds them. No other statement until next_row() said that there are
+  // no more.
   Status send(const std::string& sql, std::span<const Param> params, ResultFormat format);
   // One row; nullopt: that was all.
   Result<std::optional<Rows>> next_row();

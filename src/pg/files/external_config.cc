@@ -74,8 +74,8 @@ class Collector {
   ConfigFiles& found() { return found_; }
   ConfigFiles finish() {
     if (!unreadable_.empty())
-      found_.warnings.push_back(cat("configuration that cannot be read is not in the backup: ", join(unreadable_, ", "),
-                                    ": ", why_));
+      found_.warnings.push_back(cat(
+          "configuration that cannot be read is not in the backup: ", join(unreadable_, ", "), ": ", why_));
     return std::move(found_);
   }
   bool warned_about_includes = false;
@@ -153,7 +153,8 @@ std::string_view to_string(ConfigRole role) {
   return "included";
 }
 
-Result<ConfigFiles> list_config_files(PgClient& client, const std::string& data_directory, FileSource& source) {
+Result<ConfigFiles> list_config_files(PgClient& client, const std::string& data_directory,
+                                      FileSource& source) {
   Collector collector(data_directory, source);
   auto warn = [&](std::string text) { collector.found().warnings.push_back(std::move(text)); };
   const std::pair<const char*, ConfigRole> settings[] = {

@@ -31,6 +31,7 @@ struct ConfigFiles {
 // Asks the server for config_file, hba_file and ident_file, and for included files through pg_file_settings
 // or, where that is refused, pg_settings.sourcefile. hba and ident files may include others from 16 on
 // (pg_hba_file_rules). `source` reads them; through a connection that takes pg_read_server_files.
-Result<ConfigFiles> list_config_files(PgClient& client, const std::string& data_directory, FileSource& source);
+Result<ConfigFiles> list_config_files(PgClient& client, const std::string& data_directory,
+                                      FileSource& source);
 
 }  // namespace lifeboat::pg

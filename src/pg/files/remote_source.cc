@@ -399,10 +399,12 @@ Status RemoteSource::read_places(std::span<const FilePlace> places, size_t size,
       paths += cat(paths.size() > 1 ? "," : "", array_element(place.path));
       offsets += cat(offsets.size() > 1 ? "," : "", place.offset);
     }
-    auto rows = state_->ask(kPlacesSql, {Param(paths + "}"), Param(offsets + "}"), Param(cat(size))}, ResultFormat::binary);
+    auto rows = state_->ask(kPlacesSql, {Param(paths + "}"), Param(offsets + "}"), Param(cat(size))},
+                            ResultFormat::binary);
     if (!rows) return state_->explain(std::move(rows).error(), "reading", places[begin].path);
     if (static_cast<size_t>(rows->size()) != count)
-      return make_error(ErrorKind::server, state_->where, "PostgreSQL answered with fewer rows than were asked for");
+      return make_error(ErrorKind::server, state_->where,
+                        "PostgreSQL answered with fewer rows than were asked for");
     for (size_t i = 0; i < count; ++i) {
       const int row = static_cast<int>(i);
       TRY(each(begin + i, rows->null(row, 0) ? ByteView() : rows->bytes(row, 0)));

@@ -53,8 +53,8 @@ class FileSource {
   virtual Result<std::unique_ptr<SourceFile>> open(std::string_view path) = 0;
   // The same for one that was listed a moment ago: that it has gone since may show only at its first read.
   virtual Result<std::unique_ptr<SourceFile>> open_listed(std::string_view path) { return open(path); }
-  // `size` bytes at each place, one after the other: `each` gets the number of the place and its bytes, fewer where the file
-  // ends now and none when it is gone. The paths are relative.
+  // `size` bytes at each place, one after the other: `each` gets the number of the place and its bytes, fewer
+  // where the file ends now and none when it is gone. The paths are relative.
   virtual Status read_places(std::span<const FilePlace> places, size_t size,
                              const std::function<Status(size_t, ByteView)>& each);
   // Names in a directory outside, in order. Errors: not_found, permission.

@@ -6,8 +6,8 @@
 
 #include <random>
 
-#include "tests/support/wal_builder.h"
 #include "pg/wal/wal_events.h"
+#include "tests/support/wal_builder.h"
 #include "util/strings.h"
 
 namespace lifeboat::pg {
