@@ -8,6 +8,7 @@
 #include <atomic>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <thread>
 
 #include "ops/restore/crc_combine.h"
@@ -24,9 +25,11 @@ constexpr uint64_t kBatchBytes = 2 << 20;  // small files are written in batches
 constexpr size_t kBatchFiles = 256;
 constexpr uint64_t kReadBytes = 4 << 20;  // most that is read from a pack at once
 constexpr uint64_t kReadGap = 32 << 10;   // bytes between two frames that are rather read than skipped
-// A leaf of many backups is put together in memory, at a cost of its size for each worker: small writes would
-// take longer.
-constexpr uint64_t kLeastPiece = 64 << 10;  // of pieces that are written one by one, on average
+// Pieces that are smaller than this on average are put together in memory, a window at a time: so many small
+// writes would take longer. Backups gather scattered blocks from as much of a file into one frame, so that
+// each is decoded once.
+constexpr uint64_t kLeastPiece = 64 << 10;
+constexpr uint64_t kWindowBytes = 8 << 20;
 
 // A file that is being written. Shared by the tasks of its leaves.
 struct OpenFile {
@@ -99,7 +102,7 @@ class PieceReader {
 
   // Calls `take` with the checked bytes of each piece, in the order of the packs.
   template <typename Take>
-  Status read(std::vector<Piece>& pieces, const std::vector<std::string_view>& paths, const StopToken* stop,
+  Status read(std::span<Piece> pieces, const std::vector<std::string_view>& paths, const StopToken* stop,
               Take take) {
     order_.clear();
     for (Piece& piece : pieces) order_.push_back(&piece);
@@ -335,7 +338,7 @@ class TreeWriter {
   struct Hands {
     PieceReader reader;
     repo::TreeReader tree;
-    Bytes whole_leaf;  // of the size of a leaf once one was put together
+    std::unique_ptr<uint8_t[]> window;  // of kWindowBytes once one was put together
   };
 
   void work() {
@@ -389,36 +392,54 @@ class TreeWriter {
     reporter_.progress("copying", now, options_.total_bytes, ProgressUnit::bytes);
   }
 
+  Status write_pieces(const OpenFile& file, int fd, std::vector<Piece>& pieces, Hands& hands) {
+    return hands.reader.read(pieces, {file.path}, &stop_, [&](Piece& piece, ByteView plain) -> Status {
+      if (options_.written) piece.crc = crc_of(plain);
+      // What fits one leaf stays in the page cache, catalogues and small tables among it: a server that
+      // starts reads them.
+      TRY(pwrite_bulk(fd, piece.offset, plain, file.absolute));
+      wrote(piece.length);
+      return {};
+    });
+  }
+
+  Status write_scattered(const OpenFile& file, int fd, std::vector<Piece>& pieces, Hands& hands) {
+    if (!hands.window) hands.window = std::make_unique_for_overwrite<uint8_t[]>(kWindowBytes);
+    for (size_t first = 0; first < pieces.size();) {
+      const uint64_t begin = pieces[first].offset;
+      size_t last = first;  // behind the window's pieces
+      while (last < pieces.size() && pieces[last].offset + pieces[last].length - begin <= kWindowBytes)
+        ++last;
+      std::span<Piece> inside(&pieces[first], last - first);
+      if (inside.empty())
+        return make_error(ErrorKind::damaged, file.path,
+                          cat("its block map has a run of ", pieces[first].length, " bytes"));
+      const uint64_t size = inside.back().offset + inside.back().length - begin;
+      MutableBytes window(hands.window.get(), size);
+      TRY(hands.reader.read(inside, {file.path}, &stop_, [&](Piece& piece, ByteView plain) -> Status {
+        if (options_.written) piece.crc = crc_of(plain);
+        std::ranges::copy(plain, window.begin() + static_cast<ptrdiff_t>(piece.offset - begin));
+        return {};
+      }));
+      TRY(pwrite_bulk(fd, begin, window, file.absolute));
+      wrote(size);
+      first = last;
+    }
+    return {};
+  }
+
   Status write_leaf(OpenFile& file, size_t number, Hands& hands) {
-    auto& [reader, tree, whole_leaf] = hands;
-    TRY_ASSIGN(std::vector<repo::BlockRef> refs, tree.leaf(file.leaves[number]));
+    TRY_ASSIGN(std::vector<repo::BlockRef> refs, hands.tree.leaf(file.leaves[number]));
     uint64_t leaf_bytes = static_cast<uint64_t>(repo::kMapLeafBlocks) * options_.block_size;
     uint64_t begin = number * leaf_bytes;
     uint64_t end = std::min(begin + leaf_bytes, file.size);
     std::vector<Piece> pieces;
     TRY(lay_out(file.path, refs, 0, begin, end, options_.block_size, pieces));
     TRY_ASSIGN(Fd fd, open_target(file));
-    if (pieces.size() * kLeastPiece > end - begin && pieces.size() > 1) {
-      if (whole_leaf.size() < end - begin) whole_leaf.resize(end - begin);
-      MutableBytes whole = MutableBytes(whole_leaf).first(end - begin);
-      TRY(reader.read(pieces, {file.path}, &stop_, [&](const Piece& piece, ByteView plain) -> Status {
-        std::copy(plain.begin(), plain.end(), whole.begin() + static_cast<ptrdiff_t>(piece.offset - begin));
-        return {};
-      }));
-      if (options_.written) file.leaf_crcs[number] = crc_of(whole);
-      TRY(pwrite_bulk(fd.get(), begin, whole, file.absolute));
-      wrote(whole.size());
-    } else {
-      TRY(reader.read(pieces, {file.path}, &stop_, [&](Piece& piece, ByteView plain) -> Status {
-        if (options_.written) piece.crc = crc_of(plain);
-        // What fits one leaf stays in the page cache, catalogues and small tables among it: a server that
-        // starts reads them.
-        TRY(pwrite_bulk(fd.get(), piece.offset, plain, file.absolute));
-        wrote(piece.length);
-        return {};
-      }));
-      file.leaf_crcs[number] = fold_crcs(pieces, 0, pieces.size());
-    }
+    bool scattered = pieces.size() > 1 && pieces.size() * kLeastPiece > end - begin;
+    TRY(scattered ? write_scattered(file, fd.get(), pieces, hands)
+                  : write_pieces(file, fd.get(), pieces, hands));
+    file.leaf_crcs[number] = fold_crcs(pieces, 0, pieces.size());
     start_writeback(fd.get(), begin, end - begin);
     TRY(fd.close(file.absolute));
     if (file.leaves_left.fetch_sub(1, std::memory_order_acq_rel) != 1) return {};
