@@ -51,7 +51,10 @@ Result<Basis> find_basis(const ChosenLineage& lineage, const Reference& referenc
   Basis basis;
   basis.why_all = reference.why_none;
   if (!reference.card && attempts.empty()) return basis;
-  TRY_ASSIGN(pg::TimelineHistory history, server_history(files, lineage.repo, start.timeline));
+  auto known = server_history(files, lineage.repo, start.timeline);
+  // Attempts are not worth failing for.
+  if (!known && !reference.card && known.error().kind == ErrorKind::not_found) return basis;
+  TRY_ASSIGN(pg::TimelineHistory history, std::move(known));
   SourceWal wal(files);
   TRY(find_changes(lineage, reference, history, wal, control, start, basis, reporter, stop));
   if (basis.reference) {
