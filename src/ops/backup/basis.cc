@@ -14,8 +14,6 @@ namespace {
 Status find_changes(const ChosenLineage& lineage, const Reference& reference,
                     const pg::TimelineHistory& history, ServerWal& wal, const pg::ControlFile& control,
                     const pg::BackupStart& start, Basis& basis, Reporter& reporter, StopToken& stop) {
-  basis.why_all = reference.why_none;
-  if (!reference.card) return {};
   const repo::Card& card = *reference.card;
   basis.why_all = cannot_stand_on(card, history, start.start_lsn);
   if (!basis.why_all.empty()) return {};
@@ -50,19 +48,16 @@ Result<Basis> find_basis(const ChosenLineage& lineage, const Reference& referenc
                          StopToken& stop) {
   Basis basis;
   basis.why_all = reference.why_none;
-  if (!reference.card && attempts.empty()) return basis;
-  auto known = server_history(files, lineage.repo, start.timeline);
-  // Attempts are not worth failing for.
-  if (!known && !reference.card && known.error().kind == ErrorKind::not_found) return basis;
-  TRY_ASSIGN(pg::TimelineHistory history, std::move(known));
-  SourceWal wal(files);
-  TRY(find_changes(lineage, reference, history, wal, control, start, basis, reporter, stop));
+  if (reference.card) {
+    TRY_ASSIGN(pg::TimelineHistory history, server_history(files, lineage.repo, start.timeline));
+    SourceWal wal(files);
+    TRY(find_changes(lineage, reference, history, wal, control, start, basis, reporter, stop));
+  }
   if (basis.reference) {
     TRY_ASSIGN(basis.carry, Carry::plan(lineage.repo, *basis.reference, basis.changes.map.changed_blocks(),
                                         std::random_device()()));
   }
-  TRY_ASSIGN(basis.attempts,
-             resume_attempts(lineage, attempts, history, wal, control, start, reporter, stop));
+  TRY_ASSIGN(basis.attempts, resume_attempts(lineage, attempts, control, start));
   return basis;
 }
 

@@ -36,21 +36,17 @@ Result<std::vector<repo::Attempt>> find_attempts(const repo::LineageRepo& repo) 
 
 Result<std::vector<ResumedAttempt>> resume_attempts(const ChosenLineage& lineage,
                                                     const std::vector<repo::Attempt>& attempts,
-                                                    const pg::TimelineHistory& history, ServerWal& wal,
                                                     const pg::ControlFile& control,
-                                                    const pg::BackupStart& start, Reporter& reporter,
-                                                    StopToken& stop) {
+                                                    const pg::BackupStart& start) {
   std::vector<ResumedAttempt> resumed;
   for (const repo::Attempt& attempt : attempts) {
-    // Where it ended is not known, so only what lies on one timeline with this start is surely a past state
-    // of this server.
     if (attempt.timeline != start.timeline || attempt.start_lsn > start.start_lsn) continue;
     if (attempt.block_size != control.block_size || attempt.data_checksums != control.checksums()) continue;
     TRY_ASSIGN(repo::AttemptFiles files,
                repo::AttemptFiles::open(lineage.repo, attempt.id, attempt.block_size));
     if (files.blocks() == 0) continue;
-    ChangesRequest request{&lineage, history, attempt.start_lsn, start.start_lsn, &wal, true};
-    TRY_ASSIGN(WalChanges changes, read_changes(request, reporter, stop));
+    WalChanges changes;
+    changes.unusable = "where an attempt ended, and which of its pages were broken, is not recorded";
     resumed.push_back({attempt, std::move(files), std::move(changes)});
   }
   return resumed;

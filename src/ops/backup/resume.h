@@ -1,10 +1,8 @@
-// Going on with attempts that never became backups: each is a source of blocks like the reference, with a
-// change map of its own.
+// Going on with attempts that never became backups: each is a source of blocks beside the reference.
 //
-// What an attempt stored of a file is at least as new as its start. So a block that it stored, and that no
-// record since its start names, is as it is on the server now; nothing else of it is believed without being
-// read. Where there is no such map (WAL is missing, wal_level was minimal) the file is read, and equal blocks
-// are not stored again.
+// Its blocks are taken over where they are equal to what is read from the server. A change map since its
+// start could vouch for them unread only if the attempt had recorded up to which LSN its pages reach, and
+// which were broken.
 #pragma once
 
 #include <string>
@@ -14,8 +12,6 @@
 #include "pg/client/backup_session.h"
 #include "pg/format/control_file.h"
 #include "repo/attempt.h"
-#include "util/reporter.h"
-#include "util/stop.h"
 
 namespace lifeboat::ops {
 
@@ -31,12 +27,10 @@ struct ResumedAttempt {
 Result<std::vector<repo::Attempt>> find_attempts(const repo::LineageRepo& repo);
 
 // What of them is of use to a backup that starts at `start`: on its timeline, before it, with the same kind
-// of pages.
+// of pages. None has a change map yet (docs/decisions/0010): their blocks are compared with what is read.
 Result<std::vector<ResumedAttempt>> resume_attempts(const ChosenLineage& lineage,
                                                     const std::vector<repo::Attempt>& attempts,
-                                                    const pg::TimelineHistory& history, ServerWal& wal,
                                                     const pg::ControlFile& control,
-                                                    const pg::BackupStart& start, Reporter& reporter,
-                                                    StopToken& stop);
+                                                    const pg::BackupStart& start);
 
 }  // namespace lifeboat::ops
