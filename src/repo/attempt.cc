@@ -136,7 +136,7 @@ Result<std::vector<StoredRun>> AttemptFiles::find(std::string_view path) {
       uint32_t at = 0;  // block in the frame
       for (const BlockRun& run : frame.runs) {
         uint64_t left = frame.plain_size - std::min<uint64_t>(frame.plain_size, uint64_t{at} * block_size_);
-        StoredRun stored{run.first, std::min(uint64_t{run.count} * block_size_, left), {}};
+        StoredRun stored{run.first, std::min(uint64_t{run.count} * block_size_, left), frame.newest, {}};
         stored.ref.frame = {{id_, known->pack}, frame.place};
         stored.ref.first_block = at;
         stored.ref.count = run.count;

@@ -41,6 +41,7 @@ Result<std::vector<BackupId>> list_attempts(const LineageRepo& repo);
 struct StoredRun {
   uint64_t first = 0;  // block in the file
   uint64_t bytes = 0;  // fewer than count blocks: the file ended inside the last one
+  Lsn newest = {};     // of the pages in its frame, as in the footer
   BlockRef ref;
 };
 

@@ -39,8 +39,8 @@ class AttemptFilesTest : public ::testing::Test {
     plain_.insert(plain_.end(), content.begin(), content.end());
     return {first, count, codec::hash128(content)};
   }
-  void append(PackWriter& writer, std::string_view path, const std::vector<BlockRun>& runs) {
-    ASSERT_TRUE(writer.append(plain_, {path, runs}));
+  void append(PackWriter& writer, std::string_view path, const std::vector<BlockRun>& runs, Lsn newest = {}) {
+    ASSERT_TRUE(writer.append(plain_, {path, runs, newest}));
     plain_.clear();
   }
   TinyRepo tiny_;
@@ -52,7 +52,8 @@ class AttemptFilesTest : public ::testing::Test {
 TEST_F(AttemptFilesTest, finds_the_blocks_of_a_file_in_all_packs) {
   PackWriter writer(tiny_.repo, numbers_, PackKind::data, {codec::Compression::none, 0},
                     {.bytes = 1, .frames = 1});
-  append(writer, "pgdata/base/5/2", {run(8, 2, 1, 2 * kTinyBlock), run(12, 1, 2, kTinyBlock)});
+  append(writer, "pgdata/base/5/2", {run(8, 2, 1, 2 * kTinyBlock), run(12, 1, 2, kTinyBlock)},
+         Lsn{77});
   append(writer, "pgdata/base/5/1", {run(0, 1, 3, kTinyBlock)});
   append(writer, "pgdata/base/5/2", {run(0, 4, 4, 3 * kTinyBlock + 5)});
   ASSERT_TRUE(writer.finish());
@@ -67,6 +68,8 @@ TEST_F(AttemptFilesTest, finds_the_blocks_of_a_file_in_all_packs) {
   EXPECT_EQ((*runs)[1].first, 8u);
   EXPECT_EQ((*runs)[1].ref.first_block, 0u);
   EXPECT_EQ((*runs)[2].first, 12u);
+  EXPECT_EQ((*runs)[0].newest, Lsn{});
+  EXPECT_EQ((*runs)[2].newest, Lsn{77});
   EXPECT_EQ((*runs)[2].ref.first_block, 2u) << "behind the first run in the same frame";
   PackReaders packs(tiny_.repo, PackKind::data);
   for (const StoredRun& found : *runs) {

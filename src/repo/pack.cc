@@ -48,7 +48,7 @@ Result<FrameRef> PackWriter::append(ByteView plain, const FrameSource& source) {
   // Frames of one file follow each other, so comparing with the last path is enough to share it.
   if (paths_.empty() || paths_.back() != source.path) paths_.emplace_back(source.path);
   frames_.push_back({static_cast<uint32_t>(paths_.size() - 1), place.length,
-                     static_cast<uint32_t>(plain.size()), static_cast<uint32_t>(source.runs.size())});
+                     static_cast<uint32_t>(plain.size()), static_cast<uint32_t>(source.runs.size()), source.newest});
   runs_.insert(runs_.end(), source.runs.begin(), source.runs.end());
   return FrameRef{id_, place};
 }
@@ -65,6 +65,7 @@ Status PackWriter::finish() {
     out.varint(frame.length);
     out.varint(frame.plain_size);
     out.varint(frame.source);
+    out.varint(frame.newest.value);
     out.varint(frame.runs);
     uint64_t at = 0;
     for (uint32_t i = 0; i < frame.runs; ++i, ++run) {
@@ -121,13 +122,15 @@ Result<PackFooter> parse_pack_footer(std::string_view name, ByteView plain) {
     uint64_t length = in.varint();
     uint64_t plain_size = in.varint();
     uint64_t source = in.varint();
+    Lsn newest{in.varint()};
     if (length > UINT32_MAX || plain_size > kMaxPlain || source >= paths.size()) in.fail();
     std::vector<BlockRun> runs = read_runs(in);
     if (!in.ok()) break;
     footer.frames.push_back({{static_cast<uint32_t>(i), offset + 4, static_cast<uint32_t>(length)},
                              static_cast<uint32_t>(plain_size),
                              paths[source],
-                             std::move(runs)});
+                             std::move(runs),
+                             newest});
     offset += 4 + length;
   }
   if (!in.ok() || !in.at_end())

@@ -16,6 +16,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "model/lsn.h"
 #include "repo/object.h"
 #include "repo/repository.h"
 
@@ -56,10 +57,14 @@ struct BlockRun {
   bool operator==(const BlockRun&) const = default;
 };
 
+// The newest position of a frame of which a page was broken when it was read.
+inline constexpr Lsn kDoubtful{UINT64_MAX};
+
 // What a frame came from; needed by resume and repair only, so it is in the footer and nowhere else.
 struct FrameSource {
   std::string_view path;           // as in the tree: "pgdata/base/5/16384"; empty for nodes
   std::span<const BlockRun> runs;  // ascending, back to back in the frame; none for nodes
+  Lsn newest = {};                 // the highest LSN of its pages, or kDoubtful; 0 for what has no pages
 };
 
 struct PackLimits {
@@ -106,6 +111,7 @@ class PackWriter {
     uint32_t length;
     uint32_t plain_size;
     uint32_t runs;
+    Lsn newest;
   };
   std::vector<FrameEntry> frames_;
   std::vector<BlockRun> runs_;
@@ -120,6 +126,7 @@ struct PackFrame {
   uint32_t plain_size = 0;
   std::string path;
   std::vector<BlockRun> runs;
+  Lsn newest;
 };
 struct PackFooter {
   std::vector<PackFrame> frames;

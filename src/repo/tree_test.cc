@@ -200,7 +200,7 @@ TEST(Pack, frames_come_back_and_the_footer_says_what_they_are) {
   for (int i = 0; i < 40; ++i) {
     const BlockRun runs[] = {{static_cast<uint64_t>(i), 1, hash(i)},
                              {static_cast<uint64_t>(i) + 10, 3, hash(i + 100)}};
-    auto stored = writer.append(Bytes(500, static_cast<uint8_t>(i)), {cat("pgdata/base/", i / 10), runs});
+    auto stored = writer.append(Bytes(500, static_cast<uint8_t>(i)), {cat("pgdata/base/", i / 10), runs, Lsn{uint64_t{1} << i}});
     ASSERT_TRUE(stored);
     refs.push_back(*stored);
   }
@@ -218,6 +218,7 @@ TEST(Pack, frames_come_back_and_the_footer_says_what_they_are) {
   EXPECT_EQ(footer->frames[3].path, "pgdata/base/0");
   EXPECT_EQ(footer->frames[3].runs, (std::vector<BlockRun>{{3, 1, hash(3)}, {13, 3, hash(103)}}));
   EXPECT_EQ(footer->frames[3].plain_size, 500u);
+  EXPECT_EQ(footer->frames[3].newest, Lsn{8});
   EXPECT_EQ(footer->frames[3].place.offset, refs[3].place.offset);
 }
 
@@ -228,7 +229,7 @@ TEST(Pack, every_flipped_bit_is_noticed_when_the_pack_is_read_whole) {
   PackWriter writer(tiny.repo, numbers, PackKind::data, {codec::Compression::zstd, 1});
   const BlockRun runs[] = {{0, 1, {}}, {1, 1, {}}};
   ASSERT_TRUE(writer.append(Bytes(300, 1), {"a", {runs, 1}}));
-  ASSERT_TRUE(writer.append(Bytes(300, 2), {"a", {runs + 1, 1}}));
+  ASSERT_TRUE(writer.append(Bytes(300, 2), {"a", {runs + 1, 1}, kDoubtful}));
   ASSERT_TRUE(writer.finish());
   std::string name = tiny.repo.name(pack_name({id, 1}, PackKind::data));
   Bytes good = *tiny.memory.get(name, 1 << 20);

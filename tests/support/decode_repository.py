@@ -699,7 +699,7 @@ def check_pack(repository, name):
     if count != len(offsets) - 1:
         raise Damage(where, f"counts {count} frames, there are {len(offsets) - 1}")
     for number in range(count):
-        stored, plain_size, path = footer.varint(), footer.varint(), footer.varint()
+        stored, plain_size, path, _newest = footer.varint(), footer.varint(), footer.varint(), footer.varint()
         for _ in range(footer.varint()):  # runs of blocks
             footer.varint(), footer.varint(), footer.take(16)
         if stored != offsets[number + 1] - offsets[number] - 4:

@@ -198,7 +198,8 @@ constinit const Command kBackupCommand = {
         "on or off, "
         "WAL is missing) everything is read, and one line says why.\n\n"
         "A backup that fails, is stopped or killed leaves nothing that could be taken for one. The next one "
-        "does not store again what is equal to what the attempt stored. Pages that "
+        "goes on with what it stored: of that, only what WAL since its start names as changed is read again (with "
+        "--type full everything is read, and what is equal is not stored again). Pages that "
         "stay broken after "
         "reading them again do not fail the backup: it is kept, marked damaged, and has an exit code of its "
         "own.",

@@ -78,6 +78,7 @@ Status copy_files(const BackupOptions& options, const Source& source, const repo
   copy.block_size = manifest.block_size;
   copy.segment_blocks = source.data_dir.control.relation_segment_blocks;
   copy.bytes_per_second = options.bytes_per_second;
+  copy.start = manifest.card.start_lsn;
   if (options.prove && incremental != nullptr && incremental->reference() != nullptr)
     copy.prove = {incremental->reference()->card.start_lsn, manifest.card.start_lsn};
   if (incremental != nullptr) copy.carry = incremental->carry();
@@ -145,9 +146,7 @@ Result<BackupOutcome> back_up(const BackupOptions& options, const Source& source
   const pg::ControlFile& control = source.data_dir.control;
   TRY_ASSIGN(Basis basis, find_basis(lineage, reference, attempts, files, control, start, reporter, stop));
   TRY(require_basis(options.type, basis));
-  // Nobody knows yet up to where an attempt's pages reach, nor which of them were broken: they are read and
-  // compared.
-  basis.trust_attempts = false;
+  basis.trust_attempts = options.type != BackupType::full;
   TRY(repo::write_attempt(lineage.repo, {id, start.time, start.timeline, start.start_lsn, manifest.block_size,
                                          manifest.card.data_checksums}));
   repo::PackNumbers numbers(id);

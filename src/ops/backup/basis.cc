@@ -48,16 +48,19 @@ Result<Basis> find_basis(const ChosenLineage& lineage, const Reference& referenc
                          StopToken& stop) {
   Basis basis;
   basis.why_all = reference.why_none;
+  if (!reference.card && attempts.empty()) return basis;
+  auto history = server_history(files, lineage.repo, start.timeline);
+  SourceWal wal(files);
   if (reference.card) {
-    TRY_ASSIGN(pg::TimelineHistory history, server_history(files, lineage.repo, start.timeline));
-    SourceWal wal(files);
-    TRY(find_changes(lineage, reference, history, wal, control, start, basis, reporter, stop));
+    TRY(history);
+    TRY(find_changes(lineage, reference, *history, wal, control, start, basis, reporter, stop));
   }
   if (basis.reference) {
     TRY_ASSIGN(basis.carry, Carry::plan(lineage.repo, *basis.reference, basis.changes.map.changed_blocks(),
                                         std::random_device()()));
   }
-  TRY_ASSIGN(basis.attempts, resume_attempts(lineage, attempts, control, start));
+  TRY_ASSIGN(basis.attempts,
+             resume_attempts(lineage, attempts, history, wal, control, start, reporter, stop));
   return basis;
 }
 

@@ -87,13 +87,13 @@ class CopyPool::Worker {
   }
 
   // Stores bytes that the caller holds as one frame.
-  Result<repo::BlockRef> store(std::string_view tree_path, uint64_t first_block, ByteView bytes) {
+  Result<repo::BlockRef> store(std::string_view tree_path, uint64_t first_block, ByteView bytes, Lsn newest) {
     repo::BlockRef ref;
     ref.hash = codec::hash128(bytes);
     ref.count =
         static_cast<uint32_t>((bytes.size() + pool_.options_.block_size - 1) / pool_.options_.block_size);
     const repo::BlockRun run{first_block, ref.count, ref.hash};
-    TRY_ASSIGN(ref.frame, packs_.append(bytes, {tree_path, {&run, 1}}));
+    TRY_ASSIGN(ref.frame, packs_.append(bytes, {tree_path, {&run, 1}, newest}));
     return ref;
   }
 
@@ -142,7 +142,7 @@ class CopyPool::Worker {
       if (from < to) {
         uint64_t bytes =
             std::min(uint64_t{ref.count} * block_size, entry.size - std::min(entry.size, first * block_size));
-        old_[0].push_back({first, bytes, ref});
+        old_[0].push_back({first, bytes, {}, ref});
         tally_.add(ref.frame.pack, -static_cast<int64_t>(to - from));
       }
       first += ref.count;
@@ -158,7 +158,8 @@ class CopyPool::Worker {
     auto take = [&](const OldRuns& runs, uint64_t mapped, const pg::BlockSet* changed) {
       uint64_t last = std::min(end, mapped);
       for (const repo::StoredRun& run : runs) {
-        uint64_t to = std::min(run.first + run.ref.count, last);
+        if (run.newest > pool_.options_.start) continue;
+        uint64_t to = std::min(run.first + run.bytes / pool_.options_.block_size, last);
         for (uint64_t block = std::max(run.first, begin); block < to;) {
           uint64_t next = job.next_in(changed, block, to);
           for (; block < next; ++block) from_[block - begin] = &run;
@@ -276,7 +277,8 @@ class CopyPool::Worker {
     MutableBytes into =
         MutableBytes(buffer_).subspan(size_t{gathered_} * block_size, size_t{count} * block_size);
     TRY(read_run(job, first * block_size, into));
-    TRY(check_pages(job, first, into));
+    TRY_ASSIGN(Lsn newest, check_pages(job, first, into));
+    newest_ = std::max(newest_, newest);
     repo::BlockRef ref;
     ref.first_block = gathered_;
     ref.count = count;
@@ -293,10 +295,11 @@ class CopyPool::Worker {
   Status flush(FileJob& job, Part& part) {
     if (gathered_ == 0) return {};
     ByteView bytes = ByteView(buffer_).first(size_t{gathered_} * pool_.options_.block_size);
-    TRY_ASSIGN(repo::FrameRef frame, packs_.append(bytes, {job.tree_path, runs_}));
+    TRY_ASSIGN(repo::FrameRef frame, packs_.append(bytes, {job.tree_path, runs_, newest_}));
     for (size_t index : waiting_) part.refs[index].frame = frame;
     waiting_.clear();
     runs_.clear();
+    newest_ = {};
     gathered_ = 0;
     return {};
   }
@@ -314,8 +317,8 @@ class CopyPool::Worker {
       if (size == 0) break;
       MutableBytes bytes = MutableBytes(buffer_).first(size);
       uint64_t block = at / block_size;
-      TRY(check_pages(job, block, bytes));
-      TRY_ASSIGN(repo::BlockRef ref, store_or_refer(job, block, bytes));
+      TRY_ASSIGN(Lsn newest, check_pages(job, block, bytes));
+      TRY_ASSIGN(repo::BlockRef ref, store_or_refer(job, block, bytes, newest));
       part.refs.push_back(std::move(ref));
       part.bytes += size;
       pool_.throttle(size);
@@ -325,7 +328,7 @@ class CopyPool::Worker {
     return {};
   }
 
-  Result<repo::BlockRef> store_or_refer(const FileJob& job, uint64_t block, ByteView bytes) {
+  Result<repo::BlockRef> store_or_refer(const FileJob& job, uint64_t block, ByteView bytes, Lsn newest) {
     const uint32_t block_size = pool_.options_.block_size;
     auto count = static_cast<uint32_t>((bytes.size() + block_size - 1) / block_size);
     for (const OldRuns& runs : old_) {
@@ -335,7 +338,7 @@ class CopyPool::Worker {
                         old->ref.whole() && old->bytes == bytes.size() && !is_carried(job, block, old->ref);
       if (comparable && codec::hash128(bytes) == old->ref.hash) return old->ref;
     }
-    return store(job.tree_path, block, bytes);
+    return store(job.tree_path, block, bytes, newest);
   }
 
   // A relation file that shrank since it was listed is filled up with zeros, as PostgreSQL's own base backup
@@ -354,8 +357,8 @@ class CopyPool::Worker {
     pool_.read_bytes_.fetch_add(bytes, std::memory_order_relaxed);
   }
 
-  Status check_pages(FileJob& job, uint64_t block, MutableBytes bytes) {
-    if (!job.relation) return {};
+  Result<Lsn> check_pages(FileJob& job, uint64_t block, MutableBytes bytes) {
+    if (!job.relation) return Lsn{};
     return pool_.checker_.check(job.tree_path, bytes, block, job.fork_first_block + block,
                                 [&](uint64_t again, MutableBytes into) {
                                   return job.file->read(again * pool_.options_.block_size, into);
@@ -368,6 +371,7 @@ class CopyPool::Worker {
   // Of the frame that is being gathered:
   uint32_t gathered_ = 0;             // blocks in buffer_
   std::vector<repo::BlockRun> runs_;  // where they belong
+  Lsn newest_;                        // of their pages
   std::vector<size_t> waiting_;       // refs that wait for the frame
   // Of the reference:
   repo::TreeReader tree_;
@@ -446,7 +450,7 @@ Status CopyPool::put_content(const std::shared_ptr<OpenDirectory>& directory, si
   entry.size = content.size();
   if (!content.empty()) {
     std::string path = cat(directory->tree_path_, "/", entry.name);
-    TRY_ASSIGN(repo::BlockRef ref, workers_.back()->store(path, 0, content));
+    TRY_ASSIGN(repo::BlockRef ref, workers_.back()->store(path, 0, content, {}));
     workers_.back()->tally().add(ref.frame.pack, ref.count);
     entry.blocks.push_back(std::move(ref));
   }

@@ -42,6 +42,7 @@ struct CopyOptions {
   uint32_t block_size = 8192;
   uint64_t segment_blocks = 131072;  // blocks of one relation segment file
   uint64_t bytes_per_second = 0;     // 0: no limit
+  Lsn start;                         // of this backup: what an attempt has of later pages is not trusted
   // Reads what the map calls unchanged too and compares it with the reference.
   struct Proof {
     Lsn from;  // the reference's start

@@ -1,5 +1,7 @@
 #include "ops/backup/page_check.h"
 
+#include <algorithm>
+
 #include "pg/format/page.h"
 #include "util/strings.h"
 
@@ -11,12 +13,13 @@ constexpr int64_t kRereadPauseUs = 20'000;
 constexpr size_t kMostListed = 1000;
 }  // namespace
 
-Status PageChecker::check(std::string_view path, MutableBytes range, uint64_t first_block,
-                          uint64_t fork_block, const Reread& reread) {
-  if (!options_.checksums) return {};
+Result<Lsn> PageChecker::check(std::string_view path, MutableBytes range, uint64_t first_block,
+                               uint64_t fork_block, const Reread& reread) {
   size_t blocks = range.size() / options_.block_size;
+  if (!options_.checksums) return newest_of(range);
   pages_.fetch_add(blocks, std::memory_order_relaxed);
   Bytes again(options_.block_size);
+  Lsn newest;
   for (size_t i = 0; i < blocks; ++i) {
     MutableBytes page = range.subspan(i * options_.block_size, options_.block_size);
     uint32_t number = static_cast<uint32_t>(fork_block + i);
@@ -34,13 +37,21 @@ Status PageChecker::check(std::string_view path, MutableBytes range, uint64_t fi
     }
     Lsn lsn = pg::page_lsn(page);
     bool good = state == pg::PageState::ok || state == pg::PageState::zero;
+    newest = good ? std::max(newest, lsn) : repo::kDoubtful;
     if (!good) {
       suspect(path, first_block + i, pg::to_string(state), lsn);
     } else if (lsn > options_.start_lsn && lsn.value > newest_lsn_.load(std::memory_order_relaxed)) {
       note_newest(path, first_block + i, lsn);
     }
   }
-  return {};
+  return newest;
+}
+
+Lsn PageChecker::newest_of(ByteView range) const {
+  Lsn newest;
+  for (size_t at = 0; at + options_.block_size <= range.size(); at += options_.block_size)
+    newest = std::max(newest, pg::page_lsn(range.subspan(at, options_.block_size)));
+  return newest;
 }
 
 void PageChecker::suspect(std::string_view path, uint64_t block, std::string_view problem, Lsn lsn) {

@@ -16,6 +16,7 @@
 
 #include "model/lsn.h"
 #include "repo/manifest.h"
+#include "repo/pack.h"
 #include "util/bytes.h"
 #include "util/clock.h"
 #include "util/result.h"
@@ -24,7 +25,7 @@ namespace lifeboat::ops {
 
 struct PageCheckOptions {
   uint32_t block_size = 8192;
-  bool checksums = false;  // without them only nothing is checked
+  bool checksums = false;  // without them nothing is checked
   Lsn start_lsn;
   Clock* clock = &Clock::system();
 };
@@ -39,8 +40,8 @@ class PageChecker {
 
   // `range`: consecutive blocks of a relation's main, vm, fsm or init fork as read; `first_block` counted in
   // the file, `fork_block` in the fork. Blocks that were right when read again replace what `range` holds. A
-  // trailing partial block is left alone.
-  Status check(std::string_view path, MutableBytes range, uint64_t first_block, uint64_t fork_block,
+  // trailing partial block is left alone. Returns the highest LSN of the pages, kDoubtful when one stays wrong.
+  Result<Lsn> check(std::string_view path, MutableBytes range, uint64_t first_block, uint64_t fork_block,
                const Reread& reread);
 
   uint64_t pages() const { return pages_.load(std::memory_order_relaxed); }
@@ -57,6 +58,7 @@ class PageChecker {
     repo::BrokenPage page;
     Lsn lsn;
   };
+  Lsn newest_of(ByteView range) const;
   void suspect(std::string_view path, uint64_t block, std::string_view problem, Lsn lsn);
   void note_newest(std::string_view path, uint64_t block, Lsn lsn);
 

@@ -52,6 +52,24 @@ class PageCheckTest : public testing::Test {
   Bytes kept;
 };
 
+TEST_F(PageCheckTest, says_how_new_the_pages_are) {
+  Bytes pages = make_page({500}, 0);
+  for (const Bytes& more : {make_page({900}, 1), make_page({700}, 2)})
+    pages.insert(pages.end(), more.begin(), more.end());
+  auto not_again = [](uint64_t, MutableBytes) -> Result<size_t> { return size_t{kPage}; };
+  for (bool checksums : {true, false}) {
+    PageChecker checker({kPage, checksums, kStart, &clock});
+    EXPECT_EQ(checker.check("x", pages, 0, 0, not_again).value(), Lsn{900});
+  }
+  pages[kPage + 6000] ^= 1;
+  PageChecker checker({kPage, true, kStart, &clock});
+  auto broken_again = [&](uint64_t, MutableBytes into) -> Result<size_t> {
+    std::copy_n(pages.begin() + kPage, kPage, into.begin());
+    return size_t{kPage};
+  };
+  EXPECT_EQ(checker.check("x", pages, 0, 0, broken_again).value(), repo::kDoubtful);
+}
+
 TEST_F(PageCheckTest, good_and_empty_pages_are_read_once) {
   EXPECT_EQ(check(make_page({100}, 7), {}).count, 0u);
   EXPECT_EQ(check(Bytes(kPage, 0), {}).count, 0u);

@@ -10,7 +10,22 @@ namespace lifeboat::ops {
 
 namespace {
 constexpr size_t kMostAttempts = 4;
+
+// An attempt is not worth failing for: without its map it is compared.
+Result<WalChanges> changes_since(const ChosenLineage& lineage, const repo::Attempt& attempt,
+                                 const Result<pg::TimelineHistory>& history, ServerWal& wal,
+                                 const pg::BackupStart& start, Reporter& reporter, StopToken& stop) {
+  WalChanges none;
+  none.unusable = "the history of the server's timeline is unknown";
+  if (!history) return none;
+  ChangesRequest request{&lineage, *history, attempt.start_lsn, start.start_lsn, &wal, true};
+  auto changes = read_changes(request, reporter, stop);
+  if (changes || !repo::is_lost(changes.error())) return changes;
+  none.unusable = changes.error().to_string();
+  return none;
 }
+
+}  // namespace
 
 Result<std::vector<repo::Attempt>> find_attempts(const repo::LineageRepo& repo) {
   TRY_ASSIGN(std::vector<BackupId> ids, repo::list_attempts(repo));
@@ -36,8 +51,10 @@ Result<std::vector<repo::Attempt>> find_attempts(const repo::LineageRepo& repo) 
 
 Result<std::vector<ResumedAttempt>> resume_attempts(const ChosenLineage& lineage,
                                                     const std::vector<repo::Attempt>& attempts,
+                                                    const Result<pg::TimelineHistory>& history, ServerWal& wal,
                                                     const pg::ControlFile& control,
-                                                    const pg::BackupStart& start) {
+                                                    const pg::BackupStart& start, Reporter& reporter,
+                                                    StopToken& stop) {
   std::vector<ResumedAttempt> resumed;
   for (const repo::Attempt& attempt : attempts) {
     if (attempt.timeline != start.timeline || attempt.start_lsn > start.start_lsn) continue;
@@ -45,8 +62,7 @@ Result<std::vector<ResumedAttempt>> resume_attempts(const ChosenLineage& lineage
     TRY_ASSIGN(repo::AttemptFiles files,
                repo::AttemptFiles::open(lineage.repo, attempt.id, attempt.block_size));
     if (files.blocks() == 0) continue;
-    WalChanges changes;
-    changes.unusable = "where an attempt ended, and which of its pages were broken, is not recorded";
+    TRY_ASSIGN(WalChanges changes, changes_since(lineage, attempt, history, wal, start, reporter, stop));
     resumed.push_back({attempt, std::move(files), std::move(changes)});
   }
   return resumed;

@@ -1,8 +1,11 @@
-// Going on with attempts that never became backups: each is a source of blocks beside the reference.
+// Going on with attempts that never became backups: each is a source of blocks like the reference, with a
+// change map of its own.
 //
-// Its blocks are taken over where they are equal to what is read from the server. A change map since its
-// start could vouch for them unread only if the attempt had recorded up to which LSN its pages reach, and
-// which were broken.
+// What an attempt stored of a file is at least as new as its start. So a block that it stored, and that no
+// record since its start names, is as it is on the server now, provided that it is not newer than the new
+// start (an attempt may have read the primary, and a standby that lags behind it goes on with it) and was not
+// broken: the footers of its packs say both. Nothing else of it is believed without being read. Where there
+// is no map (WAL is missing, wal_level was minimal) the file is read, and equal blocks are not stored again.
 #pragma once
 
 #include <string>
@@ -12,6 +15,8 @@
 #include "pg/client/backup_session.h"
 #include "pg/format/control_file.h"
 #include "repo/attempt.h"
+#include "util/reporter.h"
+#include "util/stop.h"
 
 namespace lifeboat::ops {
 
@@ -27,10 +32,12 @@ struct ResumedAttempt {
 Result<std::vector<repo::Attempt>> find_attempts(const repo::LineageRepo& repo);
 
 // What of them is of use to a backup that starts at `start`: on its timeline, before it, with the same kind
-// of pages. None has a change map yet (docs/decisions/0010): their blocks are compared with what is read.
+// of pages. `history`: of the server; an error when it is not known, which leaves all of them without a map.
 Result<std::vector<ResumedAttempt>> resume_attempts(const ChosenLineage& lineage,
                                                     const std::vector<repo::Attempt>& attempts,
+                                                    const Result<pg::TimelineHistory>& history, ServerWal& wal,
                                                     const pg::ControlFile& control,
-                                                    const pg::BackupStart& start);
+                                                    const pg::BackupStart& start, Reporter& reporter,
+                                                    StopToken& stop);
 
 }  // namespace lifeboat::ops
