@@ -17,6 +17,7 @@ extern const Command kKeyCheckCommand;
 extern const Command kKeyListCommand;
 extern const Command kListCommand;
 extern const Command kRestoreCommand;
+extern const Command kServeCommand;
 extern const Command kShowCommand;
 extern const Command kVerifyCommand;
 extern const Command kVersionCommand;
@@ -26,10 +27,10 @@ extern const Command kWalPushCommand;
 namespace {
 
 constinit const Command* const kCommands[] = {
-    &kInitCommand,    &kDoctorCommand,   &kBackupCommand, &kRestoreCommand,  &kDrillCommand,
-    &kVerifyCommand,  &kListCommand,     &kShowCommand,   &kExpireCommand,   &kWalPushCommand,
-    &kWalGetCommand,  &kKeyListCommand,  &kKeyAddCommand, &kKeyCheckCommand, &kHelpCommand,
-    &kVersionCommand, &kInternalCommand,
+    &kInitCommand,   &kDoctorCommand,  &kBackupCommand,   &kRestoreCommand, &kDrillCommand,
+    &kVerifyCommand, &kListCommand,    &kShowCommand,     &kExpireCommand,  &kWalPushCommand,
+    &kWalGetCommand, &kServeCommand,   &kKeyListCommand,  &kKeyAddCommand,  &kKeyCheckCommand,
+    &kHelpCommand,   &kVersionCommand, &kInternalCommand,
 };
 
 }  // namespace
