@@ -222,5 +222,46 @@ class HandOver(ServeCase):
         self.lb("backup", live=True).ok()
 
 
+class Library(ServeCase):
+    """archive_library of 15 and later: nothing is archived without the daemon, everything with it."""
+
+    def library(self):
+        source = Path(os.environ["LIFEBOAT_SOURCE_DIR"])
+        found = subprocess.run([source / "tests/support/server_headers.sh", str(self.server.major)], capture_output=True, text=True)
+        if found.returncode != 0:
+            self.skipTest(f"archive_library of {self.server.major}: {found.stdout.strip()}")
+        to = new_directory("library", mode=0o755)
+        made = subprocess.run([source / "packaging/archive_library/build", to, found.stdout.strip()], capture_output=True, text=True)
+        self.assertEqual(made.returncode, 0, made.stderr)
+        return Path(made.stdout.strip()).with_suffix("")
+
+    def test_files_wait_for_the_daemon_and_are_stored_by_it(self):
+        if self.server.major < 15:
+            self.server = self.cluster(15)
+            self.lb = self.lifeboat(self.server)
+            self.lb("init", "--yes", live=True).ok()
+        self.config()
+        self.server.configure(**{"archive_mode": "on", "archive_library": str(self.library()), "lifeboat_archive.repo": self.lb.repo,
+                                 "lifeboat_archive.socket": str(self.socket)})
+        self.server.restart()
+        self.server.psql("CREATE TABLE t AS SELECT generate_series(1, 1000) AS a")
+        self.server.switch_wal()
+        wait_until(lambda: "no daemon of this user answers" in self.server.log_text(), "the archiver's warning")
+        self.assertEqual([name for name in self.lb.objects() if "/wal/" in name], [])
+        daemon = self.start()
+        self.server.restart()  # the archiver sleeps for a minute after three failures
+        self.server.wait_archived(timeout=90)
+        self.assertGreaterEqual(self.status()["clusters"][0]["pushed_files"], 1)
+        self.lb("backup", live=True).ok()
+        self.lb("verify").ok()
+        # Another repository than the daemon's: told, and not archived.
+        self.server.configure(**{"lifeboat_archive.repo": "file:///elsewhere"})
+        self.server.reload()
+        self.server.psql("INSERT INTO t SELECT generate_series(1, 1000)")
+        self.server.switch_wal()
+        wait_until(lambda: "lifeboat did not store" in self.server.log_text(), "the warning")
+        daemon.stop()
+
+
 if __name__ == "__main__":
     main()
