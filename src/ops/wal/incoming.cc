@@ -109,4 +109,28 @@ std::vector<repo::TailPiece> least_cover(std::vector<repo::TailPiece> pieces,
   return chosen;
 }
 
+Status remove_tail(const repo::TailStore& tails, const IncomingSegment& segment, Reporter& reporter) {
+  TRY_ASSIGN(std::vector<repo::TailPiece> pieces, tails.find(segment.name()));
+  for (const repo::TailPiece& piece : pieces) {
+    uint32_t at = piece.begin;
+    Bytes ours;
+    bool equal = true;
+    TRY(tails.read(piece, [&](ByteView theirs) -> Status {
+      ours.resize(theirs.size());
+      TRY(pread_exact(segment.fd(), at, ours, segment.name().to_string()));
+      equal = equal && std::ranges::equal(ours, theirs);
+      at += static_cast<uint32_t>(theirs.size());
+      return {};
+    }));
+    if (equal) {
+      TRY(tails.remove(piece));
+    } else {
+      reporter.note(NoteLevel::warning, cat(piece.object,
+                                            " holds other WAL than the segment that is stored: "
+                                            "two servers have one identity"));
+    }
+  }
+  return {};
+}
+
 }  // namespace lifeboat::ops

@@ -11,6 +11,7 @@
 #include "ops/wal/push.h"
 #include "repo/wal_tail.h"
 #include "util/files.h"
+#include "util/reporter.h"
 #include "util/result.h"
 
 namespace lifeboat::ops {
@@ -75,5 +76,9 @@ std::optional<size_t> merge_from(const std::vector<repo::TailPiece>& pieces);
 // `dropped`. Any order.
 std::vector<repo::TailPiece> least_cover(std::vector<repo::TailPiece> pieces,
                                          std::vector<repo::TailPiece>& dropped);
+
+// Removes the pieces of a segment that is stored whole. Those that say something else stay, and are told:
+// they are all that there is of another history (T46).
+Status remove_tail(const repo::TailStore& tails, const IncomingSegment& segment, Reporter& reporter);
 
 }  // namespace lifeboat::ops

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "ops/wal/receive_start.h"
 #include "ops/wal/tail.h"
@@ -105,7 +106,7 @@ class Receiver {
       TRY_ASSIGN(slot, client.read_slot(outcome_.slot));
     }
     TRY_ASSIGN(pg::TimelineHistory history, store_histories(client, server.timeline));
-    TRY(complete_tails());
+    TRY(tidy_tails());
     TRY_ASSIGN(WalHistory stored, WalHistory::load(*lineage_));
     StreamStart start = start_of_stream(stored, history, server.flushed, slot.restart_lsn);
     TRY(check_position(client, server, stored, history, start));
@@ -162,29 +163,32 @@ class Receiver {
     return history;
   }
 
-  // A receiver that died may have left a segment that is there piece by piece: the server need not have it
-  // any more.
-  Status complete_tails() {
+  // What a receiver left that died: a segment that is there piece by piece, which the server need not have
+  // any more, and pieces of segments that are stored whole.
+  Status tidy_tails() {
     repo::TailStore tails(lineage_->repo);
     TRY_ASSIGN(std::vector<Timeline> timelines, tails.timelines());
     for (Timeline timeline : timelines) {
-      TRY_ASSIGN(std::vector<SegmentTail> found, list_tails(*lineage_, timeline));
-      for (const SegmentTail& tail : found) {
-        if (tail.size == lineage_->record.segment_size.bytes) TRY(complete(tails, tail.segment));
-      }
+      TRY_ASSIGN(std::vector<repo::TailPiece> pieces, tails.list(timeline));
+      std::set<SegmentName> segments;
+      for (const repo::TailPiece& piece : pieces) segments.insert(piece.segment);
+      for (const SegmentName& segment : segments) TRY(tidy_tail(tails, segment));
     }
     return {};
   }
 
-  Status complete(const repo::TailStore& tails, const SegmentName& name) {
+  Status tidy_tail(const repo::TailStore& tails, const SegmentName& name) {
+    const SegmentSize size = lineage_->record.segment_size;
+    TRY_ASSIGN(std::vector<repo::TailPiece> pieces, tails.find(name));
+    TRY_ASSIGN(std::vector<repo::WalObject> whole,
+               repo::WalStore(lineage_->repo).find_all(segment_file(name)));
+    if (whole.size() > 1 || (whole.empty() && repo::covered(pieces) < size.bytes)) return {};
+    TRY_ASSIGN(IncomingSegment segment, IncomingSegment::create(name, size));
     TRY_ASSIGN(Bytes image, read_tail(*lineage_, name));
-    TRY_ASSIGN(IncomingSegment segment, IncomingSegment::create(name, lineage_->record.segment_size));
     TRY(segment.append(image));
     MemoryWal place(&segment);
-    TRY(store_wal_file(*lineage_, segment_file(name), place));
-    TRY_ASSIGN(std::vector<repo::TailPiece> pieces, tails.find(name));
-    for (const repo::TailPiece& piece : pieces) TRY(tails.remove(piece));
-    return {};
+    if (whole.empty()) TRY(store_wal_file(*lineage_, segment_file(name), place));
+    return remove_tail(tails, segment, reporter_);
   }
 
   // Has the server what is to come next?

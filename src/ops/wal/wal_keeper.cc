@@ -361,7 +361,7 @@ Status WalKeeper::store_whole(Lock& lock, const Shared& segment) {
   changed_.notify_all();
   lock.unlock();
   remove_pieces(pieces);
-  Status removed = remove_other_pieces(*segment);
+  Status removed = remove_tail(tails_, *segment, reporter_);
   lock.lock();
   if (!removed)
     reporter_.note(NoteLevel::debug, cat("a tail is left to expire: ", removed.error().to_string()));
@@ -402,32 +402,6 @@ void WalKeeper::remove_pieces(const std::vector<repo::TailPiece>& pieces) {
     reporter_.note(NoteLevel::warning, cat("tails of segments cannot be removed and are left to expire: ",
                                            removed.error().to_string()));
   }
-}
-
-// Pieces that an earlier receiver left of a segment that is stored now. Those that say something else stay,
-// and are told: they are all that there is of another history (T46).
-Status WalKeeper::remove_other_pieces(const IncomingSegment& segment) {
-  TRY_ASSIGN(std::vector<repo::TailPiece> pieces, tails_.find(segment.name()));
-  for (const repo::TailPiece& piece : pieces) {
-    uint32_t at = piece.begin;
-    Bytes ours;
-    bool equal = true;
-    TRY(tails_.read(piece, [&](ByteView theirs) -> Status {
-      ours.resize(theirs.size());
-      TRY(pread_exact(segment.fd(), at, ours, segment.name().to_string()));
-      equal = equal && std::ranges::equal(ours, theirs);
-      at += static_cast<uint32_t>(theirs.size());
-      return {};
-    }));
-    if (equal) {
-      TRY(tails_.remove(piece));
-    } else {
-      reporter_.note(NoteLevel::warning, cat(piece.object,
-                                             " holds other WAL than the segment that is stored: "
-                                             "two servers have one identity"));
-    }
-  }
-  return {};
 }
 
 Status WalKeeper::check_marker() const {

@@ -88,7 +88,6 @@ class WalKeeper {
   Status store_whole(Lock& lock, const Shared& segment);
   Status merge_pieces(Lock& lock, const Shared& segment, size_t first);
   void remove_pieces(const std::vector<repo::TailPiece>& pieces);
-  Status remove_other_pieces(const IncomingSegment& segment);
   Status check_marker() const;
   Status next_segment(SegmentName name);
   bool rests() const;
