@@ -48,7 +48,7 @@ import struct
 import sys
 
 KIND_DATA, KIND_NODES, KIND_MANIFEST, KIND_CARD, KIND_WAL = 1, 2, 3, 4, 5
-KIND_LINEAGE, KIND_LEASE, KIND_TOMBSTONE, KIND_EVIDENCE, KIND_SUMMARY, KIND_TAIL = 6, 7, 8, 9, 11, 12
+KIND_LINEAGE, KIND_LEASE, KIND_TOMBSTONE, KIND_EVIDENCE, KIND_ATTEMPT, KIND_SUMMARY, KIND_TAIL = 6, 7, 8, 9, 10, 11, 12
 
 HEADER_SIZE = 64
 TAG_SIZE = 16
@@ -75,6 +75,7 @@ NAME_RULES = [
         (rf"clusters/[^/]+/{LINEAGE}/wal/[0-9A-F]{{8}}/[0-9A-F]{{8}}\.history-[0-9a-f]{{32}}", KIND_WAL),
         (rf"clusters/[^/]+/{LINEAGE}/summaries/[0-9A-F]{{8}}/[0-9A-F]{{8}}/[0-9A-F]{{24}}-[0-9a-f]{{32}}", KIND_SUMMARY),
         (rf"clusters/[^/]+/{LINEAGE}/tails/[0-9A-F]{{8}}/[0-9A-F]{{8}}/[0-9A-F]{{24}}-[0-9A-F]{{8}}-[0-9A-F]{{8}}-[0-9a-f]{{32}}", KIND_TAIL),
+        (rf"clusters/[^/]+/{LINEAGE}/attempts/{BACKUP_ID}", KIND_ATTEMPT),
         (rf"clusters/[^/]+/{LINEAGE}/leases/.+", KIND_LEASE),
         (rf"clusters/[^/]+/{LINEAGE}/tombstones/.+", KIND_TOMBSTONE),
         (rf"clusters/[^/]+/{LINEAGE}/evidence/.+", KIND_EVIDENCE),

@@ -8,10 +8,12 @@ used at the end of everything only. LIFEBOAT_SOAK=1 gives the random parts bigge
 
 import os
 import re
+import shutil
 import signal
 import threading
 import time
 
+from decoder_test import DECODER, PYTHON
 from harness import (Background, Cluster, SystemTest, dump_compare, give, main, new_directory, rng, run, tool, wait_until)
 
 FOREIGN, UNREACHABLE = 12, 13
@@ -60,9 +62,9 @@ class Ledger:
 
 
 class ReceiveCase(SystemTest):
-    def registered(self, major=15, **options):
+    def registered(self, major=15, repo_options=(), **options):
         server = self.cluster(major, **options)
-        lb = self.lifeboat(server)
+        lb = self.lifeboat(server, options=repo_options)
         lb("init", "--yes", live=True).ok()
         return server, lb
 
@@ -109,6 +111,7 @@ class ReceiveCase(SystemTest):
         self.assertEqual(indexes, list(range(indexes[0], indexes[0] + len(indexes))), names)
 
     def restored(self, lb, major=15, *options):
+        """A copy from the repository alone, open for writing."""
         to = new_directory("copy") / "data"
         lb("restore", "--to", to, *options).ok()
         return Cluster.attach(to, major).start().wait_recovered()
@@ -199,6 +202,9 @@ class KilledReceiver(ReceiveCase):
         kills = 0
         while time.monotonic() < deadline:
             time.sleep(random.uniform(0.05, 1.0))
+            if random.random() < 0.3:  # a lost connection; the receiver comes back by itself
+                server.psql("SELECT pg_terminate_backend(pid) FROM pg_stat_replication")
+                continue
             receiver.kill()
             kills += 1
             receiver = self.receiver(lb, *random.choice([[], ["--synchronous"]]), wait=False)
@@ -216,6 +222,32 @@ class KilledReceiver(ReceiveCase):
         lb("verify").ok()
         copy = self.restored(lb)
         self.assertEqual(ledger.missing(copy), [])
+
+    def test_a_server_that_crashes_is_waited_for(self):
+        for major in self.two_majors():
+            with self.subTest(major=major):
+                server, lb = self.registered(major)
+                receiver = self.receiver(lb)
+                lb("backup", live=True).ok()
+                server.pgbench("-i", "-q", "-s", "1")
+                ledgers = []
+                for how in ("crash", "crash", "fast", "immediate"):
+                    ledgers.append(Ledger(server))
+                    time.sleep(0.7)
+                    server.kill9() if how == "crash" else server.stop(how)
+                    ledgers[-1].end()
+                    server.start()
+                server.switch_wal()
+                wait_until(lambda: server.value("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'") == "1",
+                           "a receiver that is back")
+                self.durable(server)
+                server.kill9()
+                done = self.ended(receiver)
+                self.assertGreaterEqual(done["connections"], 5)
+                self.assertEqual(done["holes"], [])
+                copy = self.restored(lb, major)
+                for ledger in ledgers:
+                    self.assertEqual(ledger.missing(copy), [])
 
     def test_clean_stop_stores_everything(self):
         server, lb = self.registered()
@@ -355,6 +387,35 @@ class Tails(ReceiveCase):
         self.assertEqual(lb("wal", "get", segment, new_directory("got") / "RECOVERYXLOG").code, 1)
         refused = lb("restore", "--to", new_directory("copy") / "data")
         self.assertFails(refused, UNREACHABLE, segment)
+
+    def test_an_encrypted_repository_and_the_second_implementation(self):
+        key = new_directory("k") / "key"
+        server, lb = self.registered(repo_options=["--key-file", str(key)], wal_segsize=1)
+        receiver = self.receiver(lb, "--interval", "100ms")
+        lb("backup", live=True).ok()
+        for i in range(20):
+            server.psql(f"CREATE TABLE t{i} AS SELECT generate_series(1, 1000) AS i")
+            self.durable(server)
+        server.kill9()
+        self.ended(receiver)
+        self.assertTrue(self.tails(lb))
+        lb("verify").ok()
+        decoder = give(shutil.copy(DECODER, new_directory("decoder", mode=0o755) / "decode_repository.py"))
+        probe = run([PYTHON, "-c", "import xxhash, cryptography, lz4.block, zstandard"], check=False)
+        if probe.code == 0:
+            checked = run([PYTHON, decoder, lb.repo_path, "--check", "--key-file", key])
+            self.assertRegex(checked.out, "[1-9][0-9]* pieces of tails")
+        self.assertEqual(self.restored(lb).value("SELECT count(*) FROM t19"), "1000")
+
+    def test_a_drill_goes_to_the_end_of_the_tail(self):
+        server, lb = self.registered()
+        receiver = self.receiver(lb, "--synchronous")
+        lb("backup", live=True).ok()
+        server.psql("CREATE TABLE t AS SELECT generate_series(1, 1000) AS i")
+        self.durable(server)
+        drilled = lb("drill", live=True).ok().json
+        self.assertEqual((drilled["lost_commits"], drilled["rpo_seconds"]), (0, 0), drilled["rpo_how"])
+        self.ended(receiver)
 
     def test_what_postgresql_has_is_not_replaced_by_less(self):
         """A pg_wal that holds more of the segment than the tail does is left to PostgreSQL."""
