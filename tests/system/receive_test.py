@@ -353,7 +353,7 @@ class Tails(ReceiveCase):
             most = max(most, self.tails(lb).get(segment, 0))
         print(f"at most {most} pieces", flush=True)
         self.assertGreater(most, 1)
-        self.assertLessEqual(most, 30)
+        self.assertLessEqual(most, 40)
         server.switch_wal()
         self.durable(server)
         wait_until(lambda: segment in self.segments(lb) and segment not in self.tails(lb), "a whole segment without tails")

@@ -81,7 +81,7 @@ std::optional<size_t> merge_from(const std::vector<repo::TailPiece>& pieces) {
   if (pieces.size() <= kMostPieces) return std::nullopt;
   size_t first = pieces.size() - 1;
   uint64_t size = pieces[first].size();
-  while (first > 0 && (first >= kMostPieces || pieces[first - 1].size() <= 2 * size)) {
+  while (first > 0 && (first >= kPiecesLeft || pieces[first - 1].size() <= 2 * size)) {
     --first;
     size += pieces[first].size();
   }

@@ -69,7 +69,8 @@ class MemoryWal : public WalPlace {
 // Which adjoining pieces to store again as one, so that few are live: those from the returned index on.
 // nullopt: few enough. Small ones go together as they age, large ones seldom, so that each byte is stored a
 // few times only.
-inline constexpr size_t kMostPieces = 8;
+inline constexpr size_t kMostPieces = 16;
+inline constexpr size_t kPiecesLeft = 8;  // at most, after they were merged
 std::optional<size_t> merge_from(const std::vector<repo::TailPiece>& pieces);
 
 // The fewest of the pieces that cover what all of them do, adjoining as far as that goes; the others go to

@@ -67,7 +67,8 @@ class ReplicationClient {
   // The content of the timeline's history file; not_found when the server has none.
   Result<std::string> history(Timeline timeline);
 
-  // Begins to stream. `not_found`: the server has removed the segment; it is told by next() as well as here.
+  // Begins to stream. That the server has removed the segment (`not_found`), or has not reached the position
+  // (`server`), is told by finish() after `ended`.
   Status start(const std::string& slot, Lsn from, Timeline timeline);
   Result<StreamEvent> next(int64_t timeout_ms, int wake_fd);
   // A standby status update. `durable` is what the server may forget and what a synchronous commit waits for.

@@ -97,7 +97,8 @@ TEST_F(ReplicationTest, wal_is_streamed_through_a_slot_until_we_end_it) {
   ASSERT_TRUE(identity);
   Lsn from =
       SegmentName::containing({1}, identity->flushed, identity->segment_size).start(identity->segment_size);
-  ASSERT_TRUE(live->connect().exec("CREATE TABLE IF NOT EXISTS streamed (); SELECT pg_switch_wal()"));
+  ASSERT_TRUE(
+      live->connect().exec("SELECT pg_logical_emit_message(false, 'test', 'x'); SELECT pg_switch_wal()"));
   Status started = client.start("stream_test", from, identity->timeline);
   ASSERT_TRUE(started) << started.error().to_string();
   Lsn at = from;
@@ -120,9 +121,15 @@ TEST_F(ReplicationTest, wal_is_streamed_through_a_slot_until_we_end_it) {
 TEST_F(ReplicationTest, a_position_that_the_server_has_not_reached_is_refused) {
   ReplicationClient client = connect();
   ASSERT_TRUE(client.create_slot("ahead_test"));
-  Status started = client.start("ahead_test", Lsn{uint64_t{1} << 60}, {1});
-  ASSERT_FALSE(started);
-  EXPECT_EQ(started.error().kind, ErrorKind::server) << started.error().to_string();
+  // It is told within the stream, like a segment that was removed.
+  ASSERT_TRUE(client.start("ahead_test", Lsn{uint64_t{1} << 60}, {1}));
+  auto event = client.next(5000, -1);
+  ASSERT_TRUE(event) << event.error().to_string();
+  EXPECT_EQ(event->kind, StreamEvent::Kind::ended);
+  auto end = client.finish(5000);
+  ASSERT_FALSE(end);
+  EXPECT_EQ(end.error().kind, ErrorKind::server) << end.error().to_string();
+  EXPECT_TRUE(client.identify()) << "the connection is good for more";
   ASSERT_TRUE(live->connect().exec("SELECT pg_drop_replication_slot('ahead_test')"));
 }
 
