@@ -23,14 +23,15 @@ extern const Command kVerifyCommand;
 extern const Command kVersionCommand;
 extern const Command kWalGetCommand;
 extern const Command kWalPushCommand;
+extern const Command kWalReceiveCommand;
 
 namespace {
 
 constinit const Command* const kCommands[] = {
-    &kInitCommand,   &kDoctorCommand,  &kBackupCommand,   &kRestoreCommand, &kDrillCommand,
-    &kVerifyCommand, &kListCommand,    &kShowCommand,     &kExpireCommand,  &kWalPushCommand,
-    &kWalGetCommand, &kServeCommand,   &kKeyListCommand,  &kKeyAddCommand,  &kKeyCheckCommand,
-    &kHelpCommand,   &kVersionCommand, &kInternalCommand,
+    &kInitCommand,     &kDoctorCommand,     &kBackupCommand,  &kRestoreCommand,  &kDrillCommand,
+    &kVerifyCommand,   &kListCommand,       &kShowCommand,    &kExpireCommand,   &kWalPushCommand,
+    &kWalGetCommand,   &kWalReceiveCommand, &kServeCommand,   &kKeyListCommand,  &kKeyAddCommand,
+    &kKeyCheckCommand, &kHelpCommand,       &kVersionCommand, &kInternalCommand,
 };
 
 }  // namespace

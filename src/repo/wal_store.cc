@@ -46,33 +46,6 @@ Error conflict_in_store(const std::vector<WalObject>& found) {
           "two servers archived under one name (split brain or a clone); choose by hand which is right");
 }
 
-// The content hash of the source, in one pass of bounded memory.
-Result<codec::Hash128> hash_source(const WalSource& source) {
-  codec::Hasher128 hasher;
-  Bytes piece;
-  for (uint64_t at = 0; at < source.size; at += piece.size()) {
-    piece.resize(std::min<uint64_t>(kWalFrameBytes, source.size - at));
-    TRY(source.read_at(at, piece));
-    hasher.update(piece);
-  }
-  return hasher.digest();
-}
-
-// Compresses and seals the source into `writer`; returns the content hash of what was written.
-Result<codec::Hash128> write_frames(FrameWriter& writer, const WalSource& source) {
-  codec::Hasher128 hasher;
-  Bytes piece;
-  uint64_t at = 0;
-  do {
-    piece.resize(std::min<uint64_t>(kWalFrameBytes, source.size - at));
-    if (!piece.empty()) TRY(source.read_at(at, piece));
-    hasher.update(piece);
-    at += piece.size();
-    TRY(writer.append(piece, at == source.size ? FrameEnd::last : FrameEnd::more));
-  } while (at < source.size);
-  return hasher.digest();
-}
-
 }  // namespace
 
 WalSource WalSource::from_bytes(ByteView bytes) {
@@ -87,6 +60,31 @@ WalSource WalSource::from_fd(int fd, uint64_t size, std::string path) {
   return {size, [fd, path = std::move(path)](uint64_t offset, MutableBytes out) {
             return pread_exact(fd, offset, out, path);
           }};
+}
+
+Result<codec::Hash128> hash_source(const WalSource& source) {
+  codec::Hasher128 hasher;
+  Bytes piece;
+  for (uint64_t at = 0; at < source.size; at += piece.size()) {
+    piece.resize(std::min<uint64_t>(kWalFrameBytes, source.size - at));
+    TRY(source.read_at(at, piece));
+    hasher.update(piece);
+  }
+  return hasher.digest();
+}
+
+Result<codec::Hash128> write_frames(FrameWriter& writer, const WalSource& source) {
+  codec::Hasher128 hasher;
+  Bytes piece;
+  uint64_t at = 0;
+  do {
+    piece.resize(std::min<uint64_t>(kWalFrameBytes, source.size - at));
+    if (!piece.empty()) TRY(source.read_at(at, piece));
+    hasher.update(piece);
+    at += piece.size();
+    TRY(writer.append(piece, at == source.size ? FrameEnd::last : FrameEnd::more));
+  } while (at < source.size);
+  return hasher.digest();
 }
 
 Result<std::vector<HistoryLine>> parse_history(std::string_view name, std::string_view text) {
