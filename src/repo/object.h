@@ -71,6 +71,8 @@ class FrameWriter {
   // Bytes after the last frame (a pack's trailer).
   Status append_trailer(ByteView bytes) { return writer_->append(bytes); }
   Status commit() { return writer_->commit(); }
+  // The object without our buffers, to be committed later by whoever takes it; nothing may be appended.
+  std::unique_ptr<storage::ObjectWriter> release() && { return std::move(writer_); }
   uint64_t size() const { return size_; }  // bytes so far, without a trailer
   const std::string& name() const { return name_; }
 

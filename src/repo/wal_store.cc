@@ -144,43 +144,56 @@ Result<std::vector<WalObject>> WalStore::find_all(const WalFileName& file) const
   return found;
 }
 
-Result<PushOutcome> WalStore::push(const WalFileName& file, const WalSource& source) const {
-  TRY_ASSIGN(codec::Hash128 content, hash_source(source));
-  codec::Hash128 hash = repo_.keys().name_hash(file.text, content);
-  std::string name = repo_.name(wal_object_name(file, hash));
-
-  // Looks at what is stored under this file name: is ours there, and is anything else?
-  auto look = [&]() -> Result<bool> {
-    TRY_ASSIGN(std::vector<WalObject> found, find_all(file));
-    bool ours = false;
-    for (const WalObject& object : found) {
-      if (object.name_hash == hash) {
-        ours = true;
-      } else if (guards_.conflict_check) {
-        return conflict_between(file, name, object.object);
-      }
+Result<bool> WalStore::look(const WalFileName& file, const std::string& object,
+                            const codec::Hash128& hash) const {
+  TRY_ASSIGN(std::vector<WalObject> found, find_all(file));
+  bool ours = false;
+  for (const WalObject& other : found) {
+    if (other.name_hash == hash) {
+      ours = true;
+    } else if (guards_.conflict_check) {
+      return conflict_between(file, object, other.object);
     }
-    return ours;
-  };
+  }
+  return ours;
+}
 
-  TRY_ASSIGN(bool stored_before, look());
-  if (stored_before) return PushOutcome::already_stored;
-  TRY_ASSIGN(FrameWriter writer,
-             FrameWriter::create(repo_.store(), repo_.keys(), ObjectKind::wal, name, repo_.compression()));
+Result<StagedWal> WalStore::stage(const WalFileName& file, const WalSource& source) const {
+  TRY_ASSIGN(codec::Hash128 content, hash_source(source));
+  StagedWal staged;
+  staged.file_ = file;
+  staged.name_hash_ = repo_.keys().name_hash(file.text, content);
+  staged.object_ = repo_.name(wal_object_name(file, staged.name_hash_));
+  TRY_ASSIGN(bool stored_before, look(file, staged.object_, staged.name_hash_));
+  if (stored_before) return staged;
+  TRY_ASSIGN(FrameWriter writer, FrameWriter::create(repo_.store(), repo_.keys(), ObjectKind::wal,
+                                                     staged.object_, repo_.compression()));
   TRY_ASSIGN(codec::Hash128 written, write_frames(writer, source));
   if (written != content) {
     return make_error(ErrorKind::failed, file.text, "changed while it was read; nothing was stored");
   }
-  auto committed = writer.commit();
+  staged.writer_ = std::move(writer).release();
+  return staged;
+}
+
+Result<PushOutcome> WalStore::publish(StagedWal staged) const {
+  if (staged.stored_before()) return PushOutcome::already_stored;
+  auto committed = staged.writer_->commit();
   // The name holds the content's hash, so whoever was faster stored the same.
   bool same_again = !committed && committed.error().kind == ErrorKind::conflict;
   if (!committed && !same_again) return std::move(committed).error();
   // Two pushers that both found nothing see each other now, at least the later one.
-  TRY_ASSIGN(bool there, look());
+  TRY_ASSIGN(bool there, look(staged.file_, staged.object_, staged.name_hash_));
   if (!there) {
-    return make_error(ErrorKind::failed, file.text, cat(name, " was stored and is not listed"));
+    return make_error(ErrorKind::failed, staged.file_.text,
+                      cat(staged.object_, " was stored and is not listed"));
   }
   return same_again ? PushOutcome::already_stored : PushOutcome::stored;
+}
+
+Result<PushOutcome> WalStore::push(const WalFileName& file, const WalSource& source) const {
+  TRY_ASSIGN(StagedWal staged, stage(file, source));
+  return publish(std::move(staged));
 }
 
 Result<std::optional<WalObject>> WalStore::find(const WalFileName& file) const {

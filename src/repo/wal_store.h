@@ -14,6 +14,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -66,6 +67,23 @@ struct Coverage {
   bool complete() const { return !first_missing && conflicts.empty(); }
 };
 
+// A WAL file that is written and has no name yet, so that nobody sees it. Destroyed, it leaves nothing. Must
+// not outlive its store.
+class StagedWal {
+ public:
+  // Nothing was written, because the same content is stored.
+  bool stored_before() const { return writer_ == nullptr; }
+  // Makes what was written durable, so that publishing finds little left to do.
+  Status sync() { return writer_ == nullptr ? Status() : writer_->sync(); }
+
+ private:
+  friend class WalStore;
+  WalFileName file_;
+  std::string object_;
+  codec::Hash128 name_hash_{};
+  std::unique_ptr<storage::ObjectWriter> writer_;
+};
+
 class WalStore {
  public:
   // Test-only: leaving one out must be noticed by tests/crash/repo_model_test.cc.
@@ -81,6 +99,10 @@ class WalStore {
   // read, and the store's. Needs the right to list and to create, not to read. Memory does not grow with the
   // size.
   Result<PushOutcome> push(const WalFileName& file, const WalSource& source) const;
+  // The same in two steps: a file can be written while the one before it is not accepted yet. Both give the
+  // errors of push().
+  Result<StagedWal> stage(const WalFileName& file, const WalSource& source) const;
+  Result<PushOutcome> publish(StagedWal staged) const;
 
   // nullopt: certainly not stored. `conflict` when several contents are.
   Result<std::optional<WalObject>> find(const WalFileName& file) const;
@@ -125,6 +147,9 @@ class WalStore {
   Result<Coverage> coverage(Timeline timeline, Lsn from, Lsn to, SegmentSize size) const;
 
  private:
+  // Whether this very content is stored; `conflict` when another one is.
+  Result<bool> look(const WalFileName& file, const std::string& object, const codec::Hash128& hash) const;
+
   LineageRepo repo_;
   Guards guards_;
 };

@@ -41,6 +41,10 @@ class ObjectWriter {
   virtual ~ObjectWriter() = default;  // abandons what was not committed
   // Appends; data may be written to the store at any time from now on.
   virtual Status append(ByteView bytes) = 0;
+  // Begins what commit() would have to wait for: for an object that is written now and committed when
+  // something else is done. Nothing is visible or promised before commit(); a store that cannot do any of it
+  // early does nothing.
+  virtual Status sync() { return {}; }
   // Makes the object durable and visible under its name, or fails and leaves no trace. Call once, last.
   virtual Status commit() = 0;
 };

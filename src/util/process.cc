@@ -232,6 +232,47 @@ Result<OsUser> OsUser::by_uid(uid_t uid) {
   return from_passwd(entry);
 }
 
+namespace {
+
+void close_everything() {
+#ifdef SYS_close_range
+  if (::syscall(SYS_close_range, 0u, ~0u, 0u) == 0) return;
+#endif
+  for (int fd = 0; fd < static_cast<int>(::sysconf(_SC_OPEN_MAX)); ++fd) ::close(fd);
+}
+
+[[noreturn]] void live_detached(const std::function<void()>& work) {
+  close_everything();
+  bool stdio = ::open("/dev/null", O_RDWR) == 0 && ::dup(0) == 1 && ::dup(0) == 2;
+  if (stdio && ::chdir("/") == 0) {
+    try {
+      work();
+    } catch (...) {
+      // Nobody is left to be told.
+    }
+  }
+  ::_exit(0);
+}
+
+}  // namespace
+
+Status run_detached(const std::function<void()>& work) {
+  pid_t between = ::fork();
+  if (between < 0) return errno_error(errno, "", "start a process");
+  if (between == 0) {
+    // Its parent goes at once, so that it is nobody's child; no leader of a session, so that it never gets a
+    // terminal.
+    pid_t detached = ::setsid() < 0 ? -1 : ::fork();
+    if (detached == 0) live_detached(work);
+    ::_exit(detached < 0 ? 1 : 0);
+  }
+  int status = 0;
+  while (::waitpid(between, &status, 0) < 0 && errno == EINTR) {
+  }
+  if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return {};
+  return make_error(ErrorKind::failed, "", "a process could not be left behind");
+}
+
 std::optional<std::string> find_program(std::string_view name) {
   auto executable = [](const std::string& path) {
     struct stat st;

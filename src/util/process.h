@@ -9,6 +9,7 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -106,6 +107,12 @@ class ChildProcess {
   bool leads_group_ = false;
   std::optional<ProcessOutcome> outcome_;
 };
+
+// Runs `work` in a process that is left behind: not our child, in a session of its own, in /, with /dev/null
+// for 0, 1 and 2 and no other descriptor. It shares nothing with us from here on, has a copy of our memory,
+// and ends with exit code 0 when `work` returns; nothing of ours is destroyed in it. Signal handlers stay.
+// The caller must have one thread. Errors of starting it only.
+Status run_detached(const std::function<void()>& work);
 
 // The path that PATH gives for a program name; a name with a slash is returned as it is when executable.
 std::optional<std::string> find_program(std::string_view name);

@@ -110,6 +110,24 @@ TEST_P(StoreConformance, appends_of_any_size_are_joined_in_order) {
   }
 }
 
+TEST_P(StoreConformance, what_was_synced_early_is_invisible_until_commit_and_may_be_appended_to) {
+  auto writer = store().create("early").value();
+  ASSERT_TRUE(writer->append(as_bytes("one ")).has_value());
+  ASSERT_TRUE(writer->sync().has_value());
+  ASSERT_TRUE(writer->sync().has_value());
+  EXPECT_EQ(names(""), Names());
+  ASSERT_TRUE(writer->append(as_bytes("two")).has_value());
+  ASSERT_TRUE(writer->sync().has_value());
+  ASSERT_TRUE(writer->commit().has_value());
+  EXPECT_EQ(text_of("early"), "one two");
+
+  auto abandoned = store().create("abandoned").value();
+  ASSERT_TRUE(abandoned->append(as_bytes("x")).has_value());
+  ASSERT_TRUE(abandoned->sync().has_value());
+  abandoned.reset();
+  EXPECT_EQ(names(""), (Names{"early"}));
+}
+
 TEST_P(StoreConformance, ranges_are_read_anywhere_and_past_the_end_is_damage) {
   Bytes content = random_of(100'000, 1);
   ASSERT_TRUE(store().put("object", content).has_value());

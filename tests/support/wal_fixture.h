@@ -89,7 +89,10 @@ class WalFixture : public ::testing::Test {
   void make_repository(const std::string& url, storage::StoreMode mode = storage::StoreMode::existing) {
     auto store = storage::open_store(url, mode);
     ASSERT_TRUE(store) << store.error().to_string();
-    auto repository = repo::Repository::create(std::move(*store), {}, {});
+    make_repository(std::move(*store));
+  }
+  void make_repository(std::unique_ptr<storage::Store> store) {
+    auto repository = repo::Repository::create(std::move(store), {}, {});
     ASSERT_TRUE(repository) << repository.error().to_string();
     repository_ = std::make_unique<repo::Repository>(std::move(*repository));
     repo::LineageRecord record;

@@ -195,6 +195,7 @@ Result<ops::RestoreOptions> restore_options(const Invocation& invocation) {
     options.archive = *mode == "keep" ? ops::ArchiveChoice::keep : ops::ArchiveChoice::off;
   }
   TRY_ASSIGN(options.program, ops::own_program_path());
+  options.spool = invocation.value("spool");
   options.pg_bin = invocation.pg_bin().value_or("");
   options.jobs = invocation.jobs();
   if (auto port = invocation.integer("port")) options.port = static_cast<int>(*port);
@@ -281,6 +282,13 @@ constexpr Option kRestoreOptions[] = {
      .kind = ValueKind::duration,
      .placeholder = "TIME",
      .help = "with --start: give up watching after this long (default: no limit)"},
+    {.name = "spool",
+     .kind = ValueKind::path,
+     .placeholder = "DIR",
+     .help = "where `lifeboat wal get` keeps what it fetched ahead; what an earlier recovery left of this "
+             "cluster is removed",
+     .default_text = "/var/lib/lifeboat/spool",
+     .section = ConfigSection::cluster},
 };
 constinit const OptionGroup kRestoreGroup = {"Restore", kRestoreOptions};
 

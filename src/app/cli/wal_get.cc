@@ -33,12 +33,24 @@ Result<int> handle(const Invocation& invocation) {
   if (invocation.flag("standby")) {
     options.repo.patience = options.repo.patience.shortened_to(ops::kArchiverPatienceUs);
   }
+  options.prefetch.segments = static_cast<int>(invocation.integer("prefetch").value_or(0));
+  options.prefetch.spool = invocation.value("spool");
+  // A host without the default directory, or where it is somebody else's, does without, and need not be told
+  // with every segment.
+  bool chosen = invocation.source("spool") != Source::default_text;
+  options.prefetch.note = [&output = invocation.output(), chosen](const Error& error) {
+    bool expected = error.kind == ErrorKind::permission && !chosen;
+    output.note(expected ? LogLevel::debug : LogLevel::warning, cat("no prefetch: ", error.to_string()));
+  };
   TRY_ASSIGN(ops::WalGetOutcome outcome, ops::get_wal(options));
-  bool delivered = outcome == ops::WalGetOutcome::delivered;
+  bool prefetched = outcome == ops::WalGetOutcome::prefetched;
+  bool delivered = outcome != ops::WalGetOutcome::absent;
   // PostgreSQL asks for files that nobody has all the time; that is no news.
-  invocation.output().note(LogLevel::debug,
-                           cat(options.name, delivered ? " was delivered" : " is not stored"));
-  nlohmann::ordered_json json = {{"file", options.name}, {"delivered", delivered}};
+  invocation.output().note(LogLevel::debug, cat(options.name, prefetched  ? " was delivered from the spool"
+                                                              : delivered ? " was delivered"
+                                                                          : " is not stored"));
+  nlohmann::ordered_json json = {
+      {"file", options.name}, {"delivered", delivered}, {"prefetched", prefetched}};
   invocation.output().document(to_json_text(json));
   return delivered ? 0 : kAbsent;
 }
@@ -58,6 +70,22 @@ constexpr Option kGetOptions[] = {
      .help = "system identifier and major version (default: what global/pg_control in the working directory "
              "says, else the "
              "newest that is registered)"},
+    {.name = "prefetch",
+     .kind = ValueKind::integer,
+     .placeholder = "N",
+     .help = "how many segments are fetched ahead while the server replays, at most; 0 turns it off",
+     .default_text = "8",
+     .min = 0,
+     .max = 256,
+     .section = ConfigSection::cluster},
+    {.name = "spool",
+     .kind = ValueKind::path,
+     .placeholder = "DIR",
+     .help =
+         "where they lie until they are asked for, outside of any data directory; where this user may not "
+         "write, nothing is fetched ahead",
+     .default_text = "/var/lib/lifeboat/spool",
+     .section = ConfigSection::cluster},
 };
 constinit const OptionGroup kGetGroup = {"Get", kGetOptions};
 
@@ -75,7 +103,12 @@ constinit const Command kWalGetCommand = {
         "exit code is 1 only "
         "when the repository answered and certainly does not have the file, and 255 for everything else, "
         "which makes recovery "
-        "stop instead.",
+        "stop instead.\n\n"
+        "When a recovery asks (the working directory is its data directory), the segments that follow are "
+        "fetched meanwhile by a "
+        "process that is left behind for it, and that ends half a minute after the last call. Whatever that "
+        "process cannot do, "
+        "the call does itself.",
     .danger = Danger::write,
     .exit_rule = ExitRule::wal_get,
     .positionals = kPositionals,
@@ -89,11 +122,12 @@ constinit const Command kWalGetCommand = {
         "the code of docs/errors.md, never above 125 and never 1.",
     .schema = R"({
   "type": "object",
-  "required": ["file", "delivered"],
+  "required": ["file", "delivered", "prefetched"],
   "properties": {
     "file": {"type": "string"},
-    "delivered": {"type": "boolean", "description": "false: certainly not stored, exit code 1"}
-}
+    "delivered": {"type": "boolean", "description": "false: certainly not stored, exit code 1"},
+    "prefetched": {"type": "boolean", "description": "it lay in the spool"}
+  }
 })",
     .handler = handle,
 };

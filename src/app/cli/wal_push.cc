@@ -10,6 +10,7 @@
 #include "app/options.h"
 #include "app/output.h"
 #include "app/render.h"
+#include "ops/wal/push_ahead.h"
 #include "ops/wal/push_state.h"
 #include "util/strings.h"
 
@@ -24,6 +25,7 @@ Result<int> handle(const Invocation& invocation) {
   // PGDATA is not looked at: the server's own environment may name a directory of configuration files.
   options.pgdata = invocation.text("pgdata");
   options.state_directory = invocation.value("state-dir");
+  options.ahead = static_cast<int>(invocation.integer("ahead").value_or(ops::default_ahead()));
   auto handed_over = hand_over(invocation.value("socket"), options);
   TRY_ASSIGN(ops::WalPushResult result, handed_over ? *std::move(handed_over) : ops::push_wal(options));
   bool again = result.outcome == repo::PushOutcome::already_stored;
@@ -51,6 +53,14 @@ constexpr Option kPushOptions[] = {
      .help = "of a daemon (serve) that the file is handed to when it listens there",
      .default_text = kControlSocket,
      .section = ConfigSection::cluster},
+    {.name = "ahead",
+     .kind = ValueKind::integer,
+     .placeholder = "N",
+     .help = "how many segments that wait behind this one are stored along with it, at most; 0 turns it off "
+             "(default: twice the cores, at most 8)",
+     .min = 0,
+     .max = 64,
+     .section = ConfigSection::cluster},
 };
 constinit const OptionGroup kPushGroup = {"Push", kPushOptions};
 
@@ -66,6 +76,13 @@ constinit const Command kWalPushCommand = {
         "returns only when it is durable. The same content again is success; other content under the same "
         "name is an error "
         "and changes nothing.\n\n"
+        "Segments that wait behind a segment are stored along with it, on all cores, so that an archiver "
+        "that "
+        "fell behind "
+        "catches up: they get their names after it, in order, and their own calls find them stored. A "
+        "failure "
+        "among them is "
+        "reported by the segment's own call only.\n\n"
         "A file is refused when the working directory is not the data directory of a cluster that is "
         "registered in the "
         "repository, when it does not lie in that directory's pg_wal, and when its header names another "

@@ -44,6 +44,7 @@ struct RestoreOptions {
 
   ArchiveChoice archive = ArchiveChoice::automatic;
   std::string program;  // absolute path of lifeboat, for restore_command
+  std::string spool;    // where `wal get` keeps what it fetched ahead (ops/wal/prefetch.h); "": nowhere
   std::string pg_bin;   // PostgreSQL's programs; empty: searched
   int jobs = 1;
   std::optional<int> port;                                    // written to the settings when given

@@ -19,6 +19,7 @@
 #include "ops/restore/rescue.h"
 #include "ops/restore/target_dir.h"
 #include "ops/restore/tree_writer.h"
+#include "ops/wal/prefetch.h"
 #include "repo/lease.h"
 #include "util/clock.h"
 #include "util/fault.h"
@@ -56,6 +57,7 @@ class Execution {
     lease_options.stop = &stop_;
     TRY_ASSIGN(repo::ReaderLease lease,
                repo::ReaderLease::acquire(repo_, "restore", {plan().backup.id}, lease_options));
+    forget_prefetched();
     if (Status written = write(); !written) return unfinished(std::move(written).error());
     TRY(lease.check());
     {
@@ -70,6 +72,15 @@ class Execution {
   }
 
  private:
+  // WAL that an earlier recovery had fetched ahead is none of this one's (T28).
+  void forget_prefetched() {
+    if (options_.spool.empty()) return;
+    Status cleared = clear_spool(options_.spool, options_.location, lineage_.record.lineage);
+    // Where we may not look, `wal get` may not either.
+    if (!cleared && cleared.error().kind != ErrorKind::permission)
+      outcome_.notes.push_back(cat("the spool was not cleared: ", cleared.error().to_string()));
+  }
+
   const RestorePlan& plan() const { return outcome_.plan; }
   const Placement& data() const { return outcome_.plan.placements.front(); }
 

@@ -1,16 +1,12 @@
 #include "ops/wal/get.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
-#include <cerrno>
 #include <utility>
 
+#include "ops/wal/delivery.h"
 #include "ops/wal/segment_check.h"
 #include "ops/wal/tail.h"
 #include "pg/format/timeline_history.h"
 #include "repo/wal_store.h"
-#include "util/fault.h"
 #include "util/files.h"
 #include "util/strings.h"
 
@@ -18,98 +14,10 @@ namespace lifeboat::ops {
 
 namespace {
 
-constexpr mode_t kFileMode = 0640;  // less the umask, which the server has set to 077 or 027
 constexpr uint64_t kSmallFileLimit = 1 << 20;
 constexpr size_t kPieceBytes = 1 << 20;
 
-// --- delivery
-
-// A file that has no name yet, in the directory where it will get one. Where the file system cannot make a
-// file without a name (NFS) it has a temporary one, which goes away with this object.
-class Delivery {
- public:
-  static Result<Delivery> begin(std::string target) {
-    Delivery delivery(std::move(target));
-    auto unnamed = open_file(delivery.directory_, O_TMPFILE | O_WRONLY, kFileMode);
-    if (unnamed) {
-      delivery.fd_ = std::move(*unnamed);
-      return delivery;
-    }
-    delivery.temporary_ = join_path(delivery.directory_, temporary_name());
-    auto named = open_file(delivery.temporary_, O_CREAT | O_EXCL | O_WRONLY, kFileMode);
-    if (!named) {
-      delivery.temporary_.clear();
-      return std::move(named).error();
-    }
-    delivery.fd_ = std::move(*named);
-    return delivery;
-  }
-  Delivery(Delivery&& other) noexcept
-      : target_(std::move(other.target_)),
-        directory_(std::move(other.directory_)),
-        temporary_(std::exchange(other.temporary_, {})),
-        fd_(std::move(other.fd_)) {}
-  Delivery& operator=(Delivery&&) = delete;
-  ~Delivery() {
-    if (!temporary_.empty()) ::unlink(temporary_.c_str());
-  }
-
-  Status append(ByteView piece) { return write_all(fd_.get(), piece, target_); }
-
-  // Whole, synced, then named (T30). The name itself is not synced: a server that lost it asks again.
-  Status finish() {
-    uint64_t point = fault::point("get.sync");
-    TRY(fsync_file(fd_.get(), target_));
-    fault::passed(point);
-    point = fault::point("get.name");
-    TRY(name());
-    fault::passed(point);
-    return {};
-  }
-
- private:
-  explicit Delivery(std::string target) : target_(std::move(target)), directory_(parent_path(target_)) {}
-
-  Status name() {
-    if (temporary_.empty()) {
-      std::string self = cat("/proc/self/fd/", fd_.get());
-      if (::linkat(AT_FDCWD, self.c_str(), AT_FDCWD, target_.c_str(), AT_SYMLINK_FOLLOW) == 0)
-        return fd_.close(target_);
-      if (errno != EEXIST) return errno_error(errno, target_, "create");
-      std::string temporary = join_path(directory_, temporary_name());
-      if (::linkat(AT_FDCWD, self.c_str(), AT_FDCWD, temporary.c_str(), AT_SYMLINK_FOLLOW) != 0) {
-        return errno_error(errno, temporary, "create");
-      }
-      temporary_ = std::move(temporary);
-    }
-    TRY(fd_.close(target_));
-    uint64_t point = fault::point("get.replace");
-    if (::rename(temporary_.c_str(), target_.c_str()) != 0) return errno_error(errno, target_, "replace");
-    fault::passed(point);
-    temporary_.clear();
-    return {};
-  }
-
-  std::string target_;
-  std::string directory_;
-  std::string temporary_;  // empty: the file has no name
-  Fd fd_;
-};
-
-Status deliver_segment(const repo::WalStore& store, const repo::WalObject& object,
-                       const SegmentExpectation& expected, const std::string& target) {
-  TRY_ASSIGN(Delivery delivery, Delivery::begin(target));
-  uint64_t size = 0;
-  TRY(store.get_object(object, [&](ByteView piece) -> Status {
-    if (size == 0) TRY(check_segment_header(object.object, object.file, piece, expected));
-    size += piece.size();
-    if (size > expected.segment_size.bytes)
-      return check_segment_size(object.object, size, expected.segment_size);
-    return delivery.append(piece);
-  }));
-  TRY(check_segment_size(object.object, size, expected.segment_size));
-  return delivery.finish();
-}
+// --- small files
 
 Status deliver_small(const repo::WalStore& store, const repo::WalObject& object, const std::string& target) {
   TRY_ASSIGN(Bytes content, store.get_small(object.file, kSmallFileLimit));
@@ -196,6 +104,9 @@ Result<WalGetOutcome> get(const WalGetOptions& options) {
   }
   std::string target =
       options.path.starts_with('/') ? options.path : join_path(options.working_directory, options.path);
+  TRY_ASSIGN(Prefetch prefetch, Prefetch::open(options.prefetch, options.repo, options.working_directory,
+                                               options.lineage, *file));
+  if (prefetch.take(target)) return WalGetOutcome::prefetched;
   TRY_ASSIGN(repo::Repository repository, open_repository(options.repo));
   TRY_ASSIGN(ChosenLineage lineage, lineage_for(repository, options));
   repo::WalStore store(lineage.repo);
@@ -211,6 +122,7 @@ Result<WalGetOutcome> get(const WalGetOptions& options) {
     TRY(repo::Repository::read_marker(repository.store()));
     return WalGetOutcome::absent;
   }
+  prefetch.follow();
   if (file->kind == WalFileKind::history || file->kind == WalFileKind::backup_label) {
     TRY(deliver_small(store, *object, target));
   } else {

@@ -3,7 +3,7 @@
 // PostgreSQL reads every plain failure as "the archive ends here" and promotes, so the one thing that must
 // never happen is an outage that looks like absence (T29). `absent` is returned only when the repository
 // answered, the cluster is registered, the listing holds no object of that name, and the repository is still
-// there after the listing.
+// there after the listing. What was fetched ahead (ops/wal/prefetch.h) is delivered without asking.
 //
 // The tail of a segment that is not stored whole (ops/wal/tail.h) is delivered, with zeros behind it, when it
 // ends the archive and brings more than the directory of the target already has of that segment.
@@ -17,6 +17,7 @@
 #include <string>
 
 #include "ops/session.h"
+#include "ops/wal/prefetch.h"
 #include "util/result.h"
 
 namespace lifeboat::ops {
@@ -27,13 +28,18 @@ struct WalGetOptions {
   std::string path;                // %p; relative to the working directory
   std::string working_directory;   // its global/pg_control, when there is one, tells the lineage
   std::optional<Lineage> lineage;  // else this one, else the newest registered
+  PrefetchOptions prefetch;        // what follows is fetched meanwhile
 };
 
-enum class WalGetOutcome : uint8_t { delivered, absent };
+enum class WalGetOutcome : uint8_t {
+  delivered,
+  prefetched,  // delivered from the spool
+  absent,
+};
 
-// Errors, none of which is not_found: usage (no name of a WAL file), foreign (the lineages differ or the
-// cluster name has not seen this one), conflict (two contents are stored under the name: T46), damaged,
-// unavailable, the store's.
+// Errors, none of which is not_found: usage (no name of a WAL file), precondition (a spool in a data
+// directory), foreign (the lineages differ or the cluster name has not seen this one), conflict (two contents
+// are stored under the name: T46), damaged, unavailable, the store's.
 Result<WalGetOutcome> get_wal(const WalGetOptions& options);
 
 }  // namespace lifeboat::ops

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "ops/wal/push_ahead.h"
 #include "ops/wal/push_state.h"
 #include "ops/wal/segment_check.h"
 #include "pg/format/timeline_history.h"
@@ -127,6 +128,33 @@ Result<bool> settle_partials(const repo::WalStore& store, const WalPlace::File& 
   return stored;
 }
 
+// --- segments
+
+repo::WalSource source_of(const WalPlace::File& file) {
+  return repo::WalSource::from_fd(file.fd.get(), file.size, file.path);
+}
+
+// Is a segment or .partial what its name, the lineage and the timeline's history say?
+Status check_segment(const ChosenLineage& lineage, const WalPlace::File& open, const WalFileName& file,
+                     WalPlace& place) {
+  SegmentExpectation expected{lineage.record.lineage, lineage.record.segment_size};
+  Bytes head(pg::kSegmentHeaderSize);
+  TRY_ASSIGN(size_t got, pread_some(open.fd.get(), 0, head, open.path));
+  TRY_ASSIGN(pg::SegmentHeader header,
+             check_segment_header(open.path, file, ByteView(head).first(got), expected));
+  TRY(check_segment_size(open.path, open.size, expected.segment_size));
+  if (file.timeline.value == 1) return {};
+  repo::WalStore store(lineage.repo);
+  TRY_ASSIGN(auto settled, settle_history(store, file.timeline, place));
+  std::optional<pg::TimelineHistory> history;
+  if (settled) {
+    history = std::move(settled->history);
+  } else if (header.timeline != file.timeline) {
+    TRY_ASSIGN(history, stored_history(store, file.timeline));
+  }
+  return check_ancestor(open.path, file, header, history);
+}
+
 // --- the data directory
 
 // Resolves %p and refuses what is not a file of the data directory at hand.
@@ -162,8 +190,8 @@ Result<WalPushResult> push_from(const WalPushOptions& options, const DataDirFact
   TRY_ASSIGN(repo::Repository repository, open_repository(where));
   TRY_ASSIGN(ChosenLineage lineage, lineage_of(repository, options.repo.cluster, facts));
   WalPushResult result{file, facts.lineage, repo::PushOutcome::stored};
-  WalDirectory pg_wal(join_path(facts.path, "pg_wal"));
-  TRY_ASSIGN(result.outcome, store_wal_file(lineage, file, pg_wal));
+  AheadPusher pusher(lineage, join_path(facts.path, "pg_wal"), {options.ahead, where.patience.stop});
+  TRY_ASSIGN(result.outcome, pusher.push(file));
   return result;
 }
 
@@ -196,28 +224,23 @@ Result<repo::PushOutcome> store_wal_file(const ChosenLineage& lineage, const Wal
     return settled->outcome;
   }
   TRY_ASSIGN(WalPlace::File open, place.open(file));
-  repo::WalSource source = repo::WalSource::from_fd(open.fd.get(), open.size, open.path);
-  if (file.kind == WalFileKind::backup_label) return store.push(file, source);
-
-  SegmentExpectation expected{lineage.record.lineage, lineage.record.segment_size};
-  Bytes head(pg::kSegmentHeaderSize);
-  TRY_ASSIGN(size_t got, pread_some(open.fd.get(), 0, head, open.path));
-  TRY_ASSIGN(pg::SegmentHeader header,
-             check_segment_header(open.path, file, ByteView(head).first(got), expected));
-  TRY(check_segment_size(open.path, open.size, expected.segment_size));
-  if (file.timeline.value > 1) {
-    TRY_ASSIGN(auto settled, settle_history(store, file.timeline, place));
-    std::optional<pg::TimelineHistory> history;
-    if (settled) {
-      history = std::move(settled->history);
-    } else if (header.timeline != file.timeline) {
-      TRY_ASSIGN(history, stored_history(store, file.timeline));
-    }
-    TRY(check_ancestor(open.path, file, header, history));
-  }
-  TRY_ASSIGN(bool stored, settle_partials(store, open, file, expected.segment_size));
+  if (file.kind == WalFileKind::backup_label) return store.push(file, source_of(open));
+  TRY(check_segment(lineage, open, file, place));
+  TRY_ASSIGN(bool stored, settle_partials(store, open, file, lineage.record.segment_size));
   if (stored) return repo::PushOutcome::already_stored;
-  return store.push(file, source);
+  return store.push(file, source_of(open));
+}
+
+Result<repo::StagedWal> stage_segment(const ChosenLineage& lineage, const WalFileName& file,
+                                      WalPlace& place) {
+  CHECK(file.kind == WalFileKind::segment);
+  repo::WalStore store(lineage.repo);
+  TRY_ASSIGN(WalPlace::File open, place.open(file));
+  TRY(check_segment(lineage, open, file, place));
+  TRY(settle_partials(store, open, file, lineage.record.segment_size));
+  TRY_ASSIGN(repo::StagedWal staged, store.stage(file, source_of(open)));
+  TRY(staged.sync());
+  return staged;
 }
 
 Result<WalPushResult> push_wal(const WalPushOptions& options) {

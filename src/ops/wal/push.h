@@ -9,6 +9,8 @@
 // A .partial segment (the old timeline's last one, renamed at a promotion) means something only up to its
 // last valid record. Where the whole segment or another .partial is stored, the valid prefixes are compared
 // instead of the files: what an agreeing longer one adds stands in the new timeline's copy of the segment.
+//
+// Segments that wait behind this one are stored along with it (ops/wal/push_ahead.h).
 #pragma once
 
 #include <optional>
@@ -28,6 +30,7 @@ struct WalPushOptions {
   std::string working_directory;      // must be the data directory
   std::optional<std::string> pgdata;  // when the user named it: must be the same directory
   std::string state_directory;  // where a failure is noted for doctor (ops/wal/push_state.h); "": nowhere
+  int ahead = 0;                // how many segments that wait behind this one are stored with it, at most
 };
 
 struct WalPushResult {
@@ -71,5 +74,7 @@ class WalDirectory : public WalPlace {
 // it. `place` may hold history files of its timeline.
 Result<repo::PushOutcome> store_wal_file(const ChosenLineage& lineage, const WalFileName& file,
                                          WalPlace& place);
+// A whole segment, checked and written in the same way, but for its name, which publish() gives it.
+Result<repo::StagedWal> stage_segment(const ChosenLineage& lineage, const WalFileName& file, WalPlace& place);
 
 }  // namespace lifeboat::ops

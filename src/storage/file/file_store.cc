@@ -53,6 +53,16 @@ class FileWriter : public ObjectWriter {
     return append(bytes);
   }
 
+  Status sync() override {
+    TRY(flush());
+    if (synced_) return {};
+    uint64_t point = fault::point("store.sync");
+    TRY(fsync_file(fd_.get(), temporary_));
+    fault::passed(point);
+    synced_ = true;
+    return {};
+  }
+
   Status commit() override {
     Status done = finish();
     discard();
@@ -61,12 +71,9 @@ class FileWriter : public ObjectWriter {
 
  private:
   Status finish() {
-    TRY(flush());
-    uint64_t point = fault::point("store.sync");
-    TRY(fsync_file(fd_.get(), temporary_));
-    fault::passed(point);
+    TRY(sync());
 
-    point = fault::point("store.commit");
+    uint64_t point = fault::point("store.commit");
     TRY(publish());
     fault::passed(point);
 
@@ -90,6 +97,7 @@ class FileWriter : public ObjectWriter {
     uint64_t point = fault::point("store.append");
     TRY(write_all(fd_.get(), bytes, temporary_));
     fault::passed(point);
+    synced_ = false;
     written_ += bytes.size();
     if (written_ - started_ >= kWriteBackStep) {
       start_writeback(fd_.get(), started_, written_ - started_);
@@ -143,6 +151,7 @@ class FileWriter : public ObjectWriter {
   Bytes buffer_;
   uint64_t written_ = 0;
   uint64_t started_ = 0;  // write-back was asked for up to here
+  bool synced_ = false;   // nothing was written since the last fsync
 };
 
 // --- reading

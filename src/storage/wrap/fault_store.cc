@@ -41,6 +41,9 @@ class FaultWriter : public ObjectWriter {
   Status append(ByteView bytes) override {
     return store_.at_point(Domain::writes, "append", [&] { return inner_->append(bytes); });
   }
+  Status sync() override {
+    return store_.at_point(Domain::writes, "sync", [&] { return inner_->sync(); });
+  }
   Status commit() override {
     return store_.at_point(Domain::writes, "commit", [&] { return inner_->commit(); });
   }

@@ -1,9 +1,9 @@
 // A wrapper that fails, stalls or "crashes" a store at a chosen point, deterministically by number, so that a
 // test can enumerate them all. Crashes of the real program are util/fault.h's business.
 //
-// Points are counted from 1, in order of arrival. Write points: create, every append, commit, remove,
-// remove_unfinished; put() is create + append + commit. Read points: open, every read_at, list, list_dirs,
-// now.
+// Points are counted from 1, in order of arrival. Write points: create, every append and sync, commit,
+// remove, remove_unfinished; put() is create + append + commit. Read points: open, every read_at, list,
+// list_dirs, now.
 #pragma once
 
 #include <atomic>
