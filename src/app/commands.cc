@@ -22,14 +22,15 @@ extern const Command kVerifyCommand;
 extern const Command kVersionCommand;
 extern const Command kWalGetCommand;
 extern const Command kWalPushCommand;
+extern const Command kWalStatusCommand;
 
 namespace {
 
 constinit const Command* const kCommands[] = {
-    &kInitCommand,    &kDoctorCommand,   &kBackupCommand, &kRestoreCommand,  &kDrillCommand,
-    &kVerifyCommand,  &kListCommand,     &kShowCommand,   &kExpireCommand,   &kWalPushCommand,
-    &kWalGetCommand,  &kKeyListCommand,  &kKeyAddCommand, &kKeyCheckCommand, &kHelpCommand,
-    &kVersionCommand, &kInternalCommand,
+    &kInitCommand,   &kDoctorCommand,    &kBackupCommand,   &kRestoreCommand, &kDrillCommand,
+    &kVerifyCommand, &kListCommand,      &kShowCommand,     &kExpireCommand,  &kWalPushCommand,
+    &kWalGetCommand, &kWalStatusCommand, &kKeyListCommand,  &kKeyAddCommand,  &kKeyCheckCommand,
+    &kHelpCommand,   &kVersionCommand,   &kInternalCommand,
 };
 
 }  // namespace
