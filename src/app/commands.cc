@@ -16,10 +16,12 @@ extern const Command kKeyAddCommand;
 extern const Command kKeyCheckCommand;
 extern const Command kKeyListCommand;
 extern const Command kListCommand;
+extern const Command kMarkCommand;
 extern const Command kRestoreCommand;
 extern const Command kShowCommand;
 extern const Command kVerifyCommand;
 extern const Command kVersionCommand;
+extern const Command kWalCheckCommand;
 extern const Command kWalGetCommand;
 extern const Command kWalPushCommand;
 extern const Command kWalStatusCommand;
@@ -29,8 +31,8 @@ namespace {
 constinit const Command* const kCommands[] = {
     &kInitCommand,   &kDoctorCommand,    &kBackupCommand,   &kRestoreCommand, &kDrillCommand,
     &kVerifyCommand, &kListCommand,      &kShowCommand,     &kExpireCommand,  &kWalPushCommand,
-    &kWalGetCommand, &kWalStatusCommand, &kKeyListCommand,  &kKeyAddCommand,  &kKeyCheckCommand,
-    &kHelpCommand,   &kVersionCommand,   &kInternalCommand,
+    &kWalGetCommand, &kWalStatusCommand, &kWalCheckCommand, &kMarkCommand,    &kKeyListCommand,
+    &kKeyAddCommand, &kKeyCheckCommand,  &kHelpCommand,     &kVersionCommand, &kInternalCommand,
 };
 
 }  // namespace
