@@ -16,22 +16,29 @@ extern const Command kKeyAddCommand;
 extern const Command kKeyCheckCommand;
 extern const Command kKeyListCommand;
 extern const Command kListCommand;
+extern const Command kMarkCommand;
 extern const Command kRestoreCommand;
 extern const Command kServeCommand;
 extern const Command kShowCommand;
 extern const Command kVerifyCommand;
 extern const Command kVersionCommand;
+extern const Command kWalCheckCommand;
 extern const Command kWalGetCommand;
 extern const Command kWalPushCommand;
+<<<<<<< HEAD
 extern const Command kWalReceiveCommand;
+=======
+extern const Command kWalStatusCommand;
+>>>>>>> 04096c9bf36736ec0d5ea42a5cafdb17c5079577
 
 namespace {
 
 constinit const Command* const kCommands[] = {
-    &kInitCommand,     &kDoctorCommand,     &kBackupCommand,  &kRestoreCommand,  &kDrillCommand,
-    &kVerifyCommand,   &kListCommand,       &kShowCommand,    &kExpireCommand,   &kWalPushCommand,
-    &kWalGetCommand,   &kWalReceiveCommand, &kServeCommand,   &kKeyListCommand,  &kKeyAddCommand,
-    &kKeyCheckCommand, &kHelpCommand,       &kVersionCommand, &kInternalCommand,
+    &kInitCommand,    &kDoctorCommand,     &kBackupCommand,    &kRestoreCommand,  &kDrillCommand,
+    &kVerifyCommand,  &kListCommand,       &kShowCommand,      &kExpireCommand,   &kWalPushCommand,
+    &kWalGetCommand,  &kWalReceiveCommand, &kWalStatusCommand, &kWalCheckCommand, &kMarkCommand,
+    &kServeCommand,   &kKeyListCommand,    &kKeyAddCommand,    &kKeyCheckCommand, &kHelpCommand,
+    &kVersionCommand, &kInternalCommand,
 };
 
 }  // namespace

@@ -124,7 +124,7 @@ std::optional<WalObject> parse_wal_object_name(std::string_view below) {
   auto hash = from_hex(last.substr(last.size() - kHashDigits));
   auto file = WalFileName::parse(last.substr(0, last.size() - kHashDigits - 1));
   if (!hash || !file) return std::nullopt;
-  WalObject object{*file, std::string(below), {}, 0};
+  WalObject object{*file, std::string(below), {}, 0, {}};
   std::copy(hash->begin(), hash->end(), object.name_hash.begin());
   if (wal_object_name(*file, object.name_hash) != below) return std::nullopt;
   return object;
@@ -138,6 +138,7 @@ Result<std::vector<WalObject>> WalStore::find_all(const WalFileName& file) const
     if (!object) return {};  // reported by verify
     object->object = info.name;
     object->stored_bytes = info.size;
+    object->stored = info.modified;
     found.push_back(std::move(*object));
     return {};
   }));
@@ -266,6 +267,7 @@ Status list_by_segment(const LineageRepo& repo, std::string_view root, Timeline 
       if (range.end && object->file.segment >= *range.end) return {};
       object->object = info.name;
       object->stored_bytes = info.size;
+      object->stored = info.modified;
       return each(*object);
     }));
   }

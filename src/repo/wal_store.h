@@ -20,6 +20,7 @@
 #include <string_view>
 #include <vector>
 
+#include "model/timestamp.h"
 #include "model/wal_name.h"
 #include "repo/repository.h"
 
@@ -50,6 +51,7 @@ struct WalObject {
   std::string object;  // full name in the store
   codec::Hash128 name_hash{};
   uint64_t stored_bytes = 0;
+  Timestamp stored;  // when, by the store's clock
 };
 
 // A line of a timeline history: `timeline` was left at `switch_point` for the next line's timeline, the last

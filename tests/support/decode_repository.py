@@ -597,9 +597,11 @@ class Summary:
         self.read_chain(fields)
         self.commits, self.aborts = fields.varint(), fields.varint()
         self.first_commit, self.last_commit = (int.from_bytes(fields.take(8), "little", signed=True) for _ in "ab")
+        self.lowest_xid, self.highest_xid = fields.varint(), fields.varint()
         self.directories = [(fields.varint(), fields.varint()) for _ in range(fields.varint())]
         self.read_relations(fields)
         self.read_transactions(fields)
+        self.read_ends(fields)
         self.read_events(fields)
         fields.end()
 
@@ -682,6 +684,19 @@ class Summary:
             if relation >= len(self.relations):
                 raise Damage(fields.where, "has a transaction with an unknown relation")
             self.transactions[xid, self.relations[relation]] = tuple(fields.varint() for _ in range(3))
+
+    def read_ends(self, fields):
+        self.ends, at = [], self.start
+        for _ in range(fields.varint()):
+            flags, at = fields.byte(), at + fields.varint()
+            if flags & 0xFE:
+                raise Damage(fields.where, f"says something unknown of the end of a transaction: {flags:#x}")
+            xid, time, database = fields.varint(), int.from_bytes(fields.take(8), "little", signed=True), fields.varint()
+            subxids = [fields.varint() for _ in range(fields.varint())]
+            dropped = [fields.varint() for _ in range(fields.varint())]
+            if any(relation >= len(self.relations) for relation in dropped):
+                raise Damage(fields.where, "has the end of a transaction with an unknown relation")
+            self.ends.append((xid, bool(flags), at, time, database, subxids, [self.relations[one] for one in dropped]))
 
     def read_events(self, fields):
         self.events, at = [], self.start
