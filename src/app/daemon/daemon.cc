@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "app/daemon/control.h"
-#include "app/daemon/handover.h"
 #include "app/render.h"
 #include "util/files.h"
 #include "util/process.h"
@@ -84,6 +83,7 @@ Result<std::unique_ptr<Daemon>> Daemon::make(ServicePlan plan, DaemonOptions opt
 Daemon::Daemon(ServicePlan plan, DaemonOptions options, Schedule schedule, Output& output, StopToken& stop,
                Clock& clock)
     : plan_(std::move(plan)),
+      pushes_(plan_),
       options_(std::move(options)),
       output_(output),
       stop_(stop),
@@ -233,7 +233,7 @@ std::string Daemon::answer(std::string_view question) {
     const auto op = asked.at("op").get<std::string>();
     if (op == "status") return status();
     if (op == "push") {
-      answer = answer_push(plan_, asked);
+      answer = pushes_.answer(asked);
       std::lock_guard lock(mutex_);
       if (answer.contains("stored")) ++pushed_[asked.at("cluster").get<std::string>()];
     }

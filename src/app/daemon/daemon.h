@@ -13,6 +13,7 @@
 #include <mutex>
 #include <string>
 
+#include "app/daemon/handover.h"
 #include "app/daemon/plan.h"
 #include "app/output.h"
 #include "util/clock.h"
@@ -57,6 +58,7 @@ class Daemon {
   bool pause(int64_t us) const;  // false: the daemon stops
 
   const ServicePlan plan_;
+  PushService pushes_;
   const DaemonOptions options_;
   Output& output_;
   StopToken& stop_;

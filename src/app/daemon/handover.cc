@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "app/daemon/control.h"
+#include "ops/wal/push_ahead.h"
 #include "util/strings.h"
 
 namespace lifeboat::app {
@@ -65,19 +66,26 @@ std::optional<Result<ops::WalPushResult>> hand_over(const std::string& socket,
   }
 }
 
-Json answer_push(const ServicePlan& plan, const Json& question) {
+PushService::PushService(const ServicePlan& plan) {
+  for (const ServedCluster& cluster : plan.clusters)
+    if (cluster.archive) clusters_.push_back({&cluster, std::make_unique<ops::WalPusher>()});
+}
+
+Json PushService::answer(const Json& question) {
+  const auto name = question.at("cluster").get<std::string>();
+  const auto repo = question.at("repo").get<std::string>();
+  auto cluster = std::ranges::find_if(clusters_, [&](const Cluster& one) {
+    return one.served->name == name && one.served->repo.url == repo;
+  });
+  if (cluster == clusters_.end()) return {{"declined", "is not served here"}};
   ops::WalPushOptions options;
-  auto cluster =
-      std::ranges::find(plan.clusters, question.at("cluster").get<std::string>(), &ServedCluster::name);
-  if (cluster == plan.clusters.end() || !cluster->archive ||
-      cluster->repo.url != question.at("repo").get<std::string>())
-    return {{"declined", "is not served here"}};
-  options.repo = cluster->repo;
+  options.repo = cluster->served->repo;
+  options.ahead = ops::default_ahead();
   options.path = question.at("path").get<std::string>();
   options.working_directory = question.at("working_directory").get<std::string>();
   if (auto pgdata = question.at("pgdata").get<std::string>(); !pgdata.empty()) options.pgdata = pgdata;
   options.state_directory = question.at("state_directory").get<std::string>();
-  auto pushed = ops::push_wal(options);
+  auto pushed = cluster->pusher->push(options);
   if (!pushed) return {{"error", to_json(pushed.error())}};
   return {{"stored",
            {{"file", pushed->file.text},

@@ -4,8 +4,10 @@
 // stored once (T22).
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include <nlohmann/json_fwd.hpp>
 
@@ -18,7 +20,20 @@ namespace lifeboat::app {
 std::optional<Result<ops::WalPushResult>> hand_over(const std::string& socket,
                                                     const ops::WalPushOptions& options);
 
-// The daemon's side: the answer to such a question.
-nlohmann::ordered_json answer_push(const ServicePlan& plan, const nlohmann::ordered_json& question);
+// The daemon's side. Thread rule: any thread; pushes of one cluster wait for each other.
+class PushService {
+ public:
+  // Borrows the plan.
+  explicit PushService(const ServicePlan& plan);
+  // The answer to such a question.
+  nlohmann::ordered_json answer(const nlohmann::ordered_json& question);
+
+ private:
+  struct Cluster {
+    const ServedCluster* served;
+    std::unique_ptr<ops::WalPusher> pusher;
+  };
+  std::vector<Cluster> clusters_;
+};
 
 }  // namespace lifeboat::app
