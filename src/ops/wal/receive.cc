@@ -27,7 +27,7 @@ constexpr int64_t kSilenceUs = 60'000'000;    // of a server: then the connectio
 constexpr int64_t kFinishMs = 5'000;          // for the server to end a stream
 constexpr int64_t kStopGraceUs = 10'000'000;  // for the store, when asked to stop
 constexpr int64_t kFirstPauseUs = 100'000;
-constexpr int64_t kLongestPauseUs = 10'000'000;
+constexpr int64_t kLongestPauseUs = 2'000'000;
 constexpr int64_t kNoteAgainUs = 60'000'000;
 constexpr std::string_view kObjectInUse = "55006";  // the slot of a receiver whose end is not noticed yet
 
