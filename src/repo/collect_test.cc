@@ -412,8 +412,10 @@ TEST_F(CollectWalTest, tails_go_with_their_wal_and_when_their_segment_is_whole) 
     ASSERT_TRUE(tails.put({{1}, 0, number}, 0, WalSource::from_bytes(tiny_content(number, 50))));
   };
   auto there = [&] {
+    auto pieces = tails.list({1});
+    CHECK(pieces.has_value());
     std::vector<uint32_t> numbers;
-    for (const TailPiece& piece : *tails.list({1})) numbers.push_back(piece.segment.number);
+    for (const TailPiece& piece : *pieces) numbers.push_back(piece.segment.number);
     return numbers;
   };
   for (uint32_t i = 1; i <= 5; ++i) push(i);

@@ -75,7 +75,7 @@ TEST(TailMergeTest, pieces_stay_few_and_bytes_are_stored_a_few_times_only) {
     uint32_t end = 0;
     size_t most = 0;
     while (end < (16u << 20)) {
-      uint32_t next = std::min<uint32_t>(16u << 20, end + 1 + random() % longest);
+      uint32_t next = std::min<uint32_t>(16u << 20, end + 1 + static_cast<uint32_t>(random() % longest));
       pieces.push_back(piece(end, next));
       written += next - end;
       end = next;

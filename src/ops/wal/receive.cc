@@ -4,13 +4,12 @@
 
 #include <algorithm>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <set>
 
+#include "ops/wal/gap.h"
 #include "ops/wal/receive_start.h"
 #include "ops/wal/tail.h"
 #include "pg/client/replication.h"
-#include "repo/evidence.h"
 #include "util/check.h"
 #include "util/clock.h"
 #include "util/strings.h"
@@ -28,7 +27,7 @@ constexpr int64_t kSilenceUs = 60'000'000;    // of a server: then the connectio
 constexpr int64_t kFinishMs = 5'000;          // for the server to end a stream
 constexpr int64_t kStopGraceUs = 10'000'000;  // for the store, when asked to stop
 constexpr int64_t kFirstPauseUs = 100'000;
-constexpr int64_t kLongestPauseUs = 10'000'000;
+constexpr int64_t kLongestPauseUs = 2'000'000;
 constexpr int64_t kNoteAgainUs = 60'000'000;
 constexpr std::string_view kObjectInUse = "55006";  // the slot of a receiver whose end is not noticed yet
 
@@ -253,15 +252,9 @@ class Receiver {
                        " before it was received: recovery cannot pass that unless it was archived; take a "
                        "backup"));
     if (start.follows_stored) {
-      nlohmann::ordered_json record = {{"format", 1},
-                                       {"kind", "wal_gap"},
-                                       {"timeline", hole.timeline.value},
-                                       {"from_lsn", hole.from.to_string()},
-                                       {"to_lsn", hole.to.to_string()},
-                                       {"slot", outcome_.slot},
-                                       {"noticed_us", clock_.unix_us()},
-                                       {"reason", error.to_string()}};
-      TRY(repo::write_evidence(lineage_->repo, {clock_.unix_us()}, record.dump()));
+      TRY(record_gap(
+          lineage_->repo,
+          {hole.timeline, hole.from, hole.to, {clock_.unix_us()}, outcome_.slot, error.to_string()}));
     }
     outcome_.holes.push_back(hole);
     return past;
@@ -289,6 +282,7 @@ class Receiver {
         next_ = next_ + taken;
         outcome_.bytes += taken;
         pending = pending.subspan(taken);
+        if (options_.until && next_ >= *options_.until) keeper_->hurry();
         reporter_.progress("receiving WAL", outcome_.bytes, 0, ProgressUnit::bytes);
       }
       keeper_->clear_wake();
