@@ -22,6 +22,7 @@ extern const Command kShowCommand;
 extern const Command kVerifyCommand;
 extern const Command kVersionCommand;
 extern const Command kWalCheckCommand;
+extern const Command kWalFindCommand;
 extern const Command kWalGetCommand;
 extern const Command kWalPushCommand;
 extern const Command kWalStatusCommand;
@@ -29,10 +30,11 @@ extern const Command kWalStatusCommand;
 namespace {
 
 constinit const Command* const kCommands[] = {
-    &kInitCommand,   &kDoctorCommand,    &kBackupCommand,   &kRestoreCommand, &kDrillCommand,
-    &kVerifyCommand, &kListCommand,      &kShowCommand,     &kExpireCommand,  &kWalPushCommand,
-    &kWalGetCommand, &kWalStatusCommand, &kWalCheckCommand, &kMarkCommand,    &kKeyListCommand,
-    &kKeyAddCommand, &kKeyCheckCommand,  &kHelpCommand,     &kVersionCommand, &kInternalCommand,
+    &kInitCommand,     &kDoctorCommand,    &kBackupCommand,   &kRestoreCommand, &kDrillCommand,
+    &kVerifyCommand,   &kListCommand,      &kShowCommand,     &kExpireCommand,  &kWalPushCommand,
+    &kWalGetCommand,   &kWalStatusCommand, &kWalCheckCommand, &kWalFindCommand, &kMarkCommand,
+    &kKeyListCommand,  &kKeyAddCommand,    &kKeyCheckCommand, &kHelpCommand,    &kVersionCommand,
+    &kInternalCommand,
 };
 
 }  // namespace
