@@ -275,37 +275,36 @@ constinit const OptionGroup kFindGroup = {"Find", kFindOptions};
 }  // namespace
 
 extern const Command kWalFindCommand;
-constinit const Command
-    kWalFindCommand =
-        {.path = "wal find",
-         .summary = "find when something happened, and the way back to just before",
-         .description =
-             "Looks through the stored WAL for the transaction that dropped a table, emptied it, deleted or "
-             "updated most of it, or was busiest, or that committed near a time, and prints for each the "
-             "time and "
-             "position of its commit, its id, what it did, and a restore command that brings back the moment "
-             "just "
-             "before it, ready to be pasted.\n\n"
-             "Works from the repository alone. Change summaries answer without reading the WAL again; the "
-             "first "
-             "search makes those that are missing. Relations get their names from the backup before and from "
-             "the "
-             "WAL since, also those that were made after the last backup. What the server has not archived "
-             "yet "
-             "is not found: lifeboat wal check ends the segment and waits for it.\n\n"
-             "Counts of rows are those of WAL; up to 16 rows of a transaction may be missing for each "
-             "segment.",
-         .danger = Danger::write,
-         .groups = {&kFindGroup, &kRepoOptions, &kServerOptions, &kGeneralOptions},
-         .examples =
-             "# who dropped it, and how do we get it back\n"
-             "lifeboat wal find --dropped orders --repo /srv/backup\n"
-             "# something deleted most of a table\n"
-             "lifeboat wal find --deletes-over 50% --repo /srv/backup\n"
-             "# what happened at that time\n"
-             "lifeboat wal find --around '2026-11-20 10:56:25+00' --within 1min --repo /srv/backup",
-         .exit_notes = "0, also when nothing was found.",
-         .schema = R"({
+constinit const Command kWalFindCommand = {
+    .path = "wal find",
+    .summary = "find when something happened, and the way back to just before",
+    .description =
+        "Looks through the stored WAL for the transaction that dropped a table, emptied it, deleted or "
+        "updated most of it, or was busiest, or that committed near a time, and prints for each the "
+        "time and "
+        "position of its commit, its id, what it did, and a restore command that brings back the moment "
+        "just "
+        "before it, ready to be pasted.\n\n"
+        "Works from the repository alone. Change summaries answer without reading the WAL again; the "
+        "first "
+        "search makes those that are missing. Relations get their names from the backup before and from "
+        "the "
+        "WAL since, also those that were made after the last backup. What the server has not archived "
+        "yet "
+        "is not found: lifeboat wal check ends the segment and waits for it.\n\n"
+        "Counts of rows are those of WAL; up to 16 rows of a transaction may be missing for each "
+        "segment.",
+    .danger = Danger::write,
+    .groups = {&kFindGroup, &kRepoOptions, &kServerOptions, &kGeneralOptions},
+    .examples =
+        "# who dropped it, and how do we get it back\n"
+        "lifeboat wal find --dropped orders --repo /srv/backup\n"
+        "# something deleted most of a table\n"
+        "lifeboat wal find --deletes-over 50% --repo /srv/backup\n"
+        "# what happened at that time\n"
+        "lifeboat wal find --around '2026-11-20 10:56:25+00' --within 1min --repo /srv/backup",
+    .exit_notes = "0, also when nothing was found.",
+    .schema = R"({
   "type": "object",
   "required": ["timeline", "from_lsn", "to_lsn", "findings", "left_out", "notes"],
   "properties": {
@@ -348,7 +347,6 @@ constinit const Command
 }
 })",
     .handler = handle,
-}
-;
+};
 
 }  // namespace lifeboat::app
