@@ -23,6 +23,7 @@ extern const Command kShowCommand;
 extern const Command kVerifyCommand;
 extern const Command kVersionCommand;
 extern const Command kWalCheckCommand;
+extern const Command kWalFindCommand;
 extern const Command kWalGetCommand;
 extern const Command kWalPushCommand;
 <<<<<<< HEAD
@@ -34,11 +35,11 @@ extern const Command kWalStatusCommand;
 namespace {
 
 constinit const Command* const kCommands[] = {
-    &kInitCommand,    &kDoctorCommand,     &kBackupCommand,    &kRestoreCommand,  &kDrillCommand,
-    &kVerifyCommand,  &kListCommand,       &kShowCommand,      &kExpireCommand,   &kWalPushCommand,
-    &kWalGetCommand,  &kWalReceiveCommand, &kWalStatusCommand, &kWalCheckCommand, &kMarkCommand,
-    &kServeCommand,   &kKeyListCommand,    &kKeyAddCommand,    &kKeyCheckCommand, &kHelpCommand,
-    &kVersionCommand, &kInternalCommand,
+    &kInitCommand,   &kDoctorCommand,     &kBackupCommand,    &kRestoreCommand, &kDrillCommand,
+    &kVerifyCommand, &kListCommand,       &kShowCommand,      &kExpireCommand,  &kWalPushCommand,
+    &kWalGetCommand, &kWalReceiveCommand, &kWalStatusCommand, &kWalFindCommand, &kWalCheckCommand,
+    &kMarkCommand,   &kServeCommand,      &kKeyListCommand,   &kKeyAddCommand,  &kKeyCheckCommand,
+    &kHelpCommand,   &kVersionCommand,    &kInternalCommand,
 };
 
 }  // namespace

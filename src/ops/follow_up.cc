@@ -6,6 +6,7 @@
 #include <cstdlib>
 
 #include "util/files.h"
+#include "util/process.h"
 #include "util/strings.h"
 
 namespace lifeboat::ops {
@@ -48,8 +49,10 @@ std::string command_line(const FollowUp& follow_up, std::string_view words, Need
 }
 
 std::string copy_line(const FollowUp& follow_up, std::string_view target, const std::string& directory) {
-  return command_line(follow_up, "restore", Needs::repository,
-                      cat("--to ", shell_quote(directory), " ", target, " --action promote"));
+  auto user = OsUser::by_uid(geteuid());
+  std::string who = user ? as_ourselves(person_at_keyboard(), user->name) : "";
+  return cat(who, command_line(follow_up, "restore", Needs::repository,
+                               cat("--to ", shell_quote(directory), " ", target, " --action promote")));
 }
 
 std::string copy_directory(const std::optional<std::string>& pgdata, std::string_view what) {
