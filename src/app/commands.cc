@@ -26,11 +26,8 @@ extern const Command kWalCheckCommand;
 extern const Command kWalFindCommand;
 extern const Command kWalGetCommand;
 extern const Command kWalPushCommand;
-<<<<<<< HEAD
 extern const Command kWalReceiveCommand;
-=======
 extern const Command kWalStatusCommand;
->>>>>>> 04096c9bf36736ec0d5ea42a5cafdb17c5079577
 
 namespace {
 
