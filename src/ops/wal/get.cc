@@ -1,5 +1,7 @@
 #include "ops/wal/get.h"
 
+#include <fcntl.h>
+
 #include <utility>
 
 #include "ops/wal/delivery.h"
