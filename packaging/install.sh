@@ -26,4 +26,4 @@ install -d "$root/share/man/man1" "$root/share/bash-completion/completions" "$ro
   "$binary" internal man $command | gzip -9n >"$root/share/man/man1/lifeboat-${command// /-}.1.gz"
 done
 "$binary" internal completion >"$root/share/bash-completion/completions/lifeboat"
-install -m 644 "$top/packaging/lifeboat.toml" "$top/README.md" "$top/LICENSE" "$root/share/doc/lifeboat/"
+install -m 644 "$top/packaging/lifeboat.toml" "$top/packaging/lifeboat.service" "$top/README.md" "$top/LICENSE" "$root/share/doc/lifeboat/"

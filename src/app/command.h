@@ -54,6 +54,7 @@ struct Option {
   std::string_view placeholder = {};   // "DIR"; empty for a flag
   std::string_view help;               // one sentence, without full stop
   std::string_view default_text = {};  // as a user would write it; empty: no default
+  std::string_view bare = {};          // value of the option where it stands alone; empty: it needs one
   std::string_view choices = {};       // of ValueKind::choice: "fast|spread"
   int64_t min = INT64_MIN;  // of ValueKind::integer and, in bytes or microseconds, bytes and duration
   int64_t max = INT64_MAX;

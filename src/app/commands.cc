@@ -16,20 +16,27 @@ extern const Command kKeyAddCommand;
 extern const Command kKeyCheckCommand;
 extern const Command kKeyListCommand;
 extern const Command kListCommand;
+extern const Command kMarkCommand;
 extern const Command kRestoreCommand;
+extern const Command kServeCommand;
 extern const Command kShowCommand;
 extern const Command kVerifyCommand;
 extern const Command kVersionCommand;
+extern const Command kWalCheckCommand;
+extern const Command kWalFindCommand;
 extern const Command kWalGetCommand;
 extern const Command kWalPushCommand;
+extern const Command kWalReceiveCommand;
+extern const Command kWalStatusCommand;
 
 namespace {
 
 constinit const Command* const kCommands[] = {
-    &kInitCommand,    &kDoctorCommand,   &kBackupCommand, &kRestoreCommand,  &kDrillCommand,
-    &kVerifyCommand,  &kListCommand,     &kShowCommand,   &kExpireCommand,   &kWalPushCommand,
-    &kWalGetCommand,  &kKeyListCommand,  &kKeyAddCommand, &kKeyCheckCommand, &kHelpCommand,
-    &kVersionCommand, &kInternalCommand,
+    &kInitCommand,   &kDoctorCommand,     &kBackupCommand,    &kRestoreCommand, &kDrillCommand,
+    &kVerifyCommand, &kListCommand,       &kShowCommand,      &kExpireCommand,  &kWalPushCommand,
+    &kWalGetCommand, &kWalReceiveCommand, &kWalStatusCommand, &kWalFindCommand, &kWalCheckCommand,
+    &kMarkCommand,   &kServeCommand,      &kKeyListCommand,   &kKeyAddCommand,  &kKeyCheckCommand,
+    &kHelpCommand,   &kVersionCommand,    &kInternalCommand,
 };
 
 }  // namespace

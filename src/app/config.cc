@@ -7,6 +7,7 @@
 #define TOML_ENABLE_FORMATTERS 0
 #include <toml++/toml.h>
 
+#include "app/daemon/cron.h"
 #include "app/options.h"
 #include "app/values.h"
 #include "model/names.h"
@@ -34,6 +35,16 @@ const Option& hook_timeout_option() {
                                       .help = "how long a hook may run",
                                       .min = 1000};
   return kTimeout;
+}
+
+const Option& jitter_option() {
+  static constexpr Option kJitter = {.name = "jitter",
+                                     .kind = ValueKind::duration,
+                                     .placeholder = "TIME",
+                                     .help = "by how much a job may be late",
+                                     .min = 0,
+                                     .max = 86'400'000'000};
+  return kJitter;
 }
 
 // "before-backup", "after-backup", …
@@ -129,6 +140,8 @@ class Reader {
       return {};
     }
     if (block.section == ConfigSection::cluster && name == "hooks") return hooks(block, node);
+    if (block.section == ConfigSection::cluster && name == "serve") return service(block, node);
+    if (block.section == ConfigSection::cluster && name == "schedule") return schedule(block, node);
     auto options = options_of(block.section);
     auto found = std::ranges::find_if(options, [&](const Option* option) { return option->name == name; });
     if (found == options.end()) return unknown_key(block, key, options);
@@ -164,38 +177,114 @@ class Reader {
         known.push_back("timeout");
         return unknown_key(section, key, known);
       }
-      TRY_ASSIGN(std::vector<std::string> argv, words(key, value));
+      TRY_ASSIGN(std::vector<std::string> argv, program(key, value));
       block.hooks.push_back(
           {std::string(key.str()), std::move(argv), static_cast<int>(key.source().begin.line)});
     }
     return {};
   }
 
-  // A program and its arguments, each a text of its own: no shell will look at them.
-  Result<std::vector<std::string>> words(const toml::key& key, const toml::node& node) const {
-    auto not_words = [&](const toml::node& where) {
-      return error(where.source(), cat(key.str(), ": expected a list of texts, a program and its arguments"))
+  // A program and its arguments: no shell will look at them.
+  Result<std::vector<std::string>> program(const toml::key& key, const toml::node& node) const {
+    auto argv = node.is_array() ? words(node) : std::nullopt;
+    if (!argv || argv->empty()) {
+      return error(node.source(), cat(key.str(), ": expected a list of texts, a program and its arguments"))
           .with_hint(cat("as in ", key.str(), " = [\"/usr/local/bin/notify\", \"backup\"]"));
-    };
-    const toml::array* array = node.as_array();
-    if (array == nullptr || array->empty()) return not_words(node);
-    std::vector<std::string> argv;
-    for (const toml::node& element : *array) {
+    }
+    if (!argv->front().starts_with('/')) {
+      return error(node.source(), cat(key.str(), ": '", argv->front(), "' is not an absolute path"));
+    }
+    return *std::move(argv);
+  }
+
+  // A list of texts, each a word of its own; one text is a list of one.
+  static std::optional<std::vector<std::string>> words(const toml::node& node) {
+    std::vector<std::string> list;
+    auto add = [&](const toml::node& element) {
       auto text = element.as_string();
       // execve() would cut it off there.
-      if (text == nullptr || text->get().find('\0') != std::string::npos) return not_words(element);
-      argv.push_back(text->get());
+      if (text == nullptr || text->get().find('\0') != std::string::npos) return false;
+      list.push_back(text->get());
+      return true;
+    };
+    const toml::array* array = node.as_array();
+    if (array == nullptr) return add(node) ? std::optional(list) : std::nullopt;
+    for (const toml::node& element : *array)
+      if (!add(element)) return std::nullopt;
+    return list;
+  }
+
+  Result<const toml::table*> own_section(const ConfigBlock& block, std::string_view name,
+                                         const toml::node& node) const {
+    if (const toml::table* table = node.as_table()) return table;
+    return error(node.source(), cat("'", name, "' must be a section [cluster.", block.name, ".", name, "]"));
+  }
+
+  Status service(ConfigBlock& block, const toml::node& node) {
+    TRY_ASSIGN(const toml::table* table, own_section(block, "serve", node));
+    ConfigService& service = block.service;
+    service.line = static_cast<int>(node.source().begin.line);
+    for (auto&& [key, value] : *table) {
+      if (key.str() == "jitter") {
+        TRY_ASSIGN(std::string text, scalar(jitter_option(), key, value));
+        service.jitter_us = *parse_duration(text);
+      } else if (key.str() == "archive") {
+        auto whether = value.as_boolean();
+        if (whether == nullptr) return error(value.source(), "archive: expected true or false");
+        service.archive = whether->get();
+      } else if (key.str() == "receive") {
+        TRY(receive(service, key, value));
+      } else {
+        return unknown_key(cat("cluster.", block.name, ".serve"), key, {"jitter", "archive", "receive"});
+      }
     }
-    if (!argv.front().starts_with('/')) {
-      return error(node.source(), cat(key.str(), ": '", argv.front(), "' is not an absolute path"));
+    return {};
+  }
+
+  Status receive(ConfigService& service, const toml::key& key, const toml::node& node) const {
+    if (auto whether = node.as_boolean()) {
+      service.receive = whether->get();
+      return {};
     }
-    return argv;
+    auto options = node.is_array() ? words(node) : std::nullopt;
+    if (!options)
+      return error(node.source(),
+                   cat(key.str(), ": expected true, false or a list of options of wal receive"));
+    service.receive = true;
+    service.receive_words = *std::move(options);
+    return {};
+  }
+
+  Status schedule(ConfigBlock& block, const toml::node& node) {
+    TRY_ASSIGN(const toml::table* table, own_section(block, "schedule", node));
+    for (auto&& [key, value] : *table) {
+      auto list = words(value);
+      if (!list || list->empty()) {
+        return error(value.source(),
+                     cat(key.str(), ": expected a cron expression, or a list of one and a command"))
+            .with_hint("as in backup = \"15 1 * * *\" or check = [\"0 4 * * 0\", \"verify\"]");
+      }
+      auto when = CronExpression::parse(list->front());
+      if (!when) {
+        return error(value.source(), cat(key.str(), ": ", when.error().object, ": ", when.error().message))
+            .with_hint(when.error().hint);
+      }
+      ConfigJob job = {std::string(key.str()),
+                       list->front(),
+                       {list->begin() + 1, list->end()},
+                       static_cast<int>(key.source().begin.line)};
+      // `backup = "…"`, and `backup = ["…", "--type", "full"]`: the name is the command.
+      if (job.words.empty() || job.words.front().starts_with('-'))
+        job.words.insert(job.words.begin(), job.name);
+      block.schedule.push_back(std::move(job));
+    }
+    return {};
   }
 
   Error unknown_key(const ConfigBlock& block, const toml::key& key,
                     const std::vector<const Option*>& options) const {
     std::vector<std::string_view> known = {block.section == ConfigSection::repo ? "url" : "repo"};
-    if (block.section == ConfigSection::cluster) known.push_back("hooks");
+    if (block.section == ConfigSection::cluster) known.insert(known.end(), {"hooks", "serve", "schedule"});
     for (const Option* option : options) known.push_back(option->name);
     return unknown_key(cat(section_name(block.section), ".", block.name), key, known);
   }

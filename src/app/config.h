@@ -1,6 +1,7 @@
 // The configuration file: TOML with sections [cluster.NAME] and [repo.NAME], whose keys are the names of
 // options that may be set there (Option::section), plus `repo` in a cluster (a repository URL or the NAME of
-// a section) and `url` in a repository. A cluster may have a section [cluster.NAME.hooks] (app/hooks.h).
+// a section) and `url` in a repository. A cluster may have sections [cluster.NAME.hooks] (app/hooks.h), and
+// [cluster.NAME.serve] and [cluster.NAME.schedule] for the daemon (app/daemon/).
 // Unknown sections, unknown keys and values of the wrong kind are `config` errors with the line.
 #pragma once
 
@@ -30,6 +31,23 @@ struct ConfigHook {
   int line;
 };
 
+// A line of [cluster.NAME.schedule].
+struct ConfigJob {
+  std::string name;
+  std::string when;                // a cron expression, checked
+  std::vector<std::string> words;  // a command and its options; not checked
+  int line;
+};
+
+// [cluster.NAME.serve]
+struct ConfigService {
+  bool archive = true;                     // answer `wal push`
+  bool receive = false;                    // run `wal receive`
+  std::vector<std::string> receive_words;  // its options; not checked
+  int64_t jitter_us = 0;
+  int line = 0;  // 0: there is no such section
+};
+
 struct ConfigBlock {
   ConfigSection section;
   std::string name;  // NAME of [cluster.NAME]
@@ -38,6 +56,8 @@ struct ConfigBlock {
   std::vector<ConfigValue> values;
   std::vector<ConfigHook> hooks;                    // of a cluster
   int64_t hook_timeout_us = kDefaultHookTimeoutUs;  // of each of them
+  ConfigService service;                            // of a cluster
+  std::vector<ConfigJob> schedule;                  // of a cluster
 };
 
 struct Config {

@@ -130,6 +130,46 @@ TEST(config, hooks_that_could_not_run_are_refused) {
   EXPECT_THAT(refusal("[repo.a]\nurl = '/r'\nhooks = 1\n"), HasSubstr("unknown key 'hooks'"));
 }
 
+TEST(config, the_daemon_has_jobs_and_a_service) {
+  auto config = parse_config(R"(
+    [cluster.main.serve]
+    jitter = "2min"
+    receive = ["--synchronous"]
+    archive = false
+    [cluster.main.schedule]
+    backup = "15 1 * * *"
+    expire = ["@daily", "--keep-days", "14"]
+    weekly = ["0 4 * * sun", "wal", "check"]
+    [cluster.other.serve]
+  )",
+                             "/etc/x.toml");
+  ASSERT_TRUE(config) << config.error().to_string();
+  const ConfigBlock* main = config->find(ConfigSection::cluster, "main");
+  EXPECT_EQ(main->service.jitter_us, 120'000'000);
+  EXPECT_EQ(main->service.receive_words, (std::vector<std::string>{"--synchronous"}));
+  EXPECT_TRUE(main->service.receive);
+  EXPECT_FALSE(main->service.archive);
+  ASSERT_EQ(main->schedule.size(), 3u);
+  EXPECT_EQ(main->schedule[0].words, (std::vector<std::string>{"backup"}));
+  EXPECT_EQ(main->schedule[1].words, (std::vector<std::string>{"expire", "--keep-days", "14"}));
+  EXPECT_EQ(main->schedule[2].words, (std::vector<std::string>{"wal", "check"}));
+  EXPECT_EQ(main->schedule[2].when, "0 4 * * sun");
+  const ConfigBlock* other = config->find(ConfigSection::cluster, "other");
+  EXPECT_NE(other->service.line, 0);
+  EXPECT_TRUE(other->service.archive);
+  EXPECT_FALSE(other->service.receive);
+}
+
+TEST(config, what_the_daemon_could_not_do_names_its_line) {
+  EXPECT_THAT(refusal("[cluster.main.schedule]\nbackup = '61 1 * * *'"),
+              HasSubstr("config /etc/x.toml:2: backup:"));
+  EXPECT_THAT(refusal("[cluster.main.schedule]\nbackup = 5"), HasSubstr("x.toml:2: backup: expected a cron"));
+  EXPECT_THAT(refusal("[cluster.main.schedule]\nbackup = []"), HasSubstr("expected a cron"));
+  EXPECT_THAT(refusal("[cluster.main.serve]\nreceiver = true"), HasSubstr("unknown key 'receiver'"));
+  EXPECT_THAT(refusal("[cluster.main.serve]\nreceive = 'yes'"), HasSubstr("expected true, false or a list"));
+  EXPECT_THAT(refusal("[cluster.main]\nserve = true"), HasSubstr("must be a section [cluster.main.serve]"));
+}
+
 TEST(config, the_example_that_is_shipped_is_accepted) {
   const char* source = getenv("LIFEBOAT_SOURCE_DIR");
   if (source == nullptr) GTEST_SKIP() << "LIFEBOAT_SOURCE_DIR is not set: run it with ctest";

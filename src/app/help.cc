@@ -133,7 +133,8 @@ std::string command_help(const Command& command) {
     text += cat("\n", group.title, ":\n");
     for (const Option& option : group.options) {
       std::string head = cat("--", option.name);
-      if (!option.placeholder.empty()) head += cat(" ", option.placeholder);
+      if (!option.placeholder.empty())
+        head += option.bare.empty() ? cat(" ", option.placeholder) : cat(" [", option.placeholder, "]");
       text += entry(head, option_help(option));
     }
   });

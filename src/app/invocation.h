@@ -85,6 +85,7 @@ class Invocation {
 
   const std::string& working_directory() const { return working_directory_; }
   const std::string& config_path() const { return config_.path; }  // "" = no file was read
+  const Config& config() const { return config_; }
   // The section of the cluster in the file, or null: for what is no option (hooks).
   const ConfigBlock* cluster_section() const;
   bool inside_hook() const { return inside_hook_; }  // a hook of lifeboat's is calling

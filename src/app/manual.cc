@@ -61,7 +61,10 @@ std::string page_name(std::string_view path) {
 
 std::string option_entry(const Option& option) {
   std::string text = cat(".TP\n.BI \"", roff(cat("--", option.name)), "\"");
-  if (!option.placeholder.empty()) text += cat(" \" ", option.placeholder, "\"");
+  if (!option.placeholder.empty()) {
+    text +=
+        option.bare.empty() ? cat(" \" ", option.placeholder, "\"") : cat(" \" [", option.placeholder, "]\"");
+  }
   text += cat("\n", roff(option.help), ".");
   if (!option.choices.empty()) {
     std::string choices;

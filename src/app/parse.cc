@@ -176,6 +176,8 @@ class Parser {
 
   Result<std::string_view> option_value(const Option& option, const TypedOption& typed) {
     if (typed.inline_value) return *typed.inline_value;
+    bool alone = at_ + 1 >= arguments_.size() || arguments_[at_ + 1].starts_with("--");
+    if (alone && !option.bare.empty()) return option.bare;
     if (at_ + 1 >= arguments_.size()) {
       return usage(cat("--", option.name), cat("needs a value: --", option.name, " ", option.placeholder));
     }

@@ -80,6 +80,21 @@ TEST(parse, single_dash_options_are_refused) {
   EXPECT_THAT(refusal({"restore", "-p"}).to_string(), HasSubstr("-p"));
 }
 
+TEST(parse, an_option_with_a_bare_value_may_stand_alone) {
+  auto alone = parse({"wal", "get", "name", "path", "--dropped"});
+  ASSERT_TRUE(alone);
+  EXPECT_EQ(value(*alone, "dropped"), "*");
+  auto followed = parse({"wal", "get", "name", "path", "--dropped", "--standby"});
+  ASSERT_TRUE(followed);
+  EXPECT_EQ(value(*followed, "dropped"), "*");
+  for (const char* table : {"orders", "shop.orders"}) {
+    auto named = parse({"wal", "get", "name", "path", "--dropped", table});
+    ASSERT_TRUE(named);
+    EXPECT_EQ(value(*named, "dropped"), table);
+  }
+  EXPECT_EQ(value(*parse({"wal", "get", "name", "path", "--dropped=--odd"}), "dropped"), "--odd");
+}
+
 TEST(parse, an_option_that_swallows_another_is_refused) {
   Error error = refusal({"restore", "--to", "--port", "5433"});
   EXPECT_EQ(error.to_string(), "--to: needs a value, found the option --port");

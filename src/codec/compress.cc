@@ -23,11 +23,13 @@ Error damaged(std::string message) {
 
 // Data that hardly compresses costs zstd twice as much at its ordinary levels as at this one, which leaves
 // literals as they are, and is hardly smaller for it (bench/full's noise: 0.3 %). Other data is (pgbench's: 9
-// %), so one input of every so many is compressed both ways, and what it says holds until the next.
+// %), so one input of every so many is compressed both ways, and what it says holds until the next, or until
+// something comes that shrinks otherwise.
 constexpr int kQuickLevel = -1;
 constexpr int kTrialEvery = 32;
 constexpr size_t kTrialFrom = 32 << 10;  // shorter inputs say little and cost little
 constexpr size_t kQuickMayCost = 64;     // 1/64 more
+constexpr size_t kOtherwise = 16;        // shrinks by 1/16 more than what the trial saw
 
 std::unique_ptr<ZSTD_CCtx, FreeZstd> make_zstd(int level) {
   std::unique_ptr<ZSTD_CCtx, FreeZstd> context(ZSTD_createCCtx());
@@ -78,18 +80,35 @@ struct Compressor::Impl {
   std::unique_ptr<ZSTD_CCtx, FreeZstd> quick_zstd;  // none: the level asked for is not slower
   bool quick = false;                               // said the last trial
   int inputs_to_trial = 0;
+  size_t trial_plain = 1;
+  size_t trial_quick = 1;
   Bytes trial;
   std::vector<uint64_t> lz4_state;
 
   size_t try_zstd(ByteView plain, MutableBytes out) {
     if (!quick_zstd || plain.size() < kTrialFrom) return run_zstd(zstd.get(), plain, out);
-    if (inputs_to_trial-- > 0) return run_zstd(quick ? quick_zstd.get() : zstd.get(), plain, out);
+    if (inputs_to_trial-- > 0) {
+      if (!quick) return run_zstd(zstd.get(), plain, out);
+      size_t size = run_zstd(quick_zstd.get(), plain, out);
+      if (size == 0 || !shrinks_otherwise(size, plain.size())) return size;
+    }
+    return run_trial(plain, out);
+  }
+
+  size_t run_trial(ByteView plain, MutableBytes out) {
     inputs_to_trial = kTrialEvery - 1;
     trial.resize(std::max(trial.size(), bound(plain.size())));
     size_t quick_size = run_zstd(quick_zstd.get(), plain, trial);
     size_t size = run_zstd(zstd.get(), plain, out);
     quick = quick_size != 0 && quick_size <= size + size / kQuickMayCost;
+    trial_plain = plain.size();
+    trial_quick = quick_size;
     return size;
+  }
+
+  bool shrinks_otherwise(size_t size, size_t plain) const {
+    const uint64_t expected = uint64_t{trial_quick} * plain / trial_plain;
+    return size < expected - expected / kOtherwise;
   }
 
   // The compressed size, or 0 when this input cannot be compressed.

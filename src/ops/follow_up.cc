@@ -2,9 +2,11 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 
 #include "util/files.h"
+#include "util/process.h"
 #include "util/strings.h"
 
 namespace lifeboat::ops {
@@ -44,6 +46,22 @@ std::string command_line(const FollowUp& follow_up, std::string_view words, Need
   }
   if (!more.empty()) line += cat(" ", more);
   return line;
+}
+
+std::string copy_line(const FollowUp& follow_up, std::string_view target, const std::string& directory) {
+  auto user = OsUser::by_uid(geteuid());
+  std::string who = user ? as_ourselves(person_at_keyboard(), user->name) : "";
+  return cat(who, command_line(follow_up, "restore", Needs::repository,
+                               cat("--to ", shell_quote(directory), " ", target, " --action promote")));
+}
+
+std::string copy_directory(const std::optional<std::string>& pgdata, std::string_view what) {
+  std::string end(what);
+  std::ranges::replace(end, '/', '-');
+  if (!pgdata) return cat("/var/tmp/lifeboat-", end);
+  std::string beside = *pgdata;
+  while (beside.size() > 1 && beside.ends_with('/')) beside.pop_back();
+  return cat(beside, "-", end);
 }
 
 }  // namespace lifeboat::ops

@@ -14,7 +14,7 @@ using nlohmann::ordered_json;
 
 constexpr std::string_view kFolder = "attempts/";
 constexpr uint64_t kAttemptLimit = 64 << 10;
-constexpr size_t kFootersHeld = 4;
+constexpr size_t kFootersHeld = 16;
 
 uint64_t path_hash(std::string_view path) {
   return load_le<uint64_t>(codec::hash128(as_bytes(path)).data());

@@ -52,8 +52,7 @@ class AttemptFilesTest : public ::testing::Test {
 TEST_F(AttemptFilesTest, finds_the_blocks_of_a_file_in_all_packs) {
   PackWriter writer(tiny_.repo, numbers_, PackKind::data, {codec::Compression::none, 0},
                     {.bytes = 1, .frames = 1});
-  append(writer, "pgdata/base/5/2", {run(8, 2, 1, 2 * kTinyBlock), run(12, 1, 2, kTinyBlock)},
-         Lsn{77});
+  append(writer, "pgdata/base/5/2", {run(8, 2, 1, 2 * kTinyBlock), run(12, 1, 2, kTinyBlock)}, Lsn{77});
   append(writer, "pgdata/base/5/1", {run(0, 1, 3, kTinyBlock)});
   append(writer, "pgdata/base/5/2", {run(0, 4, 4, 3 * kTinyBlock + 5)});
   ASSERT_TRUE(writer.finish());

@@ -10,6 +10,7 @@
 #include "repo/summary_store.h"
 #include "repo/tree.h"
 #include "repo/wal_store.h"
+#include "repo/wal_tail.h"
 #include "util/strings.h"
 
 namespace lifeboat::repo {
@@ -168,7 +169,7 @@ class Marker {
 class Collector {
  public:
   Collector(const LineageRepo& repo, const ExpireOptions& options, const View& view)
-      : repo_(repo), options_(options), view_(view), wal_(repo), summaries_(repo) {
+      : repo_(repo), options_(options), view_(view), wal_(repo), summaries_(repo), tails_(repo) {
     for (size_t i = 0; i < view.leases.size(); ++i) {
       if (view.verdicts[i] != LeaseVerdict::live) continue;
       const LeaseState& lease = view.leases[i];
@@ -279,7 +280,7 @@ class Collector {
         input.leases.running_without_start = true;
       }
     }
-    TRY_ASSIGN(std::vector<Timeline> timelines, wal_.timelines());
+    TRY_ASSIGN(std::set<Timeline> timelines, timelines_with_wal());
     for (Timeline timeline : timelines) {
       TimelineFacts facts;
       facts.timeline = timeline;
@@ -288,6 +289,12 @@ class Collector {
         facts.oldest = extent->oldest;
         facts.newest = extent->newest;
       }
+      // A tail is WAL like any other: it stays as long as what leads to it.
+      TRY(tails_.list(timeline, {}, [&](const TailPiece& piece) -> Status {
+        facts.oldest = std::min(facts.oldest.value_or(piece.segment), piece.segment);
+        facts.newest = std::max(facts.newest.value_or(piece.segment), piece.segment);
+        return {};
+      }));
       auto history = wal_.history(timeline);
       if (history) {
         facts.history = std::move(*history);
@@ -298,6 +305,14 @@ class Collector {
       input.timelines.push_back(std::move(facts));
     }
     return input;
+  }
+
+  Result<std::set<Timeline>> timelines_with_wal() const {
+    TRY_ASSIGN(std::vector<Timeline> found, wal_.timelines());
+    TRY_ASSIGN(std::vector<Timeline> with_tails, tails_.timelines());
+    std::set<Timeline> timelines(found.begin(), found.end());
+    timelines.insert(with_tails.begin(), with_tails.end());
+    return timelines;
   }
 
   static std::vector<WalRange> removable_wal(const RetentionPlan& retention) {
@@ -439,6 +454,7 @@ class Collector {
       TRY(summaries_.list(range.from.timeline, {range.from, range.end}, remove_once));
       TRY(wal_.list(range.from.timeline, {range.from, range.end}, remove_once));
     }
+    TRY(delete_tails(condemned, plan));
     // Somebody may have summarised a segment while another run removed it.
     TRY_ASSIGN(std::vector<Timeline> timelines, summaries_.timelines());
     for (Timeline timeline : timelines) {
@@ -448,6 +464,30 @@ class Collector {
       TRY(summaries_.list(timeline, gone, remove_once));
     }
     return {};
+  }
+
+  // Those of condemned WAL, and what a receiver left that died before it could remove them, or that may not.
+  Status delete_tails(const std::vector<WalRange>& condemned, ExpirePlan& plan) const {
+    TRY_ASSIGN(std::vector<Timeline> timelines, tails_.timelines());
+    for (Timeline timeline : timelines) {
+      TRY_ASSIGN(std::vector<TailPiece> pieces, tails_.list(timeline));
+      for (const TailPiece& piece : pieces) {
+        bool goes = std::ranges::any_of(condemned,
+                                        [&](const WalRange& range) { return range.contains(piece.segment); });
+        if (!goes) {
+          TRY_ASSIGN(goes, stored_whole(piece.segment));
+        }
+        if (goes) remove(plan, piece.object, piece.stored_bytes);
+      }
+    }
+    return {};
+  }
+
+  Result<bool> stored_whole(const SegmentName& segment) const {
+    auto file = WalFileName::parse(segment.to_string());
+    CHECK(file.has_value());
+    TRY_ASSIGN(std::vector<WalObject> stored, wal_.find_all(*file));
+    return !stored.empty();
   }
 
   // An aborted card is what stops a host that wakes up late, so it stays long after all else of the attempt
@@ -483,6 +523,7 @@ class Collector {
   const View& view_;
   WalStore wal_;
   SummaryStore summaries_;
+  TailStore tails_;
   std::set<BackupId> in_use_;   // what live leases refer to
   std::set<BackupId> running_;  // attempts with a live lease
   std::vector<const LeaseState*> live_backup_leases_;

@@ -4,6 +4,7 @@
 
 #include "repo/summary_store.h"
 #include "repo/wal_store.h"
+#include "repo/wal_tail.h"
 #include "storage/wrap/fault_store.h"
 #include "tests/support/repo_fixture.h"
 
@@ -403,6 +404,42 @@ TEST_F(CollectWalTest, change_summaries_go_with_their_segments) {
   run();
   EXPECT_EQ(stored(), "4 5 6");
   EXPECT_EQ(summarised(), (std::vector<uint32_t>{4, 5}));
+}
+
+TEST_F(CollectWalTest, tails_go_with_their_wal_and_when_their_segment_is_whole) {
+  TailStore tails(tiny_.repo);
+  auto put = [&](uint32_t number) {
+    ASSERT_TRUE(tails.put({{1}, 0, number}, 0, WalSource::from_bytes(tiny_content(number, 50))));
+  };
+  auto there = [&] {
+    auto pieces = tails.list({1});
+    CHECK(pieces.has_value());
+    std::vector<uint32_t> numbers;
+    for (const TailPiece& piece : *pieces) numbers.push_back(piece.segment.number);
+    return numbers;
+  };
+  for (uint32_t i = 1; i <= 5; ++i) push(i);
+  put(5);  // what a receiver left
+  put(6);  // of the segment at hand
+  back_up(files(1), std::nullopt, {{1}, at(2), at(3)});
+  back_up(files(5), std::nullopt, {{1}, at(4), at(5)});
+  run();
+  EXPECT_EQ(there(), (std::vector<uint32_t>{6}));
+}
+
+TEST_F(CollectWalTest, a_tail_that_nothing_kept_leads_to_goes) {
+  TailStore tails(tiny_.repo);
+  for (uint32_t i = 1; i <= 4; ++i) push(i);
+  ASSERT_TRUE(tails.put({{1}, 0, 5}, 0, WalSource::from_bytes(tiny_content(5, 50))));
+  ASSERT_TRUE(WalStore(tiny_.repo)
+                  .push(*WalFileName::parse("00000002.history"),
+                        WalSource::from_bytes(as_bytes("1\t0/500000\tx\n"))));
+  push(9, 2);
+  back_up(files(1), std::nullopt, {{2}, at(9), at(9)});
+  options_.grace_us = 0;
+  run();
+  EXPECT_EQ(stored(), "");
+  EXPECT_TRUE(tails.list({1})->empty());
 }
 
 TEST_F(CollectWalTest, history_files_stay) {  // T23

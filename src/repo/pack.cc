@@ -48,7 +48,8 @@ Result<FrameRef> PackWriter::append(ByteView plain, const FrameSource& source) {
   // Frames of one file follow each other, so comparing with the last path is enough to share it.
   if (paths_.empty() || paths_.back() != source.path) paths_.emplace_back(source.path);
   frames_.push_back({static_cast<uint32_t>(paths_.size() - 1), place.length,
-                     static_cast<uint32_t>(plain.size()), static_cast<uint32_t>(source.runs.size()), source.newest});
+                     static_cast<uint32_t>(plain.size()), static_cast<uint32_t>(source.runs.size()),
+                     source.newest});
   runs_.insert(runs_.end(), source.runs.begin(), source.runs.end());
   return FrameRef{id_, place};
 }

@@ -410,7 +410,8 @@ Status DirectoryCursor::load_chunk() {
     TRY_ASSIGN(ByteView content, reader_->load(chunk));
     TRY_ASSIGN(entries_, decode_entries(describe(chunk), content));
     for (const Entry& entry : entries_) {
-      if (!last_name_.empty() && entry.name <= last_name_) return damaged_node(describe(chunk), "names out of order");
+      if (!last_name_.empty() && entry.name <= last_name_)
+        return damaged_node(describe(chunk), "names out of order");
       last_name_ = entry.name;
     }
   }

@@ -146,7 +146,8 @@ class TreeReader {
   Frame frame_;
 };
 
-// Goes through one directory in byte order of names, one chunk in memory. Borrows the reader, which may be used in between.
+// Goes through one directory in byte order of names, one chunk in memory. Borrows the reader, which may be
+// used in between.
 class DirectoryCursor {
  public:
   static Result<DirectoryCursor> open(TreeReader& reader, const NodeRef& directory);

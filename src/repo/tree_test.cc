@@ -200,7 +200,8 @@ TEST(Pack, frames_come_back_and_the_footer_says_what_they_are) {
   for (int i = 0; i < 40; ++i) {
     const BlockRun runs[] = {{static_cast<uint64_t>(i), 1, hash(i)},
                              {static_cast<uint64_t>(i) + 10, 3, hash(i + 100)}};
-    auto stored = writer.append(Bytes(500, static_cast<uint8_t>(i)), {cat("pgdata/base/", i / 10), runs, Lsn{uint64_t{1} << i}});
+    auto stored = writer.append(Bytes(500, static_cast<uint8_t>(i)),
+                                {cat("pgdata/base/", i / 10), runs, Lsn{uint64_t{1} << i}});
     ASSERT_TRUE(stored);
     refs.push_back(*stored);
   }

@@ -15,6 +15,7 @@
 #include "repo/tombstone.h"
 #include "repo/tree.h"
 #include "repo/wal_store.h"
+#include "repo/wal_tail.h"
 #include "repo/workers.h"
 #include "util/strings.h"
 
@@ -285,7 +286,12 @@ class Verifier {
     if (folder == "evidence" && id) return whole(ObjectKind::evidence);
     if (folder == "leases" && depth == 3) return whole(ObjectKind::lease);
     if (parse_summary_object_name(below)) return whole(ObjectKind::summary);
-    if (folder == "tails" && depth >= 2) return whole(ObjectKind::tail);
+    if (auto piece = parse_tail_object_name(below)) {
+      piece->object = info.name;
+      piece->stored_bytes = info.size;
+      workers_.add([this, &lineage, tail = std::move(*piece)] { check_tail(lineage, tail); });
+      return;
+    }
     if (auto pack = parse_pack_name(below); pack && below == pack_name(pack->pack, pack->kind)) {
       PackMap& packs = pack->kind == PackKind::data ? lineage.data : lineage.nodes;
       auto entry = packs.try_emplace(pack->pack).first;
@@ -381,6 +387,18 @@ class Verifier {
       ++report_.totals.wal_files;
     }
     count_object(object.stored_bytes, frames);
+  }
+
+  void check_tail(LineageState& lineage, const TailPiece& piece) {
+    if (!stopped()) return;
+    uint64_t frames = 0;
+    auto read = TailStore(lineage.repo).read(piece, [&](ByteView) -> Status {
+      ++frames;
+      return stopped();
+    });
+    if (!read && stopped() && !vanished(read.error(), piece.object))
+      damage(&lineage, piece.object, read.error());
+    count_object(piece.stored_bytes, frames);
   }
 
   // --- packs ---

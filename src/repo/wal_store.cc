@@ -46,33 +46,6 @@ Error conflict_in_store(const std::vector<WalObject>& found) {
           "two servers archived under one name (split brain or a clone); choose by hand which is right");
 }
 
-// The content hash of the source, in one pass of bounded memory.
-Result<codec::Hash128> hash_source(const WalSource& source) {
-  codec::Hasher128 hasher;
-  Bytes piece;
-  for (uint64_t at = 0; at < source.size; at += piece.size()) {
-    piece.resize(std::min<uint64_t>(kWalFrameBytes, source.size - at));
-    TRY(source.read_at(at, piece));
-    hasher.update(piece);
-  }
-  return hasher.digest();
-}
-
-// Compresses and seals the source into `writer`; returns the content hash of what was written.
-Result<codec::Hash128> write_frames(FrameWriter& writer, const WalSource& source) {
-  codec::Hasher128 hasher;
-  Bytes piece;
-  uint64_t at = 0;
-  do {
-    piece.resize(std::min<uint64_t>(kWalFrameBytes, source.size - at));
-    if (!piece.empty()) TRY(source.read_at(at, piece));
-    hasher.update(piece);
-    at += piece.size();
-    TRY(writer.append(piece, at == source.size ? FrameEnd::last : FrameEnd::more));
-  } while (at < source.size);
-  return hasher.digest();
-}
-
 }  // namespace
 
 WalSource WalSource::from_bytes(ByteView bytes) {
@@ -87,6 +60,31 @@ WalSource WalSource::from_fd(int fd, uint64_t size, std::string path) {
   return {size, [fd, path = std::move(path)](uint64_t offset, MutableBytes out) {
             return pread_exact(fd, offset, out, path);
           }};
+}
+
+Result<codec::Hash128> hash_source(const WalSource& source) {
+  codec::Hasher128 hasher;
+  Bytes piece;
+  for (uint64_t at = 0; at < source.size; at += piece.size()) {
+    piece.resize(std::min<uint64_t>(kWalFrameBytes, source.size - at));
+    TRY(source.read_at(at, piece));
+    hasher.update(piece);
+  }
+  return hasher.digest();
+}
+
+Result<codec::Hash128> write_frames(FrameWriter& writer, const WalSource& source) {
+  codec::Hasher128 hasher;
+  Bytes piece;
+  uint64_t at = 0;
+  do {
+    piece.resize(std::min<uint64_t>(kWalFrameBytes, source.size - at));
+    if (!piece.empty()) TRY(source.read_at(at, piece));
+    hasher.update(piece);
+    at += piece.size();
+    TRY(writer.append(piece, at == source.size ? FrameEnd::last : FrameEnd::more));
+  } while (at < source.size);
+  return hasher.digest();
 }
 
 Result<std::vector<HistoryLine>> parse_history(std::string_view name, std::string_view text) {
@@ -126,7 +124,7 @@ std::optional<WalObject> parse_wal_object_name(std::string_view below) {
   auto hash = from_hex(last.substr(last.size() - kHashDigits));
   auto file = WalFileName::parse(last.substr(0, last.size() - kHashDigits - 1));
   if (!hash || !file) return std::nullopt;
-  WalObject object{*file, std::string(below), {}, 0};
+  WalObject object{*file, std::string(below), {}, 0, {}};
   std::copy(hash->begin(), hash->end(), object.name_hash.begin());
   if (wal_object_name(*file, object.name_hash) != below) return std::nullopt;
   return object;
@@ -140,6 +138,7 @@ Result<std::vector<WalObject>> WalStore::find_all(const WalFileName& file) const
     if (!object) return {};  // reported by verify
     object->object = info.name;
     object->stored_bytes = info.size;
+    object->stored = info.modified;
     found.push_back(std::move(*object));
     return {};
   }));
@@ -268,6 +267,7 @@ Status list_by_segment(const LineageRepo& repo, std::string_view root, Timeline 
       if (range.end && object->file.segment >= *range.end) return {};
       object->object = info.name;
       object->stored_bytes = info.size;
+      object->stored = info.modified;
       return each(*object);
     }));
   }

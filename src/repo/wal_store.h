@@ -20,6 +20,7 @@
 #include <string_view>
 #include <vector>
 
+#include "model/timestamp.h"
 #include "model/wal_name.h"
 #include "repo/repository.h"
 
@@ -36,6 +37,12 @@ struct WalSource {
   static WalSource from_fd(int fd, uint64_t size, std::string path);  // pread(2); borrows the descriptor
 };
 
+// The XXH3-128 of a source, in one pass of bounded memory.
+Result<codec::Hash128> hash_source(const WalSource& source);
+// Compresses and seals a source as an object's whole content; returns the hash of what was written, which
+// differs from hash_source() when the source changed meanwhile.
+Result<codec::Hash128> write_frames(FrameWriter& writer, const WalSource& source);
+
 enum class PushOutcome : uint8_t { stored, already_stored };
 
 // One stored WAL file.
@@ -44,6 +51,7 @@ struct WalObject {
   std::string object;  // full name in the store
   codec::Hash128 name_hash{};
   uint64_t stored_bytes = 0;
+  Timestamp stored;  // when, by the store's clock
 };
 
 // A line of a timeline history: `timeline` was left at `switch_point` for the next line's timeline, the last

@@ -6,6 +6,7 @@
 #include <pwd.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -117,7 +118,7 @@ Result<Prepared> prepare(const ProcessSpec& spec) {
 // Runs in the child between fork and exec: nothing but system calls. Switching accounts is done with the raw
 // calls, since the C library's ones want to tell threads that are not there any more.
 [[noreturn]] void become(const ProcessSpec& spec, const Prepared& prepared, ChildProcess::Stdio stdio,
-                         bool switch_user, int report) {
+                         bool switch_user, pid_t parent, int report) {
   auto fail = [&](Stage stage) {
     StartFailure failure{stage, errno};
     ssize_t ignored = ::write(report, &failure, sizeof failure);
@@ -146,6 +147,10 @@ Result<Prepared> prepare(const ProcessSpec& spec) {
     if (::syscall(SYS_setresuid, user.uid, user.uid, user.uid) != 0) fail(Stage::user);
   }
   if (!spec.cwd.empty() && ::chdir(spec.cwd.c_str()) != 0) fail(Stage::directory);
+  if (spec.ends_with_us) {  // a change of the user would have taken it back
+    ::prctl(PR_SET_PDEATHSIG, SIGTERM);
+    if (::getppid() != parent) ::_exit(127);  // it ended before it could be told
+  }
   struct sigaction standard = {};
   standard.sa_handler = SIG_DFL;
   for (int number = 1; number < NSIG; ++number)
@@ -321,8 +326,9 @@ Result<ChildProcess> ChildProcess::start(const ProcessSpec& spec, Stdio stdio) {
   sigset_t all, before;
   ::sigfillset(&all);
   ::pthread_sigmask(SIG_SETMASK, &all, &before);
+  const pid_t parent = ::getpid();
   pid_t pid = ::fork();
-  if (pid == 0) become(spec, prepared, stdio, switch_user, report_write.get());
+  if (pid == 0) become(spec, prepared, stdio, switch_user, parent, report_write.get());
   int fork_error = errno;
   ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
   if (pid < 0) return errno_error(fork_error, prepared.program, "fork for");

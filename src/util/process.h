@@ -43,6 +43,9 @@ struct ProcessSpec {
   // setsid(): the child survives our terminal and does not see its Ctrl-C. end() then signals its whole
   // group.
   bool new_session = false;
+  // The child gets SIGTERM when the thread that starts it ends, however that happens (PR_SET_PDEATHSIG,
+  // prctl(2)).
+  bool ends_with_us = false;
 };
 
 struct RunOptions {

@@ -180,6 +180,19 @@ TEST(ChildProcess, destructor_ends_the_child) {
   EXPECT_EQ(errno, ESRCH);
 }
 
+TEST(ChildProcess, child_ends_with_the_thread_that_started_it) {
+  std::optional<ChildProcess> child;
+  std::thread([&] {
+    auto started = ChildProcess::start({.argv = {"sleep", "600"}, .ends_with_us = true});
+    ASSERT_TRUE(started);
+    child.emplace(*std::move(started));
+    EXPECT_TRUE(child->running());
+  }).join();
+  auto outcome = child->wait(10'000);
+  ASSERT_TRUE(outcome);
+  EXPECT_EQ(outcome->signal, SIGTERM);
+}
+
 TEST(ChildProcess, signal_after_the_end_is_refused) {
   auto child = ChildProcess::start({.argv = {"true"}});
   ASSERT_TRUE(child);

@@ -11,7 +11,7 @@ it, and it is the way to a backup when the program is lost. It reads a directory
 
 --list   prints the backups, oldest first.
 --check  reads every object of the whole store and verifies names, headers, seals, compression, the footers and trailers
-         of packs, the names of WAL objects, change summaries, and, for each backup, its whole tree: every node and its hash, and that
+         of packs, the names of WAL objects and tails, change summaries, and, for each backup, its whole tree: every node and its hash, and that
          every block reference fits its frame. (The hashes of blocks are compared when a backup is brought back.)
 --to     writes into DIR, which must be empty or absent:
            DIR/pgdata   the data directory, tablespaces as directories pg_tblspc/<oid>; backup_label and tablespace_map
@@ -48,7 +48,7 @@ import struct
 import sys
 
 KIND_DATA, KIND_NODES, KIND_MANIFEST, KIND_CARD, KIND_WAL = 1, 2, 3, 4, 5
-KIND_LINEAGE, KIND_LEASE, KIND_TOMBSTONE, KIND_EVIDENCE, KIND_SUMMARY = 6, 7, 8, 9, 11
+KIND_LINEAGE, KIND_LEASE, KIND_TOMBSTONE, KIND_EVIDENCE, KIND_ATTEMPT, KIND_SUMMARY, KIND_TAIL = 6, 7, 8, 9, 10, 11, 12
 
 HEADER_SIZE = 64
 TAG_SIZE = 16
@@ -74,6 +74,8 @@ NAME_RULES = [
         (rf"clusters/[^/]+/{LINEAGE}/wal/[0-9A-F]{{8}}/[0-9A-F]{{8}}/[^/]+-[0-9a-f]{{32}}", KIND_WAL),
         (rf"clusters/[^/]+/{LINEAGE}/wal/[0-9A-F]{{8}}/[0-9A-F]{{8}}\.history-[0-9a-f]{{32}}", KIND_WAL),
         (rf"clusters/[^/]+/{LINEAGE}/summaries/[0-9A-F]{{8}}/[0-9A-F]{{8}}/[0-9A-F]{{24}}-[0-9a-f]{{32}}", KIND_SUMMARY),
+        (rf"clusters/[^/]+/{LINEAGE}/tails/[0-9A-F]{{8}}/[0-9A-F]{{8}}/[0-9A-F]{{24}}-[0-9A-F]{{8}}-[0-9A-F]{{8}}-[0-9a-f]{{32}}", KIND_TAIL),
+        (rf"clusters/[^/]+/{LINEAGE}/attempts/{BACKUP_ID}", KIND_ATTEMPT),
         (rf"clusters/[^/]+/{LINEAGE}/leases/.+", KIND_LEASE),
         (rf"clusters/[^/]+/{LINEAGE}/tombstones/.+", KIND_TOMBSTONE),
         (rf"clusters/[^/]+/{LINEAGE}/evidence/.+", KIND_EVIDENCE),
@@ -506,6 +508,24 @@ class Wal:
             place += f"/{file_name[8:16]}"
         if name != f"{place}/{file_name}-{name_hash}":
             raise Damage(name, "stands in the wrong directory")
+        size = self.read_named(name, file_name, name_hash, sink)
+        if SEGMENT.fullmatch(file_name) and size != self.lineage.segment_size:
+            raise Damage(name, f"has {size} bytes, a segment has {self.lineage.segment_size}")
+
+    def read_tail(self, name):
+        """Verify a piece of a tail; returns its segment's file name, where it begins there, and its bytes."""
+        title, name_hash = name.rsplit("/", 1)[1].rsplit("-", 1)
+        file_name, begin, end = title.split("-")
+        begin, end, pieces = int(begin, 16), int(end, 16), []
+        if name != f"{self.lineage.prefix}/tails/{file_name[:8]}/{file_name[8:16]}/{title}-{name_hash}":
+            raise Damage(name, "stands in the wrong directory")
+        size = self.read_named(name, title, name_hash, pieces.append)
+        if not begin < end <= self.lineage.segment_size or size != end - begin:
+            raise Damage(name, f"has {size} bytes, which its name denies")
+        return file_name, begin, b"".join(pieces)
+
+    def read_named(self, name, title, name_hash, sink):
+        """Content under a name that vouches for it; returns its size."""
         state, size = debian_module("xxhash", "python3-xxhash").xxh3_128(), 0
         sealed = self.repository.open(name)
         for piece in sealed.pieces():
@@ -513,7 +533,7 @@ class Wal:
             size += len(piece)
             sink(piece)
         sealed.close()
-        text = file_name.encode()
+        text = title.encode()
         message = varint_bytes(len(text)) + text + state.digest()
         if self.repository.encrypted:
             expected = hmac.new(self.repository.name_key, message, hashlib.sha256).digest()[:16]
@@ -521,8 +541,7 @@ class Wal:
             expected = xxh3(message)
         if expected.hex() != name_hash:
             raise Damage(name, "the hash in its name does not fit its content")
-        if SEGMENT.fullmatch(file_name) and size != self.lineage.segment_size:
-            raise Damage(name, f"has {size} bytes, a segment has {self.lineage.segment_size}")
+        return size
 
     def content(self, file_name):
         name = self.find(file_name)
@@ -578,9 +597,11 @@ class Summary:
         self.read_chain(fields)
         self.commits, self.aborts = fields.varint(), fields.varint()
         self.first_commit, self.last_commit = (int.from_bytes(fields.take(8), "little", signed=True) for _ in "ab")
+        self.lowest_xid, self.highest_xid = fields.varint(), fields.varint()
         self.directories = [(fields.varint(), fields.varint()) for _ in range(fields.varint())]
         self.read_relations(fields)
         self.read_transactions(fields)
+        self.read_ends(fields)
         self.read_events(fields)
         fields.end()
 
@@ -663,6 +684,19 @@ class Summary:
             if relation >= len(self.relations):
                 raise Damage(fields.where, "has a transaction with an unknown relation")
             self.transactions[xid, self.relations[relation]] = tuple(fields.varint() for _ in range(3))
+
+    def read_ends(self, fields):
+        self.ends, at = [], self.start
+        for _ in range(fields.varint()):
+            flags, at = fields.byte(), at + fields.varint()
+            if flags & 0xFE:
+                raise Damage(fields.where, f"says something unknown of the end of a transaction: {flags:#x}")
+            xid, time, database = fields.varint(), int.from_bytes(fields.take(8), "little", signed=True), fields.varint()
+            subxids = [fields.varint() for _ in range(fields.varint())]
+            dropped = [fields.varint() for _ in range(fields.varint())]
+            if any(relation >= len(self.relations) for relation in dropped):
+                raise Damage(fields.where, "has the end of a transaction with an unknown relation")
+            self.ends.append((xid, bool(flags), at, time, database, subxids, [self.relations[one] for one in dropped]))
 
     def read_events(self, fields):
         self.events, at = [], self.start
@@ -1092,6 +1126,9 @@ class Checker:
                 wal_names[name[:-33]] += 1
                 if wal_names[name[:-33]] > 1:
                     raise Damage(name, "is in conflict with another object for the same WAL file")
+            elif kind == KIND_TAIL:
+                Wal(lineages["/".join(name.split("/")[:3])]).read_tail(name)
+                self.counts["pieces of tails"] += 1
             elif kind == KIND_SUMMARY:
                 self.check_summary(lineages["/".join(name.split("/")[:3])], name)
             else:
@@ -1102,7 +1139,7 @@ class Checker:
                 raise Damage(name, "a pack of data has the same number")
         for backup in backups:
             self.check_backup(backup)
-        for what in ("objects", "packs", "frames in packs", "change summaries", "backups", "directories"):
+        for what in ("objects", "packs", "frames in packs", "change summaries", "pieces of tails", "backups", "directories"):
             print(f"{self.counts[what]} {what}")
 
     def check_summary(self, lineage, name):

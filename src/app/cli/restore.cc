@@ -11,6 +11,7 @@
 #include "app/reporter.h"
 #include "app/target.h"
 #include "ops/wal/commands.h"
+#include "ops/wal/find.h"
 #include "util/files.h"
 #include "util/strings.h"
 
@@ -78,6 +79,15 @@ Json phases_json(const ops::RestorePhases& phases) {
   return {{"preflight", phases.preflight}, {"rescue", phases.rescue},     {"copy", phases.copy},
           {"configure", phases.configure}, {"sync", phases.sync},         {"replace", phases.replace},
           {"start", phases.start},         {"recovery", phases.recovery}, {"promote", phases.promote}};
+}
+
+// What --before-drop or --before-xid found; null without them.
+Json found_json(const std::optional<ops::WalFinding>& found) {
+  if (!found) return nullptr;
+  return {{"xid", found->xid},
+          {"time", json_time(found->time)},
+          {"commit_lsn", found->commit.to_string()},
+          {"what", found->to_string()}};
 }
 
 Json outcome_json(const ops::RestoreOutcome& outcome) {
@@ -206,6 +216,35 @@ Result<ops::RestoreOptions> restore_options(const Invocation& invocation) {
   return options;
 }
 
+// --before-drop and --before-xid: the one transaction that they mean becomes the target.
+Result<std::optional<ops::WalFinding>> stop_before(const Invocation& invocation, ops::RestoreOptions& options,
+                                                   Reporter& reporter) {
+  auto table = invocation.text("before-drop");
+  auto xid = invocation.text("before-xid");
+  if (!table && !xid) return std::optional<ops::WalFinding>();
+  ops::FindRequest request;
+  request.what = table ? ops::FindWhat::dropped : ops::FindWhat::xid;
+  request.table = table.value_or("");
+  request.xid = static_cast<uint32_t>(parse_u64(xid.value_or("")).value_or(0));
+  request.backup = options.backup;
+  if (options.timeline_choice == ops::TimelineChoice::number) request.timeline = options.timeline;
+  TRY_ASSIGN(ops::RestoreSource source, ops::open_restore(options));
+  TRY_ASSIGN(ops::FindResult result, ops::find_wal(*source.lineage, request, reporter, invocation.stop()));
+  for (const std::string& note : result.notes) invocation.output().note(LogLevel::warning, note);
+  TRY_ASSIGN(ops::WalFinding found, ops::only_finding(result, request));
+  invocation.output().note(LogLevel::info,
+                           cat("transaction ", found.xid, ", committed at ", found.time.to_string(), ", ",
+                               found.to_string(), "; recovery stops just before it"));
+  options.target.kind = pg::TargetKind::lsn;
+  options.target.lsn = found.target;
+  options.target.inclusive = false;
+  if (result.several_timelines && options.timeline_choice == ops::TimelineChoice::unset) {
+    options.timeline_choice = ops::TimelineChoice::number;
+    options.timeline = result.timeline;
+  }
+  return std::optional(std::move(found));
+}
+
 Result<ops::RestorePlan> plan_only(const ops::RestoreOptions& options, Reporter& reporter, StopToken& stop) {
   TRY_ASSIGN(ops::RestoreSource source, ops::open_restore(options));
   return ops::plan_restore(source, options, reporter, stop);
@@ -214,6 +253,7 @@ Result<ops::RestorePlan> plan_only(const ops::RestoreOptions& options, Reporter&
 Result<int> handle(const Invocation& invocation) {
   TRY_ASSIGN(ops::RestoreOptions options, restore_options(invocation));
   OutputReporter reporter(invocation.output());
+  TRY_ASSIGN(std::optional<ops::WalFinding> found, stop_before(invocation, options, reporter));
   bool dry_run = invocation.flag("dry-run");
   if (dry_run || options.replace) {
     auto plan = plan_only(options, reporter, invocation.stop());
@@ -221,7 +261,8 @@ Result<int> handle(const Invocation& invocation) {
     if (!plan && (dry_run || plan.error().kind != ErrorKind::unreachable)) return std::move(plan).error();
     if (plan) {
       invocation.output().text(ops::render_plan(*plan));
-      invocation.output().document(to_json_text({{"dry_run", true}, {"plan", plan_json(*plan)}}));
+      invocation.output().document(
+          to_json_text({{"dry_run", true}, {"found", found_json(found)}, {"plan", plan_json(*plan)}}));
     }
     if (dry_run) return 0;
     TRY(invocation.confirm(cat("Replace ", options.directory, "? What is there now is kept aside.")));
@@ -234,7 +275,9 @@ Result<int> handle(const Invocation& invocation) {
   }
   for (const std::string& note : outcome.notes) invocation.output().note(LogLevel::info, note);
   invocation.output().text(outcome_text(outcome));
-  invocation.output().document(to_json_text(outcome_json(outcome)));
+  Json document = outcome_json(outcome);
+  document["found"] = found_json(found);
+  invocation.output().document(to_json_text(document));
   return 0;
 }
 
@@ -248,6 +291,17 @@ constexpr Option kRestoreOptions[] = {
      .help = "put the restored cluster in the place of --pgdata; what is there is kept aside, its "
              "un-archived WAL is "
              "stored first"},
+    {.name = "before-drop",
+     .kind = ValueKind::text,
+     .placeholder = "TABLE",
+     .help = "recover to just before the transaction that dropped this table (also SCHEMA.TABLE, "
+             "DATABASE.SCHEMA.TABLE, or a database): as wal find --dropped finds it",
+     .excludes = "before-xid|target-time|target-lsn|target-xid|target-name|target|exclusive"},
+    {.name = "before-xid",
+     .kind = ValueKind::xid,
+     .placeholder = "XID",
+     .help = "recover to just before the commit of this transaction",
+     .excludes = "target-time|target-lsn|target-xid|target-name|target|exclusive"},
     {.name = "dry-run",
      .help = "say what would be done, whether the target is reachable and how long it takes"},
     {.name = "action",
@@ -324,6 +378,8 @@ constinit const Command kRestoreCommand = {
         "# the moment before a mistake, beside the running server, on a port of its own\n"
         "lifeboat restore --repo /srv/backup --to /srv/copy --target-time '2026-11-20 10:56:25+00' --start "
         "--port 5433\n"
+        "# a table was dropped, nobody knows when\n"
+        "lifeboat restore --repo /srv/backup --to /srv/copy --before-drop orders --start --port 5433\n"
         "# everything there is, in place of a broken cluster\n"
         "lifeboat restore --repo /srv/backup --replace --pgdata /var/lib/postgresql/15/main --yes",
     .schema = R"({
@@ -332,6 +388,7 @@ constinit const Command kRestoreCommand = {
   "properties": {
     "dry_run": {"type": "boolean"},
     "directory": {"type": "string"},
+    "found": {"type": ["object", "null"], "description": "the transaction that --before-drop or --before-xid meant", "properties": {"xid": {"type": "integer"}, "time": {"type": ["string", "null"], "format": "date-time"}, "commit_lsn": {"type": "string"}, "what": {"type": "string"}}},
     "plan": {"type": "object", "required": ["backup", "target", "timeline", "stop_lsn", "placements", "space", "estimate"], "properties": {
       "cluster": {"type": "string"},
       "lineage": {"type": "string"},

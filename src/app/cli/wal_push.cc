@@ -3,6 +3,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "app/daemon/control.h"
+#include "app/daemon/handover.h"
 #include "app/invocation.h"
 #include "app/location.h"
 #include "app/options.h"
@@ -24,7 +26,8 @@ Result<int> handle(const Invocation& invocation) {
   options.pgdata = invocation.text("pgdata");
   options.state_directory = invocation.value("state-dir");
   options.ahead = static_cast<int>(invocation.integer("ahead").value_or(ops::default_ahead()));
-  TRY_ASSIGN(ops::WalPushResult result, ops::push_wal(options));
+  auto handed_over = hand_over(invocation.value("socket"), options);
+  TRY_ASSIGN(ops::WalPushResult result, handed_over ? *std::move(handed_over) : ops::push_wal(options));
   bool again = result.outcome == repo::PushOutcome::already_stored;
   invocation.output().note(LogLevel::debug,
                            cat(result.file.text, again ? " was stored already" : " is stored"));
@@ -43,6 +46,12 @@ constexpr Option kPushOptions[] = {
      .placeholder = "DIR",
      .help = "where the last failure is noted for doctor, when this user may write there",
      .default_text = "/var/lib/lifeboat",
+     .section = ConfigSection::cluster},
+    {.name = "socket",
+     .kind = ValueKind::path,
+     .placeholder = "PATH",
+     .help = "of a daemon (serve) that the file is handed to when it listens there",
+     .default_text = kControlSocket,
      .section = ConfigSection::cluster},
     {.name = "ahead",
      .kind = ValueKind::integer,

@@ -44,7 +44,9 @@ inline constexpr Positional kGetPositionals[] = {{.name = "NAME", .help = "name"
                                                  {.name = "PATH", .kind = ValueKind::path, .help = "file"}};
 inline constexpr Positional kWordPositionals[] = {
     {.name = "COMMAND", .help = "words", .required = false, .repeatable = true}};
-inline constexpr Option kGetOptions[] = {{.name = "standby", .help = "lenient"}};
+inline constexpr Option kGetOptions[] = {
+    {.name = "standby", .help = "lenient"},
+    {.name = "dropped", .kind = ValueKind::text, .placeholder = "TABLE", .help = "found", .bare = "*"}};
 inline constexpr OptionGroup kGetGroup = {"Get", kGetOptions};
 inline constexpr Option kNeedyOptions[] = {
     {.name = "name", .kind = ValueKind::text, .placeholder = "NAME", .help = "name", .required = true}};

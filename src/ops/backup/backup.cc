@@ -146,7 +146,7 @@ Result<BackupOutcome> back_up(const BackupOptions& options, const Source& source
   const pg::ControlFile& control = source.data_dir.control;
   TRY_ASSIGN(Basis basis, find_basis(lineage, reference, attempts, files, control, start, reporter, stop));
   TRY(require_basis(options.type, basis));
-  basis.trust_attempts = options.type != BackupType::full;
+  basis.trust_attempts = options.type != BackupType::full && (basis.reference || !options.prove);
   TRY(repo::write_attempt(lineage.repo, {id, start.time, start.timeline, start.start_lsn, manifest.block_size,
                                          manifest.card.data_checksums}));
   repo::PackNumbers numbers(id);
@@ -216,6 +216,27 @@ BackupId new_backup_id() {
   return BackupId::make({Clock::system().unix_us()}, load_le<uint32_t>(random));
 }
 
+// Attempts that begin to expire at this moment are left alone, and so is the reference where that may be.
+Result<repo::BackupLease> take_lease(const BackupOptions& options, const repo::LineageRepo& repo,
+                                     Reference& reference, std::vector<repo::Attempt>& attempts, BackupId& id,
+                                     StopToken& stop) {
+  while (true) {
+    repo::LeaseOptions lease_options;
+    lease_options.stop = &stop;
+    auto lease =
+        repo::BackupLease::acquire(repo, id, referred_to(reference, attempts), std::move(lease_options));
+    if (lease || lease.error().kind != ErrorKind::precondition) return lease;
+    if (!attempts.empty()) {
+      attempts.clear();
+    } else if (reference.card && !options.type) {
+      reference = {std::nullopt, lease.error().to_string()};
+    } else {
+      return lease;
+    }
+    id = new_backup_id();  // the lease that was given up has made the other one an attempt
+  }
+}
+
 }  // namespace
 
 Result<BackupOutcome> run_backup(const BackupOptions& options, Reporter& reporter, StopToken& stop) {
@@ -235,11 +256,7 @@ Result<BackupOutcome> run_backup(const BackupOptions& options, Reporter& reporte
   TRY_ASSIGN(std::vector<repo::Attempt> attempts, find_attempts(lineage.repo));
 
   BackupId id = new_backup_id();
-  repo::LeaseOptions lease_options;
-  lease_options.stop = &stop;
-  TRY_ASSIGN(repo::BackupLease lease,
-             repo::BackupLease::acquire(lineage.repo, id, referred_to(reference, attempts),
-                                        std::move(lease_options)));
+  TRY_ASSIGN(repo::BackupLease lease, take_lease(options, lineage.repo, reference, attempts, id, stop));
   auto result = back_up(options, source, lineage, files, reference, attempts, id, lease, std::move(outcome),
                         began_us, reporter, stop);
   if (!result) {

@@ -14,6 +14,8 @@ namespace lifeboat::ops {
 namespace {
 
 constexpr std::string_view kTree = "pgdata/";
+constexpr int64_t kStatementTimeoutMs =
+    5'000;  // a name is not worth more: somebody may hold a lock on pg_class
 
 // A table's toast relation is named after the table.
 constexpr std::string_view kNamesSql =
@@ -31,8 +33,9 @@ struct Unnamed {
 
 Status ask(const std::string& conninfo, const std::string& database, const std::vector<Unnamed>& unnamed,
            const StopToken& stop) {
-  TRY_ASSIGN(pg::PgClient client,
-             pg::PgClient::connect(with_database(conninfo, database), connect_options(stop)));
+  pg::ConnectOptions connect = connect_options(stop);
+  connect.statement_timeout_ms = kStatementTimeoutMs;
+  TRY_ASSIGN(pg::PgClient client, pg::PgClient::connect(with_database(conninfo, database), connect));
   std::vector<std::string> spaces;
   std::vector<std::string> nodes;
   for (const Unnamed& one : unnamed) {

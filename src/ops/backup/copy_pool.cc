@@ -199,7 +199,9 @@ class CopyPool::Worker {
   std::vector<Stretch> stretches(uint64_t begin) const {
     std::vector<Stretch> found;
     for (size_t i = 0; i < from_.size(); ++i) {
+      // A leaf of the block map ends a stretch (with small blocks a range has several).
       bool goes_on = !found.empty() && found.back().from == from_[i] &&
+                     (begin + i) % repo::kMapLeafBlocks != 0 &&
                      (from_[i] != kRead || found.back().count < frame_blocks());
       if (goes_on) {
         ++found.back().count;

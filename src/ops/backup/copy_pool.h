@@ -74,11 +74,12 @@ struct FileBefore {
 };
 
 // A directory whose entries are being copied. Finished when its last entry and its listing token are given
-// back. Entries are written as soon as all before them are, so that a directory of a million files is not held.
+// back. Entries are written as soon as all before them are, so that a directory of a million files is not
+// held.
 class OpenDirectory {
  public:
-  OpenDirectory(std::string tree_path, std::shared_ptr<OpenDirectory> parent, size_t slot_in_parent, size_t slots,
-                repo::NodeSink& nodes)
+  OpenDirectory(std::string tree_path, std::shared_ptr<OpenDirectory> parent, size_t slot_in_parent,
+                size_t slots, repo::NodeSink& nodes)
       : tree_path_(std::move(tree_path)),
         parent_(std::move(parent)),
         slot_in_parent_(slot_in_parent),
@@ -93,8 +94,9 @@ class OpenDirectory {
   std::string tree_path_;
   std::shared_ptr<OpenDirectory> parent_;
   size_t slot_in_parent_;
-  std::mutex mutex_;                                     // guards what follows, but for pending_
-  std::vector<std::unique_ptr<repo::Entry>> entries_;  // in order of names; null: vanished, to come, or written
+  std::mutex mutex_;  // guards what follows, but for pending_
+  std::vector<std::unique_ptr<repo::Entry>>
+      entries_;  // in order of names; null: vanished, to come, or written
   std::vector<bool> done_;
   size_t written_ = 0;  // entries before this are with the writer
   repo::DirectoryWriter writer_;

@@ -86,13 +86,15 @@ class TreeCopier {
     std::optional<repo::NodeRef> before;
   };
 
-  // One directory of the reference; empty where it has none. Names are asked for in ascending order; what lies between
-  // them is not in this backup any more.
+  // One directory of the reference; empty where it has none. Names are asked for in ascending order; what
+  // lies between them is not in this backup any more.
   class Before {
    public:
     Before() = default;
     Before(CopyPool& pool, repo::DirectoryCursor cursor) : pool_(&pool), cursor_(std::move(cursor)) {}
-    Result<std::optional<repo::Entry>> file(std::string_view name) { return take(name, repo::EntryType::file); }
+    Result<std::optional<repo::Entry>> file(std::string_view name) {
+      return take(name, repo::EntryType::file);
+    }
     Result<std::optional<repo::NodeRef>> directory(std::string_view name) {
       TRY_ASSIGN(std::optional<repo::Entry> found, take(name, repo::EntryType::directory));
       return found ? std::optional(found->directory) : std::nullopt;
@@ -195,8 +197,7 @@ class TreeCopier {
         }
         [[fallthrough]];
       }
-      case pg::EntryKind::directory:
-      {
+      case pg::EntryKind::directory: {
         TRY_ASSIGN(std::optional<repo::NodeRef> reference, before.directory(entry.name));
         below.push_back({std::move(path), entry.name, slot, reference});
         return {};

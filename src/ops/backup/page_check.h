@@ -40,9 +40,10 @@ class PageChecker {
 
   // `range`: consecutive blocks of a relation's main, vm, fsm or init fork as read; `first_block` counted in
   // the file, `fork_block` in the fork. Blocks that were right when read again replace what `range` holds. A
-  // trailing partial block is left alone. Returns the highest LSN of the pages, kDoubtful when one stays wrong.
+  // trailing partial block is left alone. Returns the highest LSN of the pages, kDoubtful when one stays
+  // wrong.
   Result<Lsn> check(std::string_view path, MutableBytes range, uint64_t first_block, uint64_t fork_block,
-               const Reread& reread);
+                    const Reread& reread);
 
   uint64_t pages() const { return pages_.load(std::memory_order_relaxed); }
 

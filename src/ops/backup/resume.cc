@@ -51,8 +51,8 @@ Result<std::vector<repo::Attempt>> find_attempts(const repo::LineageRepo& repo) 
 
 Result<std::vector<ResumedAttempt>> resume_attempts(const ChosenLineage& lineage,
                                                     const std::vector<repo::Attempt>& attempts,
-                                                    const Result<pg::TimelineHistory>& history, ServerWal& wal,
-                                                    const pg::ControlFile& control,
+                                                    const Result<pg::TimelineHistory>& history,
+                                                    ServerWal& wal, const pg::ControlFile& control,
                                                     const pg::BackupStart& start, Reporter& reporter,
                                                     StopToken& stop) {
   std::vector<ResumedAttempt> resumed;

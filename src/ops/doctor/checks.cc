@@ -35,6 +35,8 @@ constexpr Check kChecks[] = {
     {"data_checksums", "pages carry checksums", true, look_at_checksums},
     {"wal_senders", "a WAL sender is free", true, look_at_senders},
     {"slots", "no replication slot holds WAL back", true, look_at_slots},
+    {"synchronous_receiver", "no commit waits for what a WAL receiver never says", true,
+     look_at_synchronous_receiver},
     {"restore_leftovers", "no settings are left over from a restore", false, look_at_leftovers},
     {"disk_data", "the data directory's disk has room", true, look_at_data_disk},
     {"disk_wal", "the disk of pg_wal has room", true, look_at_wal_disk},

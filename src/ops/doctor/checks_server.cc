@@ -155,6 +155,23 @@ void look_at_senders(const DoctorFacts& facts, Finding& finding) {
       {alter_system("max_wal_senders", cat(std::max<int64_t>(10, *most + 4))), restart(facts)});
 }
 
+// wal receive stores WAL and applies nothing, so a commit that waits for that never ends
+// (SyncRepWaitForLSN in src/backend/replication/syncrep.c).
+void look_at_synchronous_receiver(const DoctorFacts& facts, Finding& finding) {
+  if (no_server(facts, finding)) return;
+  const std::string* names = setting(facts, "synchronous_standby_names");
+  const std::string* commit = setting(facts, "synchronous_commit");
+  if (names == nullptr || commit == nullptr)
+    return skip(finding, "synchronous_standby_names and synchronous_commit could not be read");
+  if (to_lower(*names).find("lifeboat") == std::string::npos)
+    return good(finding, "no WAL receiver of ours is named in synchronous_standby_names");
+  std::string found = cat("synchronous_standby_names = '", *names, "', synchronous_commit = ", *commit);
+  if (*commit != "remote_apply") return good(finding, std::move(found));
+  bad(finding, Severity::critical, std::move(found),
+      "a WAL receiver applies nothing: commits that wait for it wait for ever",
+      {alter_system("synchronous_commit", "on"), reload()});
+}
+
 void look_at_slots(const DoctorFacts& facts, Finding& finding) {
   if (no_server(facts, finding)) return;
   const pg::ServerFacts& server = *facts.server;

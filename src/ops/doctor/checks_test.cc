@@ -55,7 +55,9 @@ pg::ServerFacts sound_server() {
                      {"fsync", "on"},
                      {"full_page_writes", "on"},
                      {"max_replication_slots", "10"},
-                     {"max_slot_wal_keep_size", "-1"}};
+                     {"max_slot_wal_keep_size", "-1"},
+                     {"synchronous_standby_names", "lifeboat"},
+                     {"synchronous_commit", "on"}};
   server.archiver.emplace();
   server.archiver->archived_count = 12;
   server.archiver->last_archived_wal = "00000001000000190000000A";
@@ -342,6 +344,8 @@ const std::vector<Broken>& broken() {
        }},
       {"slot_lost", "slots", Severity::warning, "has lost",
        [](DoctorFacts& f) { f.server->slots.push_back({"old", "physical", "", false, false, {}, "lost"}); }},
+      {"remote_apply", "synchronous_receiver", Severity::critical, "applies nothing",
+       [](DoctorFacts& f) { set(f, "synchronous_commit", "remote_apply"); }},
       {"leftover_target", "restore_leftovers", Severity::warning, "ALTER SYSTEM RESET recovery_target_name",
        [](DoctorFacts& f) { f.leftovers->recovery_set = {"recovery_target_name = before"}; }},
       {"data_disk_full", "disk_data", Severity::critical, "filling up",

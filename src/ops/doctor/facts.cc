@@ -363,6 +363,8 @@ const std::vector<std::string>& checked_settings() {
       "max_wal_senders",
       "max_replication_slots",
       "max_slot_wal_keep_size",
+      "synchronous_standby_names",
+      "synchronous_commit",
       "fsync",
       "full_page_writes",
       "port",

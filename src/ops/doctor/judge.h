@@ -44,6 +44,7 @@ void look_at_durability(const DoctorFacts& facts, Finding& finding);
 void look_at_checksums(const DoctorFacts& facts, Finding& finding);
 void look_at_senders(const DoctorFacts& facts, Finding& finding);
 void look_at_slots(const DoctorFacts& facts, Finding& finding);
+void look_at_synchronous_receiver(const DoctorFacts& facts, Finding& finding);
 void look_at_leftovers(const DoctorFacts& facts, Finding& finding);
 void look_at_data_disk(const DoctorFacts& facts, Finding& finding);
 void look_at_wal_disk(const DoctorFacts& facts, Finding& finding);

@@ -65,6 +65,7 @@ Result<RowChanges> read_row_changes(const ChosenLineage& lineage, const WalHisto
   }
   if (history.find(timeline) == nullptr || !history.find(timeline)->history) return changes;
   WalPath path = history.path(timeline, from);
+  if (path.end < to && path.tail) path.go_on_with(*path.tail);
   if (path.end < to) return changes;
   ChangeCounter counter(version, changes);
   TRY_ASSIGN(ScanResult scanned, scan_wal(
@@ -74,7 +75,8 @@ Result<RowChanges> read_row_changes(const ChosenLineage& lineage, const WalHisto
                                        return ScanNext::more;
                                      },
                                      options));
-  changes.complete = !scanned.damage.has_value();
+  // Where an unfinished segment's records end is no damage.
+  changes.complete = !scanned.damage && (!path.unfinished || scanned.end_of_records >= to);
   return changes;
 }
 

@@ -77,8 +77,11 @@ class StoredSegments {
 // Puts what a segment's end cuts together again, and proves that no record is missing between two segments.
 class ChangeReader {
  public:
-  ChangeReader(const ChangesRequest& request, Reporter& reporter, StopToken& stop)
+  // Without `visit` the changes are merged into a map.
+  ChangeReader(const ChangesRequest& request, const SummaryVisitor* visit, Reporter& reporter,
+               StopToken& stop)
       : request_(request),
+        visit_(visit),
         reporter_(reporter),
         stop_(stop),
         record_(request.lineage->record),
@@ -99,6 +102,7 @@ class ChangeReader {
       bool cut = pending_ && pending_->lsn < to_;
       if (start >= to_ && !cut) break;
       TRY(stop_.check());
+      result_.ended = start;
       reporter_.progress("reading what WAL changed", index - first, result_.segments, ProgressUnit::items);
       // The newest timeline that had begun by the segment's end has its file (XLogFileReadAnyTLI).
       Timeline owner = request_.history.owner({start.value + bytes - 1});
@@ -106,6 +110,7 @@ class ChangeReader {
       TRY_ASSIGN(auto summary, summary_of(name));
       if (summary) TRY(accept(*summary));
     }
+    if (usable()) result_.ended = to_;
     if (usable()) return std::move(result_);
     result_.map = {};
     return std::move(result_);
@@ -391,6 +396,7 @@ class ChangeReader {
   }
 
   void take(const pg::SegmentSummary& summary) {
+    if (visit_ != nullptr) return (*visit_)(summary);
     if (summary.minimal_first.valid() && summary.minimal_first < to_ &&
         summary.minimal_last >= request_.from) {
       return unusable(cat("wal_level was minimal at ", summary.minimal_last.to_string()));
@@ -399,6 +405,7 @@ class ChangeReader {
   }
 
   const ChangesRequest& request_;
+  const SummaryVisitor* visit_;
   Reporter& reporter_;
   StopToken& stop_;
   const repo::LineageRecord& record_;
@@ -417,7 +424,12 @@ class ChangeReader {
 }  // namespace
 
 Result<WalChanges> read_changes(const ChangesRequest& request, Reporter& reporter, StopToken& stop) {
-  return ChangeReader(request, reporter, stop).run();
+  return ChangeReader(request, nullptr, reporter, stop).run();
+}
+
+Result<WalChanges> read_summaries(const ChangesRequest& request, const SummaryVisitor& visit,
+                                  Reporter& reporter, StopToken& stop) {
+  return ChangeReader(request, &visit, reporter, stop).run();
 }
 
 }  // namespace lifeboat::ops

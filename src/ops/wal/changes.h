@@ -15,6 +15,7 @@
 #include "ops/session.h"
 #include "pg/format/timeline_history.h"
 #include "pg/wal/change_map.h"
+#include "pg/wal/segment_summary.h"
 #include "util/reporter.h"
 #include "util/result.h"
 #include "util/stop.h"
@@ -42,10 +43,19 @@ struct ChangesRequest {
 struct WalChanges {
   pg::ChangeMap map;      // every change of a record that begins in [from, to), perhaps some before and after
   std::string unusable;   // why the map proves nothing; empty: it is whole
+  Lsn ended;              // `to`, or the beginning of the segment that cannot be taken in
   uint64_t segments = 0;  // in the range
   uint64_t summaries = 0;  // of them were taken from stored summaries
   uint64_t wal_bytes = 0;  // of WAL that had to be read
 };
+
+// The summaries themselves, in order; a record that a segment's end cuts comes as a summary of nothing but
+// it, under the segment that it begins in and before what follows. Those of whole segments may hold records
+// outside of the range. The map of the result stays empty, and wal_level does not matter; `unusable` says why
+// it ended before `to`, and `ended` where.
+using SummaryVisitor = std::function<void(const pg::SegmentSummary& summary)>;
+Result<WalChanges> read_summaries(const ChangesRequest& request, const SummaryVisitor& visit,
+                                  Reporter& reporter, StopToken& stop);
 
 // Errors are those of the repository and of reading (unavailable, cancelled, …); what makes the map unusable
 // is not one.

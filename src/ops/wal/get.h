@@ -5,6 +5,9 @@
 // answered, the cluster is registered, the listing holds no object of that name, and the repository is still
 // there after the listing. What was fetched ahead (ops/wal/prefetch.h) is delivered without asking.
 //
+// The tail of a segment that is not stored whole (ops/wal/tail.h) is delivered, with zeros behind it, when it
+// ends the archive and brings more than the directory of the target already has of that segment.
+//
 // A file is delivered whole or not at all (T30): written without a name in the target's directory (or under a
 // temporary one), checked against its name, size, seal, system identifier and position, synced, and only then
 // named.

@@ -58,6 +58,37 @@ Status list_files(const repo::WalStore& store, const repo::Condemned& condemned,
   return {};
 }
 
+// Adds a segment that is not there yet, anywhere.
+void insert_into_runs(std::vector<SegmentRun>& runs, uint64_t index) {
+  auto after = std::ranges::find_if(runs, [&](const SegmentRun& run) { return run.first > index; });
+  runs.insert(after, {index, index});
+  std::vector<SegmentRun> joined;
+  for (const SegmentRun& run : runs) {
+    if (!joined.empty() && joined.back().last + 1 == run.first) {
+      joined.back().last = run.last;
+    } else {
+      joined.push_back(run);
+    }
+  }
+  runs = std::move(joined);
+}
+
+// Of segments that are not stored whole: a tail that fills its segment stands for it.
+void add_tails(const std::vector<SegmentTail>& tails, const repo::Condemned& condemned, SegmentSize size,
+               StoredTimeline& into) {
+  for (const SegmentTail& tail : tails) {
+    if (tail.segment.number >= size.segments_per_log_id() || into.has(tail.segment.index(size))) continue;
+    auto named = [&](const auto& range) { return range.contains(tail.segment); };
+    if (std::ranges::any_of(condemned.wal, named)) continue;
+    if (std::ranges::find(into.conflicts, tail.segment) != into.conflicts.end()) continue;
+    if (tail.size == size.bytes) {
+      insert_into_runs(into.runs, tail.segment.index(size));
+    } else {
+      into.tails.push_back(tail);
+    }
+  }
+}
+
 Status read_history(const repo::WalStore& store, StoredTimeline& into) {
   if (into.timeline.value == 1) {
     into.history = pg::TimelineHistory::root(into.timeline);
@@ -159,7 +190,10 @@ Result<WalHistory> WalHistory::load(const ChosenLineage& lineage) {
     StoredTimeline stored;
     stored.timeline = timeline;
     TRY(read_history(store, stored));
+    // Tails go when their segment has come, so they are listed first.
+    TRY_ASSIGN(std::vector<SegmentTail> tails, list_tails(lineage, timeline));
     TRY(list_files(store, condemned, history.segment_size_, stored));
+    add_tails(tails, condemned, history.segment_size_, stored);
     history.timelines_.push_back(std::move(stored));
   }
   // Ancestors that contradict each other: two histories were mixed.
@@ -198,6 +232,17 @@ std::vector<Timeline> WalHistory::descendants(Timeline timeline, Lsn lsn) const 
     if (stored.history && stored.history->contains(timeline, lsn)) found.push_back(stored.timeline);
   }
   return found;
+}
+
+std::optional<Timeline> WalHistory::leads_past(Timeline timeline, Lsn lsn, Timeline target) const {
+  const StoredTimeline* goal = find(target);
+  for (const StoredTimeline& stored : timelines_) {
+    if (!stored.history || stored.timeline == timeline) continue;
+    if (goal != nullptr && goal->history && goal->history->has(stored.timeline)) continue;
+    auto left = stored.history->end_of(timeline);
+    if (left && *left > lsn) return stored.timeline;
+  }
+  return std::nullopt;
 }
 
 std::vector<std::string> WalHistory::problems() const {
@@ -297,6 +342,15 @@ WalPath WalHistory::path(Timeline target, Lsn from) const {
       if (path.partial || partial.index(segment_size_) != index || index < source.begin) continue;
       if (source.end && *source.end <= path.end) continue;  // nothing but another branch
       path.partial = PartialSegment{partial, "", source.end.value_or(Lsn{})};
+    }
+    for (const SegmentTail& tail : source.stored->tails) {
+      Lsn end = tail.segment.start(segment_size_) + tail.size;
+      if (path.tail || tail.segment.index(segment_size_) != index || index < source.begin || end <= path.end)
+        continue;
+      if (source.end && *source.end <= path.end) continue;  // nothing but another branch
+      if (leads_past(tail.segment.timeline, end, target)) continue;
+      path.tail =
+          PartialSegment{tail.segment, "", source.end.value_or(Lsn{}), PartialSegment::Stored::as_tail};
     }
     if (path.conflict || path.missing) continue;
     bool more = std::ranges::any_of(source.stored->runs, [&](const SegmentRun& run) {

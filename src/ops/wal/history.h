@@ -1,6 +1,6 @@
 // What WAL the repository holds of a lineage: timelines, their ancestry, and which segments are there.
 //
-// Made from one listing and the history files; no segment is read. WAL that is condemned by a tombstone
+// Made from listings and the history files; no segment is read. WAL that is condemned by a tombstone
 // counts as absent, because it may vanish at any moment. How far a recovery gets with it: ops/wal/reach.h.
 #pragma once
 
@@ -12,6 +12,7 @@
 #include "model/lsn.h"
 #include "model/wal_name.h"
 #include "ops/session.h"
+#include "ops/wal/tail.h"
 #include "pg/format/timeline_history.h"
 #include "repo/wal_store.h"
 #include "util/result.h"
@@ -35,6 +36,7 @@ struct StoredTimeline {
   std::vector<SegmentRun> runs;        // ascending; a hole lies between two of them
   std::vector<SegmentName> conflicts;  // segments with more than one content (T46); not part of `runs`
   std::vector<SegmentName> partials;   // .partial files
+  std::vector<SegmentTail> tails;      // of segments that are not stored whole; full ones are part of `runs`
 
   bool has(uint64_t index) const;
   // Last index of the run that holds `index`.
@@ -53,11 +55,13 @@ struct WalPiece {
 // The unfinished last segment of a lost server. PostgreSQL does not ask for SEGMENT.partial: who wants its
 // WAL replayed puts it into pg_wal under the segment's name (ops/restore/partial.h).
 struct PartialSegment {
+  enum class Stored : uint8_t { as_partial, as_tail };
   SegmentName segment;
-  std::string path;  // of a local file; empty: stored as SEGMENT.partial
+  std::string path;  // of a local file; empty: stored, as SEGMENT.partial or as its tail
   // Where the history leaves its timeline: what it holds past that belongs to another branch (T46). 0:
   // nowhere.
   Lsn limit;
+  Stored stored = Stored::as_partial;
 };
 
 struct WalPath {
@@ -70,6 +74,7 @@ struct WalPath {
   std::optional<SegmentName> missing;     // a hole: this segment is absent, a later one is stored
   std::optional<SegmentName> conflict;    // this segment is stored with two contents (T46)
   std::optional<PartialSegment> partial;  // a .partial that goes on from the end is stored
+  std::optional<PartialSegment> tail;     // a tail that does, and that may be used (T45)
 
   // Set by go_on_with(): the last segment of the path is this one, and its whole segments end before it.
   std::optional<PartialSegment> unfinished;
@@ -97,6 +102,10 @@ class WalHistory {
   std::vector<Timeline> descendants(Timeline timeline, Lsn lsn) const;
   // Problems of ancestry, holes and conflicts, one line each, for status and verify.
   std::vector<std::string> problems() const;
+
+  // A timeline that branched off from (timeline, lsn) on later than `lsn`, but for `target` and its
+  // ancestors.
+  std::optional<Timeline> leads_past(Timeline timeline, Lsn lsn, Timeline target) const;
 
   // The path of a recovery from `from` on towards `target`, whose history must be known (CHECKed by find()).
   WalPath path(Timeline target, Lsn from) const;

@@ -183,16 +183,24 @@ Result<WalFileName> locate(const WalPushOptions& options, const DataDirFacts& fa
   return *file;
 }
 
-Result<WalPushResult> push_from(const WalPushOptions& options, const DataDirFacts& facts) {
-  TRY_ASSIGN(WalFileName file, locate(options, facts));
-  RepoLocation where = options.repo;
-  where.patience = where.patience.shortened_to(kArchiverPatienceUs);
-  TRY_ASSIGN(repo::Repository repository, open_repository(where));
-  TRY_ASSIGN(ChosenLineage lineage, lineage_of(repository, options.repo.cluster, facts));
-  WalPushResult result{file, facts.lineage, repo::PushOutcome::stored};
-  AheadPusher pusher(lineage, join_path(facts.path, "pg_wal"), {options.ahead, where.patience.stop});
-  TRY_ASSIGN(result.outcome, pusher.push(file));
-  return result;
+// The note is a convenience for doctor: a host without the directory, or where it is somebody else's, goes
+// without, and the outcome of the push is what counts.
+void note_outcome(const WalPushOptions& options, const Lineage& lineage, const Result<WalPushResult>& result) {
+  if (options.state_directory.empty()) return;
+  if (result) {
+    (void)clear_push_failure(options.state_directory, options.repo.cluster, lineage);
+    return;
+  }
+  const Error& error = result.error();
+  (void)note_push_failure(options.state_directory, {.cluster = options.repo.cluster,
+                                                    .lineage = lineage,
+                                                    .first = {},
+                                                    .last = {Clock::system().unix_us()},
+                                                    .count = 0,
+                                                    .file = std::string(base_name(options.path)),
+                                                    .kind = std::string(info(error.kind).id),
+                                                    .text = error.to_string(),
+                                                    .hint = error.hint});
 }
 
 }  // namespace
@@ -243,31 +251,55 @@ Result<repo::StagedWal> stage_segment(const ChosenLineage& lineage, const WalFil
   return staged;
 }
 
-Result<WalPushResult> push_wal(const WalPushOptions& options) {
+// What a push needs beyond its file.
+struct WalPusher::Open {
+  static Result<std::unique_ptr<Open>> open(const WalPushOptions& options, const DataDirFacts& facts) {
+    RepoLocation where = options.repo;
+    where.patience = where.patience.shortened_to(kArchiverPatienceUs);
+    TRY_ASSIGN(repo::Repository opened, open_repository(where));
+    auto repository = std::make_unique<repo::Repository>(std::move(opened));
+    TRY_ASSIGN(ChosenLineage lineage, lineage_of(*repository, options.repo.cluster, facts));
+    AheadPusher pusher(std::move(lineage), join_path(facts.path, "pg_wal"), {options.ahead, where.patience.stop});
+    return std::make_unique<Open>(std::move(repository), std::move(pusher), facts.lineage, facts.path);
+  }
+  Open(std::unique_ptr<repo::Repository> its_repository, AheadPusher its_pusher, const Lineage& its_lineage,
+       std::string its_directory)
+      : repository(std::move(its_repository)),
+        pusher(std::move(its_pusher)),
+        lineage(its_lineage),
+        directory(std::move(its_directory)) {}
+  std::unique_ptr<repo::Repository> repository;
+  AheadPusher pusher;
+  Lineage lineage;
+  std::string directory;
+};
+
+WalPusher::WalPusher() = default;
+WalPusher::~WalPusher() = default;
+
+Result<WalPushResult> WalPusher::push(const WalPushOptions& options) {
   if (options.working_directory.empty()) {
     return make_error(ErrorKind::precondition, "working directory", "cannot be determined");
   }
+  std::lock_guard lock(mutex_);
   TRY_ASSIGN(DataDirFacts facts, read_data_dir(options.working_directory));
-  auto result = push_from(options, facts);
-  // The note is a convenience for doctor: a host without the directory, or where it is somebody else's, goes
-  // without, and the outcome of the push is what counts.
-  if (!options.state_directory.empty()) {
-    if (result) {
-      (void)clear_push_failure(options.state_directory, options.repo.cluster, facts.lineage);
-    } else {
-      const Error& error = result.error();
-      (void)note_push_failure(options.state_directory, {.cluster = options.repo.cluster,
-                                                        .lineage = facts.lineage,
-                                                        .first = {},
-                                                        .last = {Clock::system().unix_us()},
-                                                        .count = 0,
-                                                        .file = std::string(base_name(options.path)),
-                                                        .kind = std::string(info(error.kind).id),
-                                                        .text = error.to_string(),
-                                                        .hint = error.hint});
+  auto result = [&]() -> Result<WalPushResult> {
+    TRY_ASSIGN(WalFileName file, locate(options, facts));
+    if (open_ && (open_->lineage != facts.lineage || open_->directory != facts.path)) open_.reset();
+    if (!open_) {
+      TRY_ASSIGN(open_, Open::open(options, facts));
     }
-  }
+    WalPushResult pushed{file, facts.lineage, repo::PushOutcome::stored};
+    TRY_ASSIGN(pushed.outcome, open_->pusher.push(file));
+    return pushed;
+  }();
+  if (!result) open_.reset();
+  note_outcome(options, facts.lineage, result);
   return result;
+}
+
+Result<WalPushResult> push_wal(const WalPushOptions& options) {
+  return WalPusher().push(options);
 }
 
 }  // namespace lifeboat::ops

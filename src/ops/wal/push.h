@@ -13,6 +13,8 @@
 // Segments that wait behind this one are stored along with it (ops/wal/push_ahead.h).
 #pragma once
 
+#include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 
@@ -42,6 +44,22 @@ struct WalPushResult {
 // Errors: precondition (the working directory is not the data directory, or the file not in its pg_wal),
 // usage (not the name of a WAL file), foreign, damaged, conflict, not_found (cluster or file), the store's.
 Result<WalPushResult> push_wal(const WalPushOptions& options);
+
+// The same for a process that stays: it keeps the repository open and knows what it stored ahead. One for each
+// repository and cluster; it opens anew when another data directory comes, and after every failure. Thread
+// rule: any thread, one push at a time.
+class WalPusher {
+ public:
+  WalPusher();
+  ~WalPusher();
+  // `options.repo` is the same at each call.
+  Result<WalPushResult> push(const WalPushOptions& options);
+
+ private:
+  struct Open;
+  std::mutex mutex_;
+  std::unique_ptr<Open> open_;
+};
 
 // Where WAL files are taken from.
 class WalPlace {

@@ -606,26 +606,57 @@ class ReachFinder {
     WalPath& path = to.path;
     // Whatever is stored behind a hole or a conflict must not be cut off by ending here (T45).
     if (request_.unfinished == UnfinishedSegment::ignore || path.missing || path.conflict) return to;
-    std::optional<PartialSegment> partial = path.partial;
+    std::vector<PartialSegment> candidates;
     if (request_.local && request_.local->segment.timeline == timeline &&
         request_.local->segment.index(path.segment_size) == path.end.value / path.segment_size.bytes) {
-      partial = request_.local;
+      candidates.push_back(*request_.local);
+    } else if (path.partial) {
+      candidates.push_back(*path.partial);
     }
-    if (!partial) return to;
-    Result<bool> begins = begins_with_wal(lineage_, *partial);
-    if (begins && *begins) path.go_on_with(std::move(*partial));
-    if (begins) return to;
-    switch (begins.error().kind) {
+    if (path.tail) candidates.push_back(*path.tail);
+    TRY_ASSIGN(std::optional<PartialSegment> chosen, choose_unfinished(candidates, to));
+    if (chosen && !path.conflict) path.go_on_with(std::move(*chosen));
+    return to;
+  }
+
+  // The one that goes furthest of those that say something.
+  Result<std::optional<PartialSegment>> choose_unfinished(const std::vector<PartialSegment>& candidates,
+                                                          PathTo& to) const {
+    std::optional<PartialSegment> best;
+    uint64_t best_size = 0;
+    for (const PartialSegment& candidate : candidates) {
+      Result<bool> begins = begins_with_wal(lineage_, candidate);
+      if (!begins) {
+        TRY(pass_over(candidate, std::move(begins).error(), to));
+        continue;
+      }
+      if (!*begins) continue;
+      uint64_t size = 0;
+      if (candidates.size() > 1) {
+        TRY_ASSIGN(size, valid_size(lineage_, candidate));
+        Lsn start = candidate.segment.start(to.path.segment_size);
+        if (candidate.limit.valid()) size = std::min(size, candidate.limit.value - start.value);
+      }
+      if (best && size <= best_size) continue;
+      best = candidate;
+      best_size = size;
+    }
+    return best;
+  }
+
+  // An unfinished segment that cannot be used is no obstacle, unless it is one that nobody may choose.
+  Status pass_over(const PartialSegment& partial, Error error, PathTo& to) const {
+    switch (error.kind) {
       case ErrorKind::conflict:
-        path.conflict = partial->segment;
-        return to;
+        to.path.conflict = partial.segment;
+        return {};
       case ErrorKind::damaged:
       case ErrorKind::not_found:
-        to.notes.push_back(cat("the unfinished segment ", partial->segment.to_string(),
-                               " is not used: ", begins.error().to_string()));
-        return to;
+        to.notes.push_back(
+            cat("the unfinished segment ", partial.segment.to_string(), " is not used: ", error.to_string()));
+        return {};
       default:
-        return std::move(begins).error();
+        return error;
     }
   }
 
@@ -713,7 +744,9 @@ class ReachFinder {
     reach.notes.insert(reach.notes.end(), branch.notes.begin(), branch.notes.end());
     if (path.unfinished && needed > path.whole_end) {
       reach.partial = path.unfinished;
-      reach.notes.push_back(cat("the unfinished segment ", path.unfinished->segment.to_string(), " is used"));
+      bool tail = path.unfinished->path.empty() && path.unfinished->stored == PartialSegment::Stored::as_tail;
+      reach.notes.push_back(cat(tail ? "the tail of segment " : "the unfinished segment ",
+                                path.unfinished->segment.to_string(), " is used"));
     }
     if (!branch.stored->problem.empty()) {
       reach.notes.push_back(cat("timeline ", reach.timeline.value, ": ", branch.stored->problem));

@@ -58,7 +58,9 @@ enum class CommitTimes : uint8_t {
 
 enum class UnfinishedSegment : uint8_t {
   ignore,  // whole segments only, which is what restore_command brings
-  use,     // also the .partial behind them, or `local`: Reach::partial says when it has to be put into pg_wal
+  // Also the .partial or the tail behind them, or `local`: Reach::partial says when it has to be put into
+  // pg_wal.
+  use,
 };
 
 struct ReachRequest {

@@ -6,6 +6,8 @@
 #include <memory>
 #include <utility>
 
+#include "ops/wal/segment_check.h"
+#include "ops/wal/tail.h"
 #include "pg/format/version.h"
 #include "repo/wal_store.h"
 #include "util/files.h"
@@ -18,6 +20,17 @@ namespace {
 constexpr size_t kMaxBreaks = 100;
 constexpr size_t kPiece = 1 << 20;
 
+// A tail, and zeros up to the segment's end.
+Status stream_tail(const ChosenLineage& lineage, const SegmentName& segment,
+                   const std::function<Status(ByteView)>& each) {
+  TRY_ASSIGN(Bytes image, read_tail(lineage, segment));
+  image.resize(lineage.record.segment_size.bytes);
+  for (ByteView rest(image); !rest.empty(); rest = rest.subspan(std::min(rest.size(), kPiece))) {
+    TRY(each(rest.first(std::min(rest.size(), kPiece))));
+  }
+  return {};
+}
+
 // Ends the streaming of an object from within; never seen by a caller.
 Error enough() {
   return make_error(ErrorKind::cancelled, "", "enough was read");
@@ -25,15 +38,20 @@ Error enough() {
 
 // Streams one segment. `not_found` is not returned: a listed segment that is gone is an outage or was expired
 // meanwhile.
-Status stream_segment(const repo::WalStore& store, const SegmentName& segment,
+Status stream_segment(const ChosenLineage& lineage, const SegmentName& segment,
                       const repo::WalStore::Sink& sink) {
   auto file = WalFileName::parse(segment.to_string());
   CHECK(file.has_value());
-  auto read = store.get(*file, sink);
-  if (read) return {};
-  Error error = std::move(read).error();
-  if (error.kind == ErrorKind::not_found) error.kind = ErrorKind::unavailable;
-  return error;
+  repo::WalStore store(lineage.repo);
+  TRY_ASSIGN(std::optional<repo::WalObject> object, store.find(*file));
+  Status read;
+  if (!object) {
+    read = stream_tail(lineage, segment, sink);  // one that fills its segment
+  } else if (auto whole = store.get_object(*object, sink); !whole) {
+    read = std::move(whole).error();
+  }
+  if (!read && read.error().kind == ErrorKind::not_found) read.error().kind = ErrorKind::unavailable;
+  return read;
 }
 
 // The options of a reader for what the header says, after comparing it with the lineage (T26).
@@ -63,13 +81,7 @@ class Scanner : public pg::WalSink {
  public:
   Scanner(const ChosenLineage& lineage, const WalPath& path, Lsn from, Lsn to, const RecordVisitor& visit,
           const ScanOptions& options)
-      : lineage_(lineage),
-        path_(path),
-        from_(from),
-        to_(to),
-        visit_(visit),
-        options_(options),
-        store_(lineage.repo) {}
+      : lineage_(lineage), path_(path), from_(from), to_(to), visit_(visit), options_(options) {}
 
   Result<ScanResult> run() {
     const uint64_t bytes = path_.segment_size.bytes;
@@ -79,7 +91,7 @@ class Scanner : public pg::WalSink {
         Lsn start{index * bytes};
         if (!reaches(start)) break;
         SegmentName name = SegmentName::containing(piece.timeline, start, path_.segment_size);
-        TRY(segment(name, start, [&](const auto& sink) { return stream_segment(store_, name, sink); }));
+        TRY(segment(name, start, [&](const auto& sink) { return stream_segment(lineage_, name, sink); }));
       }
       if (done_) break;
     }
@@ -171,7 +183,6 @@ class Scanner : public pg::WalSink {
   Lsn to_;
   const RecordVisitor& visit_;
   const ScanOptions& options_;
-  repo::WalStore store_;
   std::optional<pg::WalReaderOptions> reader_options_;
   std::unique_ptr<pg::WalReader> reader_;
   bool done_ = false;
@@ -216,6 +227,8 @@ Result<ScanResult> scan_wal(const ChosenLineage& lineage, const WalPath& path, L
 
 Status read_partial(const ChosenLineage& lineage, const PartialSegment& partial,
                     const std::function<Status(ByteView)>& each) {
+  if (partial.path.empty() && partial.stored == PartialSegment::Stored::as_tail)
+    return stream_tail(lineage, partial.segment, each);
   if (partial.path.empty()) {
     auto name = WalFileName::parse(cat(partial.segment.to_string(), ".partial"));
     CHECK(name.has_value());
@@ -230,6 +243,15 @@ Status read_partial(const ChosenLineage& lineage, const PartialSegment& partial,
     TRY(each(ByteView(piece).first(got)));
     at += got;
   }
+}
+
+Result<uint64_t> valid_size(const ChosenLineage& lineage, const PartialSegment& partial) {
+  ValidPrefix prefix(partial.segment, lineage.record.segment_size);
+  TRY(read_partial(lineage, partial, [&](ByteView piece) -> Status {
+    if (!piece.empty()) prefix.add(piece);
+    return {};
+  }));
+  return prefix.finish();
 }
 
 Result<bool> begins_with_wal(const ChosenLineage& lineage, const PartialSegment& partial) {
@@ -248,13 +270,12 @@ Result<bool> begins_with_wal(const ChosenLineage& lineage, const PartialSegment&
 Result<std::vector<WalBreak>> check_segments_continuous(const ChosenLineage& lineage, Timeline timeline,
                                                         const SegmentRun& run, const ScanOptions& options) {
   SegmentSize size = lineage.record.segment_size;
-  repo::WalStore store(lineage.repo);
   BreakCollector collector(timeline, size, run.last);
   std::unique_ptr<pg::WalReader> reader;
   for (uint64_t index = run.first; index <= run.last; ++index) {
     SegmentName name = SegmentName::containing(timeline, {index * uint64_t{size.bytes}}, size);
     Lsn at = name.start(size);
-    auto read = stream_segment(store, name, [&](ByteView piece) -> Status {
+    auto read = stream_segment(lineage, name, [&](ByteView piece) -> Status {
       if (options.stop != nullptr) TRY(options.stop->check());
       if (!reader) {
         TRY_ASSIGN(pg::WalReaderOptions reader_settings, reader_options(lineage, name, piece));

@@ -43,6 +43,9 @@ Result<ScanResult> scan_wal(const ChosenLineage& lineage, const WalPath& path, L
 // nothing to go on with. Errors: conflict (two contents are stored), damaged, not_found, those of reading.
 Result<bool> begins_with_wal(const ChosenLineage& lineage, const PartialSegment& partial);
 
+// How many bytes of an unfinished segment are valid WAL (segment_check.h).
+Result<uint64_t> valid_size(const ChosenLineage& lineage, const PartialSegment& partial);
+
 // The content of an unfinished segment, piece by piece.
 Status read_partial(const ChosenLineage& lineage, const PartialSegment& partial,
                     const std::function<Status(ByteView)>& each);

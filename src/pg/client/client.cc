@@ -24,7 +24,8 @@ struct Libpq {
   X(PQuser) X(PQhost) X(PQport) X(PQconnectionNeedsPassword) X(PQsetNoticeReceiver) X(PQsendQuery) \
   X(PQsendQueryParams) X(PQsetSingleRowMode) X(PQisBusy) X(PQconsumeInput) X(PQgetResult) X(PQresultStatus) \
   X(PQresultErrorMessage) X(PQresultErrorField) X(PQclear) X(PQntuples) X(PQnfields) X(PQgetvalue) \
-  X(PQgetlength) X(PQgetisnull) X(PQcmdTuples) X(PQgetCancel) X(PQfreeCancel) X(PQcancel)
+  X(PQgetlength) X(PQgetisnull) X(PQcmdTuples) X(PQgetCancel) X(PQfreeCancel) X(PQcancel) \
+  X(PQgetCopyData) X(PQputCopyData) X(PQputCopyEnd) X(PQflush) X(PQparameterStatus)
   // clang-format on
 #define X(name) decltype(&::name) name = nullptr;
   LIFEBOAT_LIBPQ_FUNCTIONS(X)
@@ -185,18 +186,29 @@ bool Rows::truth(int row, int column) const {
 
 struct PgClient::State {
   PGconn* connection = nullptr;
+  char* copied = nullptr;  // libpq's buffer of the last copy message
   const StopToken* stop = nullptr;
   std::string sqlstate;
   std::vector<std::string> notices;
 
   ~State() {
+    drop_copied();
     if (connection) libpq().PQfinish(connection);
+  }
+  void drop_copied() {
+    if (copied) libpq().PQfreemem(copied);
+    copied = nullptr;
+  }
+  Status check_open() const {
+    if (connection) return {};
+    return make_error(ErrorKind::unavailable, "", "the connection was closed before");
   }
   Error lost(std::string_view what) const;
   Error server_error(const PGresult* result);
   Status wait_while_busy();
   Status cancel_and_drain();
   Result<PGresult*> collect();
+  Status send_simple(const std::string& sql);
   Status send(const std::string& sql, std::span<const Param> params, ResultFormat format);
 };
 
@@ -368,8 +380,15 @@ Result<PgClient> PgClient::connect(const std::string& conninfo, const ConnectOpt
   for (const PQconninfoOption* option = parsed.get(); option->keyword; ++option)
     if (option->val) pass(option->keyword, option->val);
   const bool service = option_value(parsed, "service") || environment_has("PGSERVICE");
+  const bool replication = options.session == SessionKind::replication;
   if (!option_value(parsed, "dbname") && !environment_has("PGDATABASE") && !service)
-    pass("dbname", "postgres");
+    pass("dbname", replication ? "replication" : "postgres");
+  // Given last it wins over what the connection string says.
+  if (replication) pass("replication", "true");
+  if (options.host == HostChoice::writable && !option_value(parsed, "target_session_attrs") &&
+      !environment_has("PGTARGETSESSIONATTRS")) {
+    pass("target_session_attrs", "read-write");
+  }
   if (!option_value(parsed, "client_encoding")) pass("client_encoding", "UTF8");
   pass("fallback_application_name", options.application_name.c_str());
   names.push_back(nullptr);
@@ -404,6 +423,7 @@ Result<PgClient> PgClient::connect(const std::string& conninfo, const ConnectOpt
                       cat("the server is too old: version number ", version, ", expected 130000 or later"));
 
   PgClient client(std::move(state));
+  if (replication) return client;
   // A session that may sit idle for hours between the start and the stop of a backup, and that resolves names
   // in pg_catalog only unless asked otherwise.
   std::string setup =
@@ -419,8 +439,16 @@ Result<PgClient> PgClient::connect(const std::string& conninfo, const ConnectOpt
   return client;
 }
 
+Status PgClient::State::send_simple(const std::string& sql) {
+  TRY(check_open());
+  if (stop) TRY(stop->check());
+  sqlstate.clear();
+  if (!libpq().PQsendQuery(connection, sql.c_str())) return lost("when sending a statement");
+  return {};
+}
+
 Status PgClient::State::send(const std::string& sql, std::span<const Param> params, ResultFormat format) {
-  if (!connection) return make_error(ErrorKind::unavailable, "", "the connection was closed before");
+  TRY(check_open());
   if (stop) TRY(stop->check());
   sqlstate.clear();
   std::vector<const char*> values;
@@ -446,7 +474,7 @@ Status PgClient::send(const std::string& sql, std::span<const Param> params, Res
 }
 
 Result<std::optional<Rows>> PgClient::next_row() {
-  if (!state_->connection) return make_error(ErrorKind::unavailable, "", "the connection was closed before");
+  TRY(state_->check_open());
   const Libpq& pq = libpq();
   std::optional<Error> failure;
   while (true) {
@@ -477,13 +505,102 @@ Result<std::optional<std::string>> PgClient::value(const std::string& sql,
 }
 
 Status PgClient::exec(const std::string& sql) {
-  if (!state_->connection) return make_error(ErrorKind::unavailable, "", "the connection was closed before");
-  if (state_->stop) TRY(state_->stop->check());
-  state_->sqlstate.clear();
-  if (!libpq().PQsendQuery(state_->connection, sql.c_str())) return state_->lost("when sending a statement");
+  TRY(state_->send_simple(sql));
   TRY_ASSIGN(PGresult * result, state_->collect());
   libpq().PQclear(result);
   return {};
+}
+
+Result<Rows> PgClient::simple_query(const std::string& sql) {
+  TRY(state_->send_simple(sql));
+  TRY_ASSIGN(PGresult * result, state_->collect());
+  return Rows(result);
+}
+
+// --- copy in both directions
+
+Status PgClient::copy_start(const std::string& sql) {
+  TRY(state_->send_simple(sql));
+  TRY(state_->wait_while_busy());
+  OwnedResult result(libpq().PQgetResult(state_->connection));
+  if (!result) return state_->lost("before it answered");
+  if (libpq().PQresultStatus(result.get()) == PGRES_COPY_BOTH) return {};
+  Error error = state_->server_error(result.get());
+  // The connection is good for more when the rest of the answer is read too.
+  while (result) {
+    TRY(state_->wait_while_busy());
+    result.reset(libpq().PQgetResult(state_->connection));
+  }
+  return error;
+}
+
+Result<PgClient::Copy> PgClient::copy_receive(ByteView& message, int64_t timeout_ms, int wake_fd) {
+  TRY(state_->check_open());
+  const Libpq& pq = libpq();
+  PGconn* connection = state_->connection;
+  for (bool waited = false;; waited = true) {
+    state_->drop_copied();
+    int size = pq.PQgetCopyData(connection, &state_->copied, 1);
+    if (size > 0) {
+      message = {reinterpret_cast<const uint8_t*>(state_->copied), static_cast<size_t>(size)};
+      return Copy::message;
+    }
+    if (size == -1) return Copy::ended;
+    if (size < 0) return state_->lost("while it sent WAL");
+    if (waited) return Copy::nothing;
+    pollfd watched[] = {{pq.PQsocket(connection), POLLIN, 0}, {wake_fd, POLLIN, 0}};
+    ::poll(watched, 2, static_cast<int>(std::clamp<int64_t>(timeout_ms, 0, kPollMs)));
+    if (!pq.PQconsumeInput(connection)) return state_->lost("while it sent WAL");
+  }
+}
+
+Status PgClient::copy_send(ByteView message) {
+  TRY(state_->check_open());
+  const Libpq& pq = libpq();
+  if (pq.PQputCopyData(state_->connection, reinterpret_cast<const char*>(message.data()),
+                       static_cast<int>(message.size())) <= 0 ||
+      pq.PQflush(state_->connection) < 0) {
+    return state_->lost("when answering");
+  }
+  return {};
+}
+
+Status PgClient::copy_end() {
+  TRY(state_->check_open());
+  if (libpq().PQputCopyEnd(state_->connection, nullptr) <= 0 || libpq().PQflush(state_->connection) < 0)
+    return state_->lost("when ending the stream");
+  return {};
+}
+
+Result<std::optional<Rows>> PgClient::copy_result(int64_t timeout_ms) {
+  TRY(state_->check_open());
+  const Libpq& pq = libpq();
+  const int64_t deadline = now_ms() + timeout_ms;
+  while (true) {
+    while (pq.PQisBusy(state_->connection)) {
+      const int64_t left = deadline - now_ms();
+      if (left <= 0) return make_error(ErrorKind::timeout, "", "PostgreSQL does not end the stream");
+      wait_for(pq.PQsocket(state_->connection), POLLIN, left);
+      if (!pq.PQconsumeInput(state_->connection)) return state_->lost("at the end of the stream");
+    }
+    OwnedResult result(pq.PQgetResult(state_->connection));
+    if (!result) return std::optional<Rows>();
+    switch (pq.PQresultStatus(result.get())) {
+      case PGRES_COPY_IN:  // the server has ended its side and waits for ours
+        TRY(copy_end());
+        break;
+      case PGRES_TUPLES_OK:
+      case PGRES_COMMAND_OK:
+        return std::optional<Rows>(Rows(result.release()));
+      default:
+        return state_->server_error(result.get());
+    }
+  }
+}
+
+std::string PgClient::parameter(const char* name) const {
+  const char* value = state_->connection ? libpq().PQparameterStatus(state_->connection, name) : nullptr;
+  return value ? value : "";
 }
 
 Status PgClient::set_statement_timeout(int64_t ms) {

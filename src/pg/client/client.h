@@ -34,11 +34,20 @@ namespace lifeboat::pg {
 // wrote.
 enum class NameLookup : uint8_t { catalog_only, as_configured };
 
+// A replication connection (replication=true) speaks to a WAL sender: simple_query() and the copy calls below
+// are all that works there (pg/client/replication.h is what to use).
+enum class SessionKind : uint8_t { ordinary, replication };
+// Of several hosts in the connection string: any that answers, or one that accepts writes (libpq's
+// target_session_attrs, unless the string has its own).
+enum class HostChoice : uint8_t { any, writable };
+
 struct ConnectOptions {
   std::string application_name = "lifeboat";
   int64_t connect_timeout_ms = 15'000;  // for all hosts of the connection string together
   int64_t statement_timeout_ms = 0;     // asked of the server for every statement; 0: none
   NameLookup names = NameLookup::catalog_only;
+  SessionKind session = SessionKind::ordinary;
+  HostChoice host = HostChoice::any;
   const StopToken* stop = nullptr;  // watched by connect and by every statement; must outlive the client
 };
 
@@ -101,6 +110,30 @@ class PgClient {
   Result<std::optional<std::string>> value(const std::string& sql, std::initializer_list<Param> params = {});
   // One or several statements without parameters; results are dropped.
   Status exec(const std::string& sql);
+
+  // One statement through the simple protocol, the only one that a WAL sender understands.
+  Result<Rows> simple_query(const std::string& sql);
+
+  // --- COPY in both directions (START_REPLICATION). The stop token is not watched: who streams ends it in
+  // order.
+  enum class Copy : uint8_t {
+    nothing,  // no message arrived in time, or `wake_fd` became readable
+    message,
+    ended,  // by the server: copy_result() has what it says
+  };
+  Status copy_start(const std::string& sql);
+  // Waits for a message, at most `timeout_ms` or until `wake_fd` (-1: none) is readable. `message` is valid
+  // until the next call.
+  Result<Copy> copy_receive(ByteView& message, int64_t timeout_ms, int wake_fd);
+  Status copy_send(ByteView message);
+  // Our end of the copy; messages may still come.
+  Status copy_end();
+  // After Copy::ended, which our own end answers where it has not come yet: what follows, one call each.
+  // Rows, no rows for a command that is done, nullopt at last. Waits at most `timeout_ms` for each.
+  Result<std::optional<Rows>> copy_result(int64_t timeout_ms);
+
+  // What the server reports of itself at connecting ("in_hot_standby", 14 and later); empty: nothing.
+  std::string parameter(const char* name) const;
 
   // One statement whose rows are taken one at a time with next_row(), while the server goes on making the
   // next ones, as far as the connection holds them. No other statement until next_row() said that there are

@@ -32,6 +32,7 @@ constexpr VersionTraits kV13 = {
     .map_backslash = false,
     .control_signedness = false,
     .records_state_wal_level = false,
+    .class_counts_all_frozen = false,
     .end_of_life = "2025-11-13",
 };
 
@@ -89,6 +90,7 @@ constexpr std::array<VersionTraits, 6> make_table() {
     v.checksums_by_default = true;
     v.dropped_stats_size = 16;
     v.control_signedness = true;
+    v.class_counts_all_frozen = true;
     v.end_of_life = "2030-11-14";
   });
   return table;

@@ -55,6 +55,7 @@ struct VersionTraits {
   bool map_backslash;  // tablespace_map writes a backslash as two (14 on); before, only line ends are escaped
   bool control_signedness;       // pg_control holds default_char_signedness, which moves its CRC (18 on)
   bool records_state_wal_level;  // checkpoint, redo and end-of-recovery records hold wal_level (17 on)
+  bool class_counts_all_frozen;  // pg_class has relallfrozen, which moves what follows it (18 on)
   std::string_view end_of_life;  // last day of community support, "2025-11-13"
 };
 

@@ -59,7 +59,7 @@ TEST(Version, document_and_table_agree) {
   std::stringstream text;
   text << in.rdbuf();
   auto yes = [](bool value) { return value ? "yes" : "no"; };
-  std::vector<std::string> rows(13);
+  std::vector<std::string> rows(14);
   for (const VersionTraits& v : supported_versions()) {
     size_t row = 0;
     auto cell = [&](std::string value) { rows[row++] += cat(" ", value, " |"); };
@@ -75,6 +75,7 @@ TEST(Version, document_and_table_agree) {
     cell(v.page_image_flags == PageImageFlags::v13 ? "old" : "new");
     cell(cat(v.dropped_stats_size));
     cell(yes(v.map_backslash));
+    cell(yes(v.class_counts_all_frozen));
     cell(std::string(v.end_of_life));
   }
   for (const std::string& row : rows) EXPECT_NE(text.str().find(row), std::string::npos) << row;

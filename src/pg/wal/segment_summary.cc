@@ -33,6 +33,9 @@ constexpr uint8_t kAllOfRelation = 0x3f;
 
 constexpr std::array<Fork, 2> kForks = {Fork::main, Fork::init};
 
+// Of the end of a transaction.
+constexpr uint8_t kCommitted = 0x01;
+
 // A block reference takes at least so many bytes of WAL (XLogRecordBlockHeader and a block number).
 constexpr uint64_t kSmallestReference = 8;
 
@@ -213,7 +216,7 @@ uint32_t decode_u32(ByteReader& in) {
 void decode_relation(ByteReader& in, const RelationLocator& relation, uint64_t& room,
                      SegmentSummary& summary) {
   uint8_t flags = in.u8();
-  if ((flags & ~kAllOfRelation) != 0) return in.fail();
+  if (flags == 0 || (flags & ~kAllOfRelation) != 0) return in.fail();
   constexpr uint8_t kActivity = kHasRows | kCreated | kDropped | kTruncated;
   if ((flags & kActivity) != 0) {
     RelationActivity activity;
@@ -276,6 +279,42 @@ void decode_fragment(ByteReader& in, bool left_out, uint64_t limit, RecordFragme
   if (left_out) return;
   ByteView bytes = in.bytes(static_cast<size_t>(fragment.length));
   fragment.bytes.assign(bytes.begin(), bytes.end());
+}
+
+uint64_t place_of(const std::vector<RelationItem>& items, const RelationLocator& relation) {
+  auto at = std::ranges::lower_bound(items, relation, {}, &RelationItem::relation);
+  CHECK(at != items.end() && at->relation == relation);
+  return static_cast<uint64_t>(at - items.begin());
+}
+
+void encode_transactions(ByteWriter& out, const std::vector<RelationItem>& items,
+                         const std::vector<TransactionActivity>& transactions) {
+  out.varint(transactions.size());
+  uint32_t xid = 0;
+  for (const TransactionActivity& transaction : transactions) {
+    out.varint(transaction.xid - xid);
+    xid = transaction.xid;
+    out.varint(place_of(items, transaction.relation));
+    encode_rows(out, transaction.rows);
+  }
+}
+
+void encode_ends(ByteWriter& out, const std::vector<RelationItem>& items, uint64_t start,
+                 const std::vector<NotedEnd>& ends) {
+  out.varint(ends.size());
+  uint64_t at = start;
+  for (const NotedEnd& end : ends) {
+    out.u8(end.committed ? kCommitted : 0);
+    out.varint(end.lsn.value - at);
+    at = end.lsn.value;
+    out.varint(end.xid);
+    out.u64(static_cast<uint64_t>(end.time.unix_us));
+    out.varint(end.database);
+    out.varint(end.subxids.size());
+    for (uint32_t xid : end.subxids) out.varint(xid);
+    out.varint(end.dropped.size());
+    for (const RelationLocator& relation : end.dropped) out.varint(place_of(items, relation));
+  }
 }
 
 void encode_event(ByteWriter& out, const SummaryEvent& event) {
@@ -379,6 +418,29 @@ void decode_transactions(ByteReader& in, const std::vector<RelationLocator>& ind
   }
 }
 
+void decode_ends(ByteReader& in, const std::vector<RelationLocator>& index, SegmentSummary& summary) {
+  uint64_t count = in.varint();
+  Lsn at = summary.start();
+  for (uint64_t i = 0; i < count && in.ok(); ++i) {
+    NotedEnd end;
+    uint8_t flags = in.u8();
+    if ((flags & ~kCommitted) != 0) return in.fail();
+    end.committed = flags == kCommitted;
+    at = decode_position(in, summary, at);
+    end.lsn = at;
+    end.xid = decode_u32(in);
+    end.time = {static_cast<int64_t>(in.u64())};
+    end.database = decode_u32(in);
+    for (uint64_t left = in.varint(); left > 0 && in.ok(); --left) end.subxids.push_back(decode_u32(in));
+    for (uint64_t left = in.varint(); left > 0 && in.ok(); --left) {
+      uint64_t relation = in.varint();
+      if (relation >= index.size()) return in.fail();
+      end.dropped.push_back(index[relation]);
+    }
+    summary.ends.push_back(std::move(end));
+  }
+}
+
 void decode_events(ByteReader& in, SegmentSummary& summary) {
   uint64_t count = in.varint();
   Lsn at = summary.start();
@@ -439,6 +501,8 @@ Bytes encode_summary(const SegmentSummary& summary) {
   out.varint(summary.aborts);
   out.u64(static_cast<uint64_t>(summary.first_commit.unix_us));
   out.u64(static_cast<uint64_t>(summary.last_commit.unix_us));
+  out.varint(summary.lowest_xid);
+  out.varint(summary.highest_xid);
 
   out.varint(summary.changes.directories().size());
   for (const DatabaseDirectory& directory : summary.changes.directories()) {
@@ -448,16 +512,8 @@ Bytes encode_summary(const SegmentSummary& summary) {
   std::vector<RelationItem> items = relation_items(summary);
   encode_relations(out, items);
 
-  out.varint(summary.transactions.size());
-  uint32_t xid = 0;
-  for (const TransactionActivity& transaction : summary.transactions) {
-    auto at = std::ranges::lower_bound(items, transaction.relation, {}, &RelationItem::relation);
-    CHECK(at != items.end() && at->relation == transaction.relation);
-    out.varint(transaction.xid - xid);
-    xid = transaction.xid;
-    out.varint(static_cast<uint64_t>(at - items.begin()));
-    encode_rows(out, transaction.rows);
-  }
+  encode_transactions(out, items, summary.transactions);
+  encode_ends(out, items, start, summary.ends);
 
   out.varint(summary.events.size());
   uint64_t at = start;
@@ -496,6 +552,8 @@ Result<SegmentSummary> decode_summary(ByteView bytes) {
   summary.aborts = in.varint();
   summary.first_commit = {static_cast<int64_t>(in.u64())};
   summary.last_commit = {static_cast<int64_t>(in.u64())};
+  summary.lowest_xid = decode_u32(in);
+  summary.highest_xid = decode_u32(in);
   uint64_t directories = in.varint();
   for (uint64_t i = 0; i < directories && in.ok(); ++i) {
     DatabaseDirectory directory{decode_u32(in), decode_u32(in)};
@@ -506,6 +564,7 @@ Result<SegmentSummary> decode_summary(ByteView bytes) {
   decode_relations(in, summary, index);
   if (!in.ok()) return damaged("its relations are impossible");
   decode_transactions(in, index, summary);
+  decode_ends(in, index, summary);
   decode_events(in, summary);
   if (!in.ok() || !in.at_end()) return damaged("its end is impossible");
   return summary;

@@ -45,8 +45,8 @@ struct RelationActivity {
   bool operator==(const RelationActivity&) const = default;
 };
 
-// What one transaction did to one relation within the segment, kept when it is much. The first 16 rows of a
-// transaction may be missing.
+// What one transaction did to one relation within the segment, kept when it is much, or when the transaction
+// does not end in the segment and may do much in others. The first 16 rows of a transaction may be missing.
 struct TransactionActivity {
   uint32_t xid = 0;  // of the subtransaction where there is one
   RelationLocator relation;
@@ -54,6 +54,19 @@ struct TransactionActivity {
   bool operator==(const TransactionActivity&) const = default;
 };
 inline constexpr uint64_t kLargeTransactionRows = 128;
+
+// The end of a transaction that somebody may look for: it dropped relations' files, or did much in this
+// segment, or nothing of it before its end is in this segment (so it may have done much in earlier ones).
+struct NotedEnd {
+  uint32_t xid = 0;
+  bool committed = false;
+  Lsn lsn;  // where its record begins
+  Timestamp time = {};
+  Oid database = 0;  // 0: not recorded
+  std::vector<uint32_t> subxids = {};
+  std::vector<RelationLocator> dropped = {};  // by a commit
+  bool operator==(const NotedEnd&) const = default;
+};
 
 enum class SummaryEventKind : uint8_t {  // stored: docs/format.md
   restore_point = 1,                     // time, name
@@ -115,9 +128,12 @@ struct SegmentSummary {
   uint64_t aborts = 0;
   Timestamp first_commit;  // lowest and highest time of a commit; unknown: there is none
   Timestamp last_commit;
+  uint32_t lowest_xid = 0;  // of all that ended here, subtransactions with them; 0: none
+  uint32_t highest_xid = 0;
 
   std::vector<RelationActivity> relations;        // ascending
   std::vector<TransactionActivity> transactions;  // ascending by xid, then relation; the large ones
+  std::vector<NotedEnd> ends;                     // ascending by LSN
   std::vector<SummaryEvent> events;               // ascending by LSN
 
   Lsn start() const { return segment.start(segment_size); }

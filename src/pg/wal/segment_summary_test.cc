@@ -237,6 +237,7 @@ TEST(SegmentSummary, rows_are_counted_by_relation_and_by_large_transaction) {
   wal.add(change(9, 0x50, 704, {{kIndex, 2}}, {0, 0, 200, 0, 1, 0}));
   wal.add(change(9, 0x10, 704, {{kIndex, 2}}, {0, 0, 200, 0, 1, 0}));  // pruning
   wal.add(commit(701, Timestamp::from_seconds(1'790'000'010)));
+  wal.add(commit(702, Timestamp::from_seconds(1'790'000'007)));
   wal.add(commit(703, Timestamp::from_seconds(1'790'000'005)));
   end_segment(wal);
   auto summary = summarize(wal, 0, options_at(kStart));
@@ -457,6 +458,38 @@ TEST(SegmentSummary, zeros_foreign_and_short_files_are_refused) {
   EXPECT_EQ(zeros.finish().error().kind, ErrorKind::damaged);
 }
 
+// --- ends of transactions
+
+TEST(SegmentSummary, notes_the_ends_of_those_that_dropped_files_did_much_or_began_before) {
+  WalBuilder wal(15, kStart);
+  Timestamp noon = Timestamp::from_seconds(1'790'000'000);
+  Lsn before = wal.add(commit(600, noon));  // all that is here of it is its end
+  wal.add(insert(701, kTable, 0));
+  wal.add(commit(701, noon));  // small
+  for (uint32_t i = 0; i < 200; ++i) wal.add(insert(702, kTable, i));
+  Lsn much = wal.add(commit(702, noon, {}, false));
+  wal.add(insert(703, kTable, 0));
+  Lsn drops = wal.add(commit(703, noon, {kIndex}));
+  for (uint32_t i = 0; i < 60; ++i) wal.add(insert(704, kTable, i));  // goes on in another segment
+  end_segment(wal);
+  auto summary = summarize(wal, 0, options_at(kStart));
+  ASSERT_TRUE(summary) << summary.error().to_string();
+  ASSERT_EQ(summary->ends.size(), 3u);
+  EXPECT_EQ(summary->ends[0].lsn, before);
+  EXPECT_EQ(summary->ends[0].xid, 600u);
+  EXPECT_EQ(summary->ends[1].lsn, much);
+  EXPECT_FALSE(summary->ends[1].committed);
+  EXPECT_EQ(summary->ends[2].lsn, drops);
+  EXPECT_EQ(summary->ends[2].time, noon);
+  EXPECT_EQ(summary->ends[2].dropped, (std::vector<RelationLocator>{kIndex}));
+  EXPECT_EQ(summary->lowest_xid, 600u);
+  EXPECT_EQ(summary->highest_xid, 703u);
+  ASSERT_EQ(summary->transactions.size(), 2u);
+  EXPECT_EQ(summary->transactions[0].xid, 702u);
+  EXPECT_EQ(summary->transactions[1].xid, 704u);
+  EXPECT_GE(summary->transactions[1].rows.inserted, 60u - 16);
+}
+
 // --- a segment that is being written
 
 TEST(SegmentSummary, of_a_segment_that_grows_is_whole_up_to_any_record) {
@@ -611,7 +644,17 @@ SegmentSummary museum_piece() {
   summary.changes.put({kIndex, Fork::main}, dense);
   summary.changes.cut({{1664, 0, 1262}, Fork::init}, 0);
   summary.relations = {{kTable, {10, 300, 5}, false, false, true}, {kIndex, {}, true, true, false}};
+  summary.lowest_xid = 690;
+  summary.highest_xid = 706;
   summary.transactions = {{700, kTable, {0, 280, 0}}, {705, kIndex, {128, 0, 1}}};
+  summary.ends = {{.xid = 690, .committed = false, .lsn = start + 280},
+                  {.xid = 700,
+                   .committed = true,
+                   .lsn = start + 640,
+                   .time = Timestamp::from_seconds(1'790'000'070),
+                   .database = 5,
+                   .subxids = {705, 706},
+                   .dropped = {kIndex}}};
   summary.events = {
       {.kind = SummaryEventKind::restore_point,
        .lsn = start + 300,

@@ -8,6 +8,7 @@
 #include <bit>
 #include <utility>
 
+#include "pg/wal/heap_changes.h"
 #include "pg/wal/wal_events.h"
 #include "util/check.h"
 #include "util/strings.h"
@@ -15,15 +16,6 @@
 namespace lifeboat::pg {
 
 namespace {
-
-// Operations of Heap and Heap2 that change rows (src/include/access/heapam_xlog.h, the same in 13 to 18).
-constexpr uint8_t kHeapMask = 0x70;
-constexpr uint8_t kHeapInsert = 0x00;
-constexpr uint8_t kHeapDelete = 0x10;
-constexpr uint8_t kHeapUpdate = 0x20;
-constexpr uint8_t kHeapHotUpdate = 0x40;
-constexpr uint8_t kHeap2MultiInsert = 0x50;
-constexpr size_t kMultiInsertCountOffset = 2;  // xl_heap_multi_insert.ntuples
 
 // The first so many rows of a transaction, unless they come at once, are not counted for it.
 constexpr uint32_t kSmallTransactionRows = 16;
@@ -48,6 +40,12 @@ class Table {
     }
     last_ = slots_[slot];
     return entries_[last_];
+  }
+  // nullptr: nothing was ever said of it.
+  Entry* look_up(const typename Entry::Key& key) {
+    if (slots_.empty()) return nullptr;
+    uint32_t index = slots_[find(key)];
+    return index == kFree ? nullptr : &entries_[index];
   }
   std::vector<Entry>& entries() { return entries_; }
 
@@ -170,31 +168,14 @@ struct TransactionEntry {
   }
 };
 
-RowCounts rows_of(const WalRecord& record) {
-  RowCounts rows;
-  uint8_t operation = record.info & kHeapMask;
-  if (record.rmgr == Rmgr::heap2) {
-    if (operation == kHeap2MultiInsert && record.main_data.size() >= kMultiInsertCountOffset + 2) {
-      rows.inserted = load_le<uint16_t>(record.main_data.data() + kMultiInsertCountOffset);
-    }
-    return rows;
-  }
-  switch (operation) {
-    case kHeapInsert:
-      rows.inserted = 1;
-      break;
-    case kHeapDelete:
-      rows.deleted = 1;
-      break;
-    case kHeapUpdate:
-    case kHeapHotUpdate:
-      rows.updated = 1;
-      break;
-    default:
-      break;
-  }
-  return rows;
-}
+// A transaction or subtransaction that wrote something in this segment before its end.
+struct XidEntry {
+  using Key = uint32_t;
+  Key key = 0;
+  bool large = false;
+  bool ended = false;
+  static uint64_t hash(Key key) { return mix(key, 0); }
+};
 
 void add(RowCounts& to, const RowCounts& rows) {
   to.inserted += rows.inserted;
@@ -217,6 +198,8 @@ class Accumulator {
     }
     summary_.last = record.lsn;
     ++summary_.records;
+    bool ends = record.rmgr == Rmgr::xact;
+    if (record.xid != 0 && !ends) xids_.at(record.xid);
     for (const WalBlock& block : record.blocks) {
       if (block.fork == Fork::fsm || block.fork == Fork::vm) continue;
       relations_.at(block.relation).fork(block.fork)->blocks.add(block.block);
@@ -243,7 +226,7 @@ class Accumulator {
       }
     }
     for (const TransactionEntry& entry : transactions_.entries()) {
-      if (entry.rows.total() < kLargeTransactionRows) continue;
+      if (entry.rows.total() < kLargeTransactionRows && xids_.at(entry.key.xid).ended) continue;
       summary_.transactions.push_back({entry.key.xid, entry.key.relation, entry.rows});
     }
     std::ranges::sort(summary_.transactions, {},
@@ -253,7 +236,7 @@ class Accumulator {
 
  private:
   void count_rows(const WalRecord& record) {
-    RowCounts rows = rows_of(record);
+    RowCounts rows = rows_changed(record);
     if (rows.total() == 0) return;
     const RelationLocator& relation = record.blocks.front().relation;
     add(relations_.at(relation).rows, rows);
@@ -263,7 +246,9 @@ class Accumulator {
       seen += static_cast<uint32_t>(rows.total());
       return;
     }
-    add(transactions_.at({record.xid, relation}).rows, rows);
+    RowCounts& all = transactions_.at({record.xid, relation}).rows;
+    add(all, rows);
+    if (all.total() >= kLargeTransactionRows) xids_.at(record.xid).large = true;
   }
 
   template <typename T>
@@ -358,6 +343,28 @@ class Accumulator {
       entry.cut(Fork::init, 0);
       if (end->committed) entry.dropped = true;
     }
+    note_end(record.lsn, *end);
+  }
+
+  void note_end(Lsn lsn, const TransactionEnd& end) {
+    bool seen = false;
+    bool large = false;
+    auto look = [&](uint32_t xid) {
+      if (summary_.lowest_xid == 0 || xid < summary_.lowest_xid) summary_.lowest_xid = xid;
+      summary_.highest_xid = std::max(summary_.highest_xid, xid);
+      XidEntry* entry = xids_.look_up(xid);
+      if (entry == nullptr) return;
+      entry->ended = true;
+      seen = true;
+      large = large || entry->large;
+    };
+    look(end.xid);
+    for (uint32_t xid : end.subxids) look(xid);
+    bool drops = end.committed && !end.dropped.empty();
+    if (seen && !large && !drops) return;
+    NotedEnd noted{end.xid, end.committed, lsn, end.time, end.database, end.subxids, {}};
+    if (end.committed) noted.dropped = end.dropped;
+    summary_.ends.push_back(std::move(noted));
   }
 
   void directory(Lsn lsn, SummaryEventKind kind, Oid tablespace, Oid database) {
@@ -370,7 +377,8 @@ class Accumulator {
   const VersionTraits& version_;
   SegmentSummary summary_;
   Table<RelationEntry> relations_;
-  Table<TransactionEntry> transactions_;                            // without the first rows of each
+  Table<TransactionEntry> transactions_;  // without the first rows of each
+  Table<XidEntry> xids_;
   std::vector<uint32_t> rows_seen_ = std::vector<uint32_t>(16384);  // by xid, those that far apart together
   std::string damage_;
 };

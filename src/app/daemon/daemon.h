@@ -1,0 +1,73 @@
+// The daemon: runs the jobs of its clusters when they are due, keeps their WAL receivers running, and answers
+// `wal push` on a local socket.
+//
+// Jobs and receivers are processes of the same program, so that none of them can take the daemon with it, and
+// each does what the command does when a person types it. One job of a cluster runs at a time. What is
+// remembered between two lives stands in one small file of the state directory; everything else is in the
+// repository, so that the daemon may be stopped or killed at any moment.
+#pragma once
+
+#include <condition_variable>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "app/daemon/handover.h"
+#include "app/daemon/plan.h"
+#include "app/output.h"
+#include "util/clock.h"
+#include "util/stop.h"
+
+namespace lifeboat::app {
+
+struct DaemonOptions {
+  std::string program;          // absolute
+  std::string state_directory;  // exists, and may be written
+  std::string socket;
+};
+
+class Daemon {
+ public:
+  // Reads what an earlier life remembered. Errors: damaged, and those of reading it.
+  static Result<std::unique_ptr<Daemon>> make(ServicePlan plan, DaemonOptions options, Output& output,
+                                              StopToken& stop, Clock& clock);
+  // Until a stop is requested; then running jobs and receivers are stopped as by Ctrl-C and waited for.
+  // Errors: the socket cannot be had (busy: another daemon has it).
+  Status run();
+  // As `serve --status` shows it: JSON.
+  std::string status() const;
+
+ private:
+  struct Receiver {
+    std::string state = "starting";  // running, waiting
+    int64_t pid = 0;
+    Timestamp since;
+    uint64_t restarts = 0;
+    std::string error;
+  };
+  Daemon(ServicePlan plan, DaemonOptions options, Schedule schedule, Output& output, StopToken& stop,
+         Clock& clock);
+  void run_jobs(const ServedCluster& cluster);
+  void run_job(const Job& job);
+  void keep_receiving(const ServedCluster& cluster);
+  std::string answer(std::string_view question);
+  Status remember() const;
+  std::vector<std::string> argv(const std::string& cluster, const std::vector<std::string>& words) const;
+  Timestamp now() const { return {clock_.unix_us()}; }
+  bool pause(int64_t us) const;  // false: the daemon stops
+
+  const ServicePlan plan_;
+  PushService pushes_;
+  const DaemonOptions options_;
+  Output& output_;
+  StopToken& stop_;
+  Clock& clock_;
+  const Timestamp started_;
+  mutable std::mutex mutex_;  // guards what follows, and the file of records
+  Schedule schedule_;
+  std::map<std::string, Receiver> receivers_;  // by cluster
+  std::map<std::string, uint64_t> pushed_;     // the same: files that were handed over and stored
+};
+
+}  // namespace lifeboat::app

@@ -1,0 +1,94 @@
+#include "app/daemon/plan.h"
+
+#include "app/location.h"
+#include "app/parse.h"
+#include "util/strings.h"
+
+namespace lifeboat::app {
+namespace {
+
+constexpr std::string_view kReceive = "wal receive";
+
+Error at_line(const Invocation& serve, int line, std::string message) {
+  return make_error(ErrorKind::config, cat(serve.config_path(), ":", line), std::move(message));
+}
+
+// What a person would have got for these words.
+Result<const Command*> parse_words(const Invocation& serve, const std::vector<std::string>& words, int line,
+                                   std::string_view name) {
+  const std::vector<std::string_view> arguments(words.begin(), words.end());
+  auto parsed = parse_command_line(arguments, "/");
+  if (!parsed) {
+    Error error = at_line(serve, line, cat(name, ": ", parsed.error().to_string()));
+    error.hint = parsed.error().hint;
+    return error;
+  }
+  return parsed->command;
+}
+
+Result<Job> plan_job(const Invocation& serve, const ConfigBlock& block, const ConfigJob& line) {
+  TRY_ASSIGN(const Command* command, parse_words(serve, line.words, line.line, line.name));
+  if (command == &serve.command() || command->path == kReceive || command->path == "wal push" ||
+      command->path == "wal get" || command->path == "restore")
+    return at_line(serve, line.line, cat(line.name, ": '", command->path, "' is no job"));
+  TRY_ASSIGN(CronExpression when, CronExpression::parse(line.when));
+  Job job = {block.name, line.name, std::move(when), block.service.jitter_us, line.words};
+  // Who wrote the policy into the file has agreed to it; nobody is there to be asked.
+  if (command->danger == Danger::destructive) job.command.emplace_back("--yes");
+  return job;
+}
+
+// The options of one cluster as each of its commands will have them.
+Result<Invocation> resolve_for(const Invocation& serve, const std::string& cluster) {
+  CommandLine line;
+  line.command = &serve.command();
+  line.options.push_back({find_option(serve.command(), "cluster"), cluster});
+  line.options.push_back({find_option(serve.command(), "config"), serve.config_path()});
+  return Invocation::resolve(std::move(line), {}, serve.working_directory(), serve.output(), serve.stop(),
+                             serve.clock());
+}
+
+Result<ServedCluster> plan_cluster(const Invocation& serve, const ConfigBlock& block) {
+  TRY_ASSIGN(Invocation resolved, resolve_for(serve, block.name));
+  ServedCluster cluster;
+  cluster.name = block.name;
+  TRY_ASSIGN(cluster.repo, repo_location(resolved));
+  cluster.archive = block.service.archive;
+  if (!block.service.receive) return cluster;
+  cluster.receive_command = {"wal", "receive"};
+  cluster.receive_command.insert(cluster.receive_command.end(), block.service.receive_words.begin(),
+                                 block.service.receive_words.end());
+  TRY(parse_words(serve, cluster.receive_command, block.service.line, "receive"));
+  return cluster;
+}
+
+bool is_served(const Invocation& serve, const ConfigBlock& block) {
+  if (block.section != ConfigSection::cluster) return false;
+  if (serve.source("cluster") == Source::command_line && serve.cluster() != block.name) return false;
+  return block.service.line != 0 || !block.schedule.empty();
+}
+
+}  // namespace
+
+Result<ServicePlan> plan_service(const Invocation& serve) {
+  ServicePlan plan;
+  if (!serve.config_path().empty()) plan.common = {"--config", serve.config_path()};
+  for (const ConfigBlock& block : serve.config().blocks) {
+    if (!is_served(serve, block)) continue;
+    TRY_ASSIGN(ServedCluster cluster, plan_cluster(serve, block));
+    plan.clusters.push_back(std::move(cluster));
+    for (const ConfigJob& line : block.schedule) {
+      TRY_ASSIGN(Job job, plan_job(serve, block, line));
+      plan.jobs.push_back(std::move(job));
+    }
+  }
+  if (plan.clusters.empty()) {
+    ServedCluster cluster;
+    cluster.name = serve.cluster();
+    TRY_ASSIGN(cluster.repo, repo_location(serve));
+    plan.clusters.push_back(std::move(cluster));
+  }
+  return plan;
+}
+
+}  // namespace lifeboat::app

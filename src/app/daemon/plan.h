@@ -1,0 +1,31 @@
+// What the daemon has to do, from the configuration: which clusters it serves, and their jobs.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "app/daemon/schedule.h"
+#include "app/invocation.h"
+#include "ops/session.h"
+
+namespace lifeboat::app {
+
+struct ServedCluster {
+  std::string name;
+  ops::RepoLocation repo;
+  bool archive = true;                       // answers wal push
+  std::vector<std::string> receive_command;  // words after the program; empty: no receiver
+};
+
+struct ServicePlan {
+  std::vector<ServedCluster> clusters;
+  std::vector<Job> jobs;
+  std::vector<std::string> common;  // options of every command that is started: --config FILE
+};
+
+// The clusters whose section in the configuration has `serve` or `schedule`; the one that --cluster names,
+// where it was typed or none has them. Every job is parsed as it would be on the command line. Errors:
+// config, with the line of what is wrong; usage.
+Result<ServicePlan> plan_service(const Invocation& serve);
+
+}  // namespace lifeboat::app
