@@ -62,6 +62,9 @@ class ServeCase(SystemTest):
         give(self.state)
         give(self.state / "serve.json")
 
+    def below(self, folder):
+        return list(self.lb.repo_path.glob(f"clusters/*/*/{folder}/*"))
+
     def backups(self):
         return [backup["id"] for backup in self.lb("list").ok().json["lineages"][0]["backups"]]
 
@@ -127,13 +130,14 @@ class Jobs(ServeCase):
             with self.subTest(kill=kill):
                 done = len(self.backups())
                 self.missed("backup")
+                attempts = len(self.below("attempts"))
                 daemon = self.start()
-                wait_until(lambda: self.job("backup")["running"], "the backup")
-                time.sleep(0.5)
-                aborted = len(list(self.lb.repo_path.glob("clusters/*/*/cards/*")))
+                wait_until(lambda: len(self.below("attempts")) > attempts, "the backup")
+                self.assertTrue(self.job("backup")["running"])
+                aborted = len(self.below("cards"))
                 daemon.kill() if kill else daemon.stop()
                 # The backup ends with its daemon, and says so.
-                wait_until(lambda: len(list(self.lb.repo_path.glob("clusters/*/*/cards/*"))) > aborted, "the end of the backup")
+                wait_until(lambda: len(self.below("cards")) > aborted, "the end of the backup")
                 self.assertEqual(len(self.backups()), done)
                 self.config([f'backup = "{YEARLY}"'])
                 daemon = self.start()

@@ -185,7 +185,8 @@ Result<WalFileName> locate(const WalPushOptions& options, const DataDirFacts& fa
 
 // The note is a convenience for doctor: a host without the directory, or where it is somebody else's, goes
 // without, and the outcome of the push is what counts.
-void note_outcome(const WalPushOptions& options, const Lineage& lineage, const Result<WalPushResult>& result) {
+void note_outcome(const WalPushOptions& options, const Lineage& lineage,
+                  const Result<WalPushResult>& result) {
   if (options.state_directory.empty()) return;
   if (result) {
     (void)clear_push_failure(options.state_directory, options.repo.cluster, lineage);
@@ -259,7 +260,8 @@ struct WalPusher::Open {
     TRY_ASSIGN(repo::Repository opened, open_repository(where));
     auto repository = std::make_unique<repo::Repository>(std::move(opened));
     TRY_ASSIGN(ChosenLineage lineage, lineage_of(*repository, options.repo.cluster, facts));
-    AheadPusher pusher(std::move(lineage), join_path(facts.path, "pg_wal"), {options.ahead, where.patience.stop});
+    AheadPusher pusher(std::move(lineage), join_path(facts.path, "pg_wal"),
+                       {options.ahead, where.patience.stop});
     return std::make_unique<Open>(std::move(repository), std::move(pusher), facts.lineage, facts.path);
   }
   Open(std::unique_ptr<repo::Repository> its_repository, AheadPusher its_pusher, const Lineage& its_lineage,

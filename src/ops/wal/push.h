@@ -45,9 +45,9 @@ struct WalPushResult {
 // usage (not the name of a WAL file), foreign, damaged, conflict, not_found (cluster or file), the store's.
 Result<WalPushResult> push_wal(const WalPushOptions& options);
 
-// The same for a process that stays: it keeps the repository open and knows what it stored ahead. One for each
-// repository and cluster; it opens anew when another data directory comes, and after every failure. Thread
-// rule: any thread, one push at a time.
+// The same for a process that stays: it keeps the repository open and knows what it stored ahead. One for
+// each repository and cluster; it opens anew when another data directory comes, and after every failure.
+// Thread rule: any thread, one push at a time.
 class WalPusher {
  public:
   WalPusher();

@@ -837,11 +837,17 @@ Result<RecoveryWindow> recovery_window(const ChosenLineage& lineage, const WalHi
   request.backup_timeline = backup_timeline;
   request.backup_start = backup_start;
   request.backup_stop = backup_stop;
-  Searcher searcher(lineage, request, history.path(target, backup_start), options);
+  WalPath path = history.path(target, backup_start);
+  if (path.tail && !path.missing && !path.conflict) {
+    // One that cannot be read moves the end to where the whole segments end.
+    Result<bool> begins = begins_with_wal(lineage, *path.tail);
+    if (begins && *begins) path.go_on_with(*path.tail);
+  }
+  Searcher searcher(lineage, request, std::move(path), options);
   window.missing = searcher.path().missing;
   if (searcher.path().empty()) return window;
   TRY_ASSIGN(const Tail* tail, searcher.tail(look_back));
-  window.complete = searcher.path().end >= backup_stop;
+  window.complete = searcher.path().whole_end >= backup_stop;
   window.end = std::max(tail->end, backup_start);
   if (tail->last_commit) window.last_commit = tail->last_commit->time;
   window.last_time = tail->last_time;

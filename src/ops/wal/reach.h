@@ -118,7 +118,8 @@ struct RecoveryWindow {
   Timestamp last_time;                 // latest timestamp of any record (checkpoints and restore points too)
   std::optional<SegmentName> missing;  // the hole that ends it
 };
-// Reads backwards from the end until a timestamp is met, at most `look_back` segments and never past
+// Its end is that of the tail behind the whole segments, where there is one that may be used. Reads backwards
+// from the end until a timestamp is met, at most `look_back` segments and never past
 // backup_stop.
 Result<RecoveryWindow> recovery_window(const ChosenLineage& lineage, const WalHistory& history,
                                        Timeline backup_timeline, Lsn backup_start, Lsn backup_stop,

@@ -121,6 +121,22 @@ TEST_F(TailTest, a_time_in_the_tail_is_reachable) {
   EXPECT_TRUE(found->partial);
 }
 
+TEST_F(TailTest, the_recoverable_window_ends_with_the_tail) {
+  auto window = [&] {
+    auto history = WalHistory::load(lineage());
+    CHECK(history.has_value());
+    auto found = recovery_window(lineage(), *history, {1}, start_, stop_, {1});
+    CHECK(found.has_value());
+    return *found;
+  };
+  EXPECT_EQ(window().last_commit, at(30));
+  put(4, 0, filled());
+  RecoveryWindow with_tail = window();
+  EXPECT_TRUE(with_tail.complete);
+  EXPECT_EQ(with_tail.end, end_);
+  EXPECT_EQ(with_tail.last_commit, at(100));
+}
+
 TEST_F(TailTest, a_record_that_the_tail_cuts_is_not_reached) {
   put(4, 0, static_cast<uint32_t>(commit_.value - 4 * kSegment) + 10);
   auto found = reach(pg::TargetKind::latest);
