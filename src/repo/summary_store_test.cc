@@ -13,7 +13,7 @@ class SummaryStoreTest : public ::testing::Test {
   WalObject segment(uint32_t timeline, uint32_t log_id, uint32_t number, uint8_t content = 1) {
     auto file = WalFileName::parse(SegmentName{{timeline}, log_id, number}.to_string());
     CHECK(file.has_value());
-    WalObject object{*file, {}, {}, 0};
+    WalObject object{*file, {}, {}, 0, {}};
     object.name_hash.fill(content);
     return object;
   }
