@@ -84,6 +84,12 @@ Result<std::string> unused_suffix(const std::string& directory) {
   }
 }
 
+// "20261129T024746Z", perhaps with a number behind it.
+bool is_time(std::string_view suffix) {
+  return suffix.size() >= 16 && suffix[8] == 'T' && suffix[15] == 'Z' &&
+         std::ranges::all_of(suffix.substr(0, 8), [](char c) { return c >= '0' && c <= '9'; });
+}
+
 class Planner {
  public:
   Planner(const RestoreSource& source, const RestoreOptions& options, Reporter& reporter,
@@ -226,7 +232,10 @@ class Planner {
       if (entry.kind != FileKind::directory || !std::string_view(entry.name).starts_with(prefix)) continue;
       std::string path = join_path(parent, entry.name);
       TRY_ASSIGN(DirectoryLook look, look_at_directory(path));
-      if (look.state == DirectoryState::incomplete) plan_.clears.push_back(path);
+      // It may have ended before its marker was there.
+      bool made_by_us = is_time(std::string_view(entry.name).substr(prefix.size()));
+      if (look.state == DirectoryState::incomplete || (look.state == DirectoryState::empty && made_by_us))
+        plan_.clears.push_back(path);
     }
     return {};
   }

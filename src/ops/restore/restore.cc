@@ -127,6 +127,7 @@ class Execution {
     for (const std::string& left : plan().clears) {
       TRY(clear_incomplete(left));
       bool used_again = std::ranges::find(staging, left) != staging.end();
+      if (!used_again) TRY(remove_temporary_files(left));
       if (!used_again && rmdir(left.c_str()) != 0) return errno_error(errno, left, "remove");
     }
     RestoreMarker marker = RestoreMarker::make(plan().backup.id, {Clock::system().unix_us()});
