@@ -386,6 +386,7 @@ BASE_CONF = {
     "listen_addresses": "", "shared_buffers": "32MB", "max_connections": "40", "fsync": "off", "wal_level": "replica",
     "max_wal_senders": "6", "max_replication_slots": "6", "max_wal_size": "512MB", "log_min_messages": "info",
     "log_line_prefix": "%m [%p] ", "lc_messages": "C", "timezone": "UTC", "log_timezone": "UTC",
+    "jit": "off",  # a major of another suite would load LLVM with libraries of this one
 }
 
 

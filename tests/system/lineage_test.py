@@ -62,8 +62,9 @@ class Upgraded(IncrementalCase):
     def test_pg_upgrade_begins_a_new_lineage(self):
         """T39: the upgraded server is another cluster whose files have old pages; nothing of the old lineage is a
         reference, and the old lineage stays what it was."""
-        for old in [major for major in self.two_majors((13, 15, 17)) if major < 18][-1:]:
-            new = {13: 17, 15: 17, 17: 18}[old]
+        # 17 of one suite and 18 of another do not always fit: the upgrade itself fails (an attribute option that 18.6 does not know).
+        for old in self.two_majors((13, 15))[-1:]:
+            new = {13: 17, 15: 18}[old]
             pg_bin(new)  # skips where it is not there
             with self.subTest(old=old, new=new):
                 server, lb = self.source(old)
