@@ -38,8 +38,8 @@ std::string to_text(const Json& status) {
   for (const Json& cluster : status.at("clusters")) {
     const Json& receiver = cluster.at("receiver");
     std::string receives = receiver.is_null() ? "-" : receiver.at("state").get<std::string>();
-    if (!receiver.is_null() && receives != "running" && receiver.at("last_error") != "")
-      receives += cat(", ", receiver.at("last_error").get<std::string>());
+    const std::string error = receiver.is_null() ? "" : receiver.at("last_error").get<std::string>();
+    if (receives != "running" && !error.empty()) receives += cat(", ", error);
     const bool archives = cluster.at("archives").get<bool>();
     clusters.add({cluster.at("cluster").get<std::string>(),
                   archives ? counted(cluster.at("pushed_files").get<uint64_t>(), "file") : "-", receives});

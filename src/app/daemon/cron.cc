@@ -15,6 +15,7 @@ using std::chrono::days;
 using std::chrono::sys_days;
 
 constexpr int64_t kMinuteUs = 60'000'000;
+constexpr int64_t kDayMinutes = 24 * 60;
 constexpr int kDaysSearched = 366 * 9;  // 29 February is up to eight years away
 
 constexpr std::string_view kMonths[] = {"jan", "feb", "mar", "apr", "may", "jun",
@@ -131,15 +132,15 @@ bool CronExpression::names_day(unsigned month, unsigned day, unsigned weekday) c
 
 Timestamp CronExpression::next(Timestamp after) const {
   int64_t minute = after.unix_us / kMinuteUs + 1;
-  sys_days day = sys_days(days(minute / (24 * 60)));
-  auto of_day = static_cast<unsigned>(minute % (24 * 60));
+  sys_days day = sys_days(days(minute / kDayMinutes));
+  auto of_day = static_cast<unsigned>(minute % kDayMinutes);
   for (int i = 0; i < kDaysSearched; ++i, day += days(1), of_day = 0) {
     const std::chrono::year_month_day date(day);
     if (!names_day(unsigned{date.month()}, unsigned{date.day()}, std::chrono::weekday(day).c_encoding()))
       continue;
-    for (; of_day < 24 * 60; ++of_day) {
+    for (; of_day < kDayMinutes; ++of_day) {
       if (!has(hours_, of_day / 60) || !has(minutes_, of_day % 60)) continue;
-      return {(int64_t{day.time_since_epoch().count()} * 24 * 60 + of_day) * kMinuteUs};
+      return {(int64_t{day.time_since_epoch().count()} * kDayMinutes + of_day) * kMinuteUs};
     }
   }
   return {};

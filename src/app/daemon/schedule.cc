@@ -72,7 +72,7 @@ void Schedule::ended(const Job& job, Timestamp now, int exit_code, std::string e
   record.exit_code = exit_code;
   record.error = std::move(error);
   record.failures = exit_code == 0 ? 0 : record.failures + 1;
-  if (may_pass(exit_code) && record.failures <= kMostRetries)
+  if (may_pass(exit_code) && record.failures >= 1 && record.failures <= kMostRetries)
     record.retry = now.plus_us(kRetryUs << (record.failures - 1));
 }
 

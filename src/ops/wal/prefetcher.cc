@@ -96,7 +96,7 @@ class Fetcher {
     try {
       while (threads_.size() < count) threads_.emplace_back([this] { work(); });
     } catch (const std::system_error&) {
-      // Those that there are do it all.
+      return;  // those that there are do it all
     }
   }
 

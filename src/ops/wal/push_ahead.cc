@@ -49,7 +49,7 @@ class AheadPusher::Row {
     try {
       while (threads_.size() < count) threads_.emplace_back([this] { work(); });
     } catch (const std::system_error&) {
-      // The caller does what is left.
+      return;  // the caller does what is left
     }
   }
 

@@ -76,8 +76,9 @@ Result<Bytes> read_tail(const ChosenLineage& lineage, const SegmentName& segment
     Status read;
     for (const repo::TailPiece& piece : pieces) {
       auto added = add_piece(tails, piece, image);
+      if (added && *added) continue;
       if (!added) read = std::move(added).error();
-      if (!added || !*added) break;
+      break;
     }
     if (read) return image;
     // Merged meanwhile: then a larger piece is there.

@@ -217,7 +217,7 @@ Result<std::optional<NextTimeline>> ReplicationClient::finish(int64_t timeout_ms
     }
     if (!*answer) break;
     const Rows& rows = **answer;
-    if (rows.size() == 0) continue;
+    if (rows.empty()) continue;
     auto timeline = rows.u64(0, 0);
     auto at = rows.columns() > 1 ? Lsn::parse(rows.text(0, 1)) : std::nullopt;
     if (!timeline || !at) return unexpected("the end of the timeline");
