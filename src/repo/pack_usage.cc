@@ -11,7 +11,7 @@ namespace {
 
 constexpr uint8_t kUsageNode = 4;  // the node's first byte
 // Stored blocks per live one that are let be; bench/fragmentation shows what follows from these figures.
-constexpr double kEnough = 1.15;
+constexpr double kEnough = 1.2;
 // A pack that is fuller than this costs more to store again than its end is worth.
 constexpr double kTooFull = 0.9;
 // Blocks that are stored again for each that changed, and of all that is live at most.

@@ -42,10 +42,7 @@ Result<std::vector<Scope>> find_scopes(const repo::Repository& repository,
       auto lineage = Lineage::parse(directory);
       if (!lineage) continue;
       auto chosen = lineage_of(repository, name, *lineage);
-      if (!chosen && (is_damage(chosen.error()) || chosen.error().kind == ErrorKind::not_found ||
-                      chosen.error().kind == ErrorKind::foreign)) {
-        continue;
-      }
+      if (!chosen && (repo::is_lost(chosen.error()) || chosen.error().kind == ErrorKind::foreign)) continue;
       TRY(chosen);
       Scope scope{std::move(*chosen), {}};
       TRY_ASSIGN(auto condemned, repo::read_condemned(scope.lineage.repo));
