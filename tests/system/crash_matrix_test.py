@@ -147,9 +147,8 @@ class Backup(Matrix):
             acknowledged.append(done.json["backup"])
             return done
         count = self.points(f"backup --type {kind}", counted)
-        # How many directories and WAL files there are to make differs a little from run to run, and one that goes on with an
-        # attempt of the same second has no pack of data to make.
-        late = range(count - 14, count + 1)
+        # How many directories and WAL files there are to make differs a little from run to run.
+        late = range(count - 7, count + 1)
 
         def killed(fault):
             number = int(fault.split(":")[0])

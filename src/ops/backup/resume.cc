@@ -11,6 +11,11 @@ namespace lifeboat::ops {
 namespace {
 constexpr size_t kMostAttempts = 4;
 
+// "20261129T032653Z" of an id.
+std::string_view second_of(const BackupId& id) {
+  return std::string_view(id.text).substr(0, id.text.find('-'));
+}
+
 // An attempt is not worth failing for: without its map it is compared.
 Result<WalChanges> changes_since(const ChosenLineage& lineage, const repo::Attempt& attempt,
                                  const Result<pg::TimelineHistory>& history, ServerWal& wal,
@@ -31,13 +36,20 @@ Result<std::vector<repo::Attempt>> find_attempts(const repo::LineageRepo& repo) 
   TRY_ASSIGN(std::vector<BackupId> ids, repo::list_attempts(repo));
   TRY_ASSIGN(repo::Condemned condemned, repo::read_condemned(repo));
   std::vector<repo::Attempt> attempts;
+  // Names order by the second only: all of the newest backup's second are looked at.
+  Timestamp newest;
+  std::string_view last_second;
   for (auto id = ids.rbegin(); id != ids.rend() && attempts.size() < kMostAttempts; ++id) {
+    if (newest.valid() && second_of(*id) != last_second) break;
     if (condemned.condemns(*id)) continue;
     // One that has no card is dead once the lease is ours, or the lease is refused.
     auto card = repo::read_card(repo, *id);
     if (!card && card.error().kind != ErrorKind::not_found) return std::move(card).error();
-    if (card && card->state != repo::BackupState::aborted)
-      break;  // what is older is in it, or has changed since
+    if (card && card->state != repo::BackupState::aborted) {
+      newest = std::max(newest, card->started);
+      last_second = second_of(*id);
+      continue;
+    }
     auto attempt = repo::read_attempt(repo, *id);
     if (!attempt) {
       // A record that is damaged, or went away, is none.
@@ -46,6 +58,8 @@ Result<std::vector<repo::Attempt>> find_attempts(const repo::LineageRepo& repo) 
     }
     attempts.push_back(std::move(*attempt));
   }
+  // What is older than the newest backup is in it, or has changed since.
+  std::erase_if(attempts, [&](const repo::Attempt& attempt) { return attempt.started < newest; });
   return attempts;
 }
 
