@@ -22,6 +22,7 @@ extern const Command kServeCommand;
 extern const Command kShowCommand;
 extern const Command kVerifyCommand;
 extern const Command kVersionCommand;
+extern const Command kWalBeaconCommand;
 extern const Command kWalCheckCommand;
 extern const Command kWalFindCommand;
 extern const Command kWalGetCommand;
@@ -32,11 +33,11 @@ extern const Command kWalStatusCommand;
 namespace {
 
 constinit const Command* const kCommands[] = {
-    &kInitCommand,   &kDoctorCommand,     &kBackupCommand,    &kRestoreCommand, &kDrillCommand,
-    &kVerifyCommand, &kListCommand,       &kShowCommand,      &kExpireCommand,  &kWalPushCommand,
-    &kWalGetCommand, &kWalReceiveCommand, &kWalStatusCommand, &kWalFindCommand, &kWalCheckCommand,
-    &kMarkCommand,   &kServeCommand,      &kKeyListCommand,   &kKeyAddCommand,  &kKeyCheckCommand,
-    &kHelpCommand,   &kVersionCommand,    &kInternalCommand,
+    &kInitCommand,      &kDoctorCommand,     &kBackupCommand,    &kRestoreCommand,  &kDrillCommand,
+    &kVerifyCommand,    &kListCommand,       &kShowCommand,      &kExpireCommand,   &kWalPushCommand,
+    &kWalGetCommand,    &kWalReceiveCommand, &kWalStatusCommand, &kWalFindCommand,  &kWalCheckCommand,
+    &kWalBeaconCommand, &kMarkCommand,       &kServeCommand,     &kKeyListCommand,  &kKeyAddCommand,
+    &kKeyCheckCommand,  &kHelpCommand,       &kVersionCommand,   &kInternalCommand,
 };
 
 }  // namespace

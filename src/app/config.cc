@@ -47,6 +47,16 @@ const Option& jitter_option() {
   return kJitter;
 }
 
+const Option& beacon_option() {
+  static constexpr Option kBeacon = {.name = "beacon",
+                                     .kind = ValueKind::duration,
+                                     .placeholder = "TIME",
+                                     .help = "how often a beacon is written",
+                                     .min = 100'000,
+                                     .max = 86'400'000'000};
+  return kBeacon;
+}
+
 // "before-backup", "after-backup", …
 std::vector<std::string> hook_names() {
   std::vector<std::string> names;
@@ -228,6 +238,8 @@ class Reader {
       if (key.str() == "jitter") {
         TRY_ASSIGN(std::string text, scalar(jitter_option(), key, value));
         service.jitter_us = *parse_duration(text);
+      } else if (key.str() == "beacon") {
+        TRY_ASSIGN(service.beacon_every, scalar(beacon_option(), key, value));
       } else if (key.str() == "archive") {
         auto whether = value.as_boolean();
         if (whether == nullptr) return error(value.source(), "archive: expected true or false");
@@ -235,7 +247,8 @@ class Reader {
       } else if (key.str() == "receive") {
         TRY(receive(service, key, value));
       } else {
-        return unknown_key(cat("cluster.", block.name, ".serve"), key, {"jitter", "archive", "receive"});
+        return unknown_key(cat("cluster.", block.name, ".serve"), key,
+                           {"jitter", "archive", "receive", "beacon"});
       }
     }
     return {};

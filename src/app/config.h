@@ -45,7 +45,8 @@ struct ConfigService {
   bool receive = false;                    // run `wal receive`
   std::vector<std::string> receive_words;  // its options; not checked
   int64_t jitter_us = 0;
-  int line = 0;  // 0: there is no such section
+  std::string beacon_every;  // run `wal beacon --every` with it; empty: no
+  int line = 0;              // 0: there is no such section
 };
 
 struct ConfigBlock {

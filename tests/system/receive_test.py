@@ -23,7 +23,8 @@ SOAK = bool(os.environ.get("LIFEBOAT_SOAK"))
 class Ledger:
     """Commits one row after another on a connection of its own and remembers which were acknowledged, and when."""
 
-    def __init__(self, server):
+    def __init__(self, server, pause=0):
+        self._pause = pause  # seconds between two
         server.psql("CREATE TABLE IF NOT EXISTS ledger (id int PRIMARY KEY)")
         self.acknowledged = {}  # id -> time of the answer
         self._server, self._stop = server, False
@@ -42,6 +43,7 @@ class Ledger:
                 return
             self.acknowledged[self._next] = time.monotonic()
             self._next += 1
+            time.sleep(self._pause)
 
     def end(self):
         self._stop = True

@@ -8,7 +8,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from harness import SystemTest, binary, give, main, new_directory, run, wait_until
+from harness import SystemTest, binary, give, main, new_directory, pg_bin, run, wait_until
 
 CONFIG, UNAVAILABLE, BUSY, CANCELLED = 3, 8, 15, 16
 YEARLY = "0 0 1 1 *"
@@ -224,6 +224,120 @@ class HandOver(ServeCase):
         self.fill()
         self.assertTrue([name for name in self.lb.objects() if "/wal/" in name])
         self.lb("backup", live=True).ok()
+
+
+class Beacons(ServeCase):
+    def test_the_daemon_writes_them_and_a_drill_measures_by_them(self):
+        self.server.archive_with(self.lb.archive_command())
+        self.lb("backup", live=True).ok()
+        self.config(serve=['beacon = "200ms"'])
+        self.assertEqual(self.serve("--check").ok().json["clusters"][0]["processes"], ["wal beacon --every 200ms"])
+        daemon = self.start()
+        process = lambda: self.status()["clusters"][0]["processes"][0]  # noqa: E731
+        wait_until(lambda: process()["state"] == "running", "the beacons")
+        time.sleep(1)
+        # Killed: another goes on.
+        os.kill(process()["pid"], 9)
+        wait_until(lambda: process()["starts"] == 2 and process()["state"] == "running", "the next", timeout=30)
+        time.sleep(1)
+        daemon.stop()
+        self.server.switch_wal()
+        self.server.wait_archived()
+        time.sleep(2)
+        drill = self.lb("drill", "--to", new_directory("drill") / "d", "--pg-bin", pg_bin(self.server.major)).ok().json
+        check = next(check for check in drill["checks"] if check["id"] == "beacon")
+        self.assertEqual(check["result"], "passed", check)
+        self.assertEqual(drill["rpo_bound"], "at_most")
+        self.assertEqual(drill["rpo_seconds"], drill["beacon_age_seconds"])
+        self.assertGreater(drill["rpo_seconds"], 2)
+        self.assertLess(drill["rpo_seconds"], 60)
+        # Another cluster's are not ours, and none is none.
+        late = self.lb("backup", live=True).ok().json
+        again = self.lb("drill", "--backup", late["backup"], "--to", new_directory("drill") / "d", "--pg-bin",
+                        pg_bin(self.server.major)).ok().json
+        self.assertIsNone(again["rpo_seconds"])
+        self.assertEqual(next(check for check in again["checks"] if check["id"] == "beacon")["result"], "skipped")
+
+    def test_a_standby_is_waited_for(self):
+        self.lb("wal", "beacon", live=True).ok()
+        self.server.configure(primary_conninfo="host=/nowhere", recovery_target_timeline="latest")
+        self.server.stop()
+        (self.server.data / "standby.signal").touch()
+        give(self.server.data / "standby.signal")
+        self.server.start()
+        self.assertFails(self.lb("wal", "beacon", live=True), 14, "standby")
+        waiting = self.lb.background("wal", "beacon", "--every", "100ms", live=True)
+        self.addCleanup(waiting.stop)
+        time.sleep(1)
+        self.assertTrue(waiting.running)
+        self.server.promote()
+        time.sleep(1)
+        waiting.signal(15)
+        self.assertGreater(waiting.wait(check=False).json["written"], 0)
+
+
+class Queue(ServeCase):
+    """T27: what happens to WAL that waits while the repository is away is decided by whoever runs the server."""
+
+    def away(self):
+        path = self.lb.repo_path
+        moved = path.with_name(path.name + "-aside")
+        path.rename(moved)
+        return lambda: moved.rename(path)
+
+    def fill(self, segments):
+        for _ in range(segments):
+            self.server.psql("CREATE TABLE IF NOT EXISTS t (a text); INSERT INTO t SELECT md5(g::text) FROM generate_series(1, 1000) g")
+            self.server.switch_wal()
+
+    def test_without_a_limit_it_waits(self):
+        self.state.mkdir()
+        give(self.state)
+        self.server.archive_with(self.lb.archive_command() + f" --state-dir {self.state} --retry-time 1s")
+        self.lb("backup", live=True).ok()
+        back = self.away()
+        self.fill(4)
+        time.sleep(3)
+        back()
+        self.server.restart()  # the archiver sleeps for a minute after three failures
+        self.server.wait_archived()
+        window = self.lb("wal", "status").ok().json["lineages"][0]
+        self.assertEqual([hole for timeline in window["timelines"] for hole in timeline["holes"]], [])
+
+    def test_dropped_wal_is_told_recorded_and_begins_a_new_window(self):
+        for daemon in (False, True):
+            with self.subTest(daemon=daemon):
+                self.setUp()
+                self.state.mkdir()
+                give(self.state)
+                command = self.lb.archive_command() + f" --state-dir {self.state} --retry-time 100ms --queue-max 32MB"
+                if daemon:
+                    self.config()
+                    self.start()
+                    command += f" --socket {self.socket}"
+                self.server.archive_with(command)
+                self.lb("backup", live=True).ok()
+                self.server.wait_archived()
+                back = self.away()
+                self.fill(5)
+                wait_until(lambda: "was NOT stored: dropped because" in self.server.log_text(), "the drop", timeout=90)
+                doctor = self.lb("doctor", live=True).json
+                archiver = next(finding for finding in doctor["checks"] if finding["id"] == "archiver")
+                self.assertEqual(archiver["severity"], "critical")
+                self.assertIn("was dropped", archiver["found"])
+                back()
+                self.server.restart()
+                self.fill(2)
+                self.server.wait_archived(timeout=90)
+                self.assertEqual(list(self.state.glob("wal-dropped-*")), [], "reported")
+                status = self.lb("wal", "status").json["lineages"][0]
+                holes = [hole for timeline in status["timelines"] for hole in timeline["holes"]]
+                self.assertTrue(any("recorded at" in hole["cause"] and "--queue-max" in hole["cause"] for hole in holes), holes)
+                made = self.lb("backup", live=True).ok().json
+                self.assertIn("neither in the server's pg_wal nor stored", made["reason"])
+                self.assertEqual(made["read_bytes"], made["plain_bytes"])
+                self.assertFails(self.lb("restore", "--to", new_directory("r") / "d", "--backup", status["timelines"][0]["windows"][0]["backup"],
+                                         "--target-lsn", self.server.lsn()), 13, "missing")
 
 
 class Library(ServeCase):

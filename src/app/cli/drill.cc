@@ -49,6 +49,8 @@ Json to_json(const ops::DrillOutcome& outcome) {
           {"rto_seconds", outcome.rto_seconds},
           {"rpo_seconds", outcome.loss.seconds ? Json(*outcome.loss.seconds) : Json(nullptr)},
           {"rpo_how", outcome.loss.how},
+          {"rpo_bound", outcome.loss.bound == ops::LossBound::exact ? "exact" : "at_most"},
+          {"beacon_age_seconds", outcome.beacon ? Json(outcome.beacon->seconds) : Json(nullptr)},
           {"lost_commits", outcome.loss.lost_commits},
           {"restored_bytes", outcome.plan.bytes},
           {"wal_bytes", outcome.plan.reach.wal_bytes},
@@ -61,6 +63,8 @@ Json to_json(const ops::DrillOutcome& outcome) {
 
 std::string rpo_text(const ops::MeasuredLoss& loss) {
   if (!loss.seconds) return loss.how;
+  if (loss.bound == ops::LossBound::at_most)
+    return cat("at most ", format_seconds(*loss.seconds), " (", loss.how, ")");
   if (loss.lost_commits == 0) return cat("0 s: nothing would have been lost (", loss.how, ")");
   return cat(format_seconds(*loss.seconds), ": ", counted(loss.lost_commits, "commit"),
              " would have been lost (", loss.how, ")");
@@ -213,6 +217,8 @@ constinit const Command kDrillCommand = {
     "rto_seconds": {"type": "number"},
     "rpo_seconds": {"type": ["number", "null"], "description": "null: not measured, rpo_how says why"},
     "rpo_how": {"type": "string"},
+    "rpo_bound": {"enum": ["exact", "at_most"], "description": "at_most: from the age of the newest beacon"},
+    "beacon_age_seconds": {"type": ["number", "null"], "description": "of the newest beacon that was recovered, when the drill began"},
     "lost_commits": {"type": "integer"},
     "restored_bytes": {"type": "integer"},
     "wal_bytes": {"type": "integer"},

@@ -33,16 +33,25 @@ std::string last_of(const Json& job) {
   return code == 0 ? "done" : cat("failed: ", job.at("error").get<std::string>());
 }
 
+// "wal receive: running; wal beacon: waiting, exited with 8"
+std::string residents_text(const Json& residents) {
+  std::vector<std::string> parts;
+  for (const Json& resident : residents) {
+    const auto state = resident.at("state").get<std::string>();
+    const auto error = resident.at("last_error").get<std::string>();
+    parts.push_back(cat(resident.at("process").get<std::string>(), ": ", state,
+                        state == "running" || error.empty() ? "" : cat(", ", error)));
+  }
+  return parts.empty() ? "-" : join(parts, "; ");
+}
+
 std::string to_text(const Json& status) {
-  Table clusters({{"cluster"}, {"wal push"}, {"wal receive"}});
+  Table clusters({{"cluster"}, {"wal push"}, {"processes"}});
   for (const Json& cluster : status.at("clusters")) {
-    const Json& receiver = cluster.at("receiver");
-    std::string receives = receiver.is_null() ? "-" : receiver.at("state").get<std::string>();
-    const std::string error = receiver.is_null() ? "" : receiver.at("last_error").get<std::string>();
-    if (receives != "running" && !error.empty()) receives += cat(", ", error);
     const bool archives = cluster.at("archives").get<bool>();
     clusters.add({cluster.at("cluster").get<std::string>(),
-                  archives ? counted(cluster.at("pushed_files").get<uint64_t>(), "file") : "-", receives});
+                  archives ? counted(cluster.at("pushed_files").get<uint64_t>(), "file") : "-",
+                  residents_text(cluster.at("processes"))});
   }
   std::string text =
       cat("process ", status.at("pid").get<int64_t>(), " on ", status.at("socket").get<std::string>(),
@@ -71,13 +80,19 @@ Result<int> show_status(const Invocation& invocation) {
   return 0;
 }
 
+std::vector<std::string> resident_words(const ServedCluster& cluster) {
+  std::vector<std::string> lines;
+  for (const Resident& resident : cluster.residents) lines.push_back(join(resident.words, " "));
+  return lines;
+}
+
 Json plan_json(const ServicePlan& plan, Timestamp now) {
   Json clusters = Json::array();
   for (const ServedCluster& cluster : plan.clusters) {
     clusters.push_back({{"cluster", cluster.name},
                         {"repository", cluster.repo.url},
                         {"archives", cluster.archive},
-                        {"receives", !cluster.receive_command.empty()}});
+                        {"processes", resident_words(cluster)}});
   }
   Json jobs = Json::array();
   for (const Job& job : plan.jobs) {
@@ -91,10 +106,10 @@ Json plan_json(const ServicePlan& plan, Timestamp now) {
 }
 
 std::string to_text(const ServicePlan& plan, Timestamp now) {
-  Table clusters({{"cluster"}, {"repository"}, {"wal push"}, {"wal receive"}});
+  Table clusters({{"cluster"}, {"repository"}, {"wal push"}, {"processes"}});
   for (const ServedCluster& cluster : plan.clusters) {
     clusters.add({cluster.name, cluster.repo.url, cluster.archive ? "answered" : "-",
-                  cluster.receive_command.empty() ? "-" : join(cluster.receive_command, " ")});
+                  cluster.residents.empty() ? "-" : join(resident_words(cluster), "; ")});
   }
   Table jobs({{"job"}, {"schedule (UTC)"}, {"next"}, {"command"}});
   for (const Job& job : plan.jobs)
@@ -171,10 +186,9 @@ constinit const Command kServeCommand = {
         "asked "
         "about: who wrote the policy has agreed to it.\n\n"
         "[cluster.NAME.serve] has `receive` (true, or a list of options of wal receive), `archive` (whether "
-        "wal "
-        "push is answered; true when it is not said) and `jitter` (by how much a job may be late, so that "
-        "many "
-        "hosts do not begin at once).\n\n"
+        "wal push is answered; true when it is not said), `beacon` (how often wal beacon writes one; never "
+        "when it is not said) and `jitter` (by how much a job may be late, so that many hosts do not begin "
+        "at once).\n\n"
         "`wal push` hands its file to the daemon when one of the same user listens on --socket and serves "
         "that "
         "repository; else it does the work itself.",
@@ -204,15 +218,16 @@ constinit const Command kServeCommand = {
         "cluster": {"type": "string"},
         "repository": {"type": "string"},
         "archives": {"type": "boolean", "description": "wal push is answered"},
-        "receives": {"type": "boolean"},
         "pushed_files": {"type": "integer", "description": "that wal push handed over since the daemon began"},
-        "receiver": {"type": ["object", "null"], "properties": {
+        "processes": {"type": "array", "description": "that run as long as the daemon does; with --check their command lines", "items": {
+          "type": ["string", "object"], "properties": {
+          "process": {"type": "string"},
           "state": {"enum": ["starting", "running", "waiting"]},
           "pid": {"type": ["integer", "null"]},
           "since": {"type": ["string", "null"], "format": "date-time"},
           "starts": {"type": "integer"},
           "last_error": {"type": "string"}
-        }}
+        }}}
       }}},
     "jobs": {"type": "array", "items": {
       "type": "object",

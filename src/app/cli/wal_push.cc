@@ -9,8 +9,8 @@
 #include "app/location.h"
 #include "app/options.h"
 #include "app/output.h"
+#include "app/push_options.h"
 #include "app/render.h"
-#include "ops/wal/push_ahead.h"
 #include "ops/wal/push_state.h"
 #include "util/strings.h"
 
@@ -18,21 +18,22 @@ namespace lifeboat::app {
 namespace {
 
 Result<int> handle(const Invocation& invocation) {
-  ops::WalPushOptions options;
+  ops::WalPushOptions options = push_options(invocation);
   TRY_ASSIGN(options.repo, repo_location(invocation));
   options.path = invocation.positional(0);
   options.working_directory = invocation.working_directory();
   // PGDATA is not looked at: the server's own environment may name a directory of configuration files.
   options.pgdata = invocation.text("pgdata");
-  options.state_directory = invocation.value("state-dir");
-  options.ahead = static_cast<int>(invocation.integer("ahead").value_or(ops::default_ahead()));
   auto handed_over = hand_over(invocation.value("socket"), options);
   TRY_ASSIGN(ops::WalPushResult result, handed_over ? *std::move(handed_over) : ops::push_wal(options));
+  if (!result.dropped.empty())
+    invocation.output().note(LogLevel::warning, cat(result.file.text, " was NOT stored: ", result.dropped));
   bool again = result.outcome == repo::PushOutcome::already_stored;
   invocation.output().note(LogLevel::debug,
                            cat(result.file.text, again ? " was stored already" : " is stored"));
   nlohmann::ordered_json json = {
       {"file", result.file.text}, {"lineage", result.lineage.to_string()}, {"already_stored", again}};
+  if (!result.dropped.empty()) json["dropped"] = result.dropped;
   invocation.output().document(to_json_text(json));
   return 0;
 }
@@ -61,6 +62,12 @@ constexpr Option kPushOptions[] = {
      .min = 0,
      .max = 64,
      .section = ConfigSection::cluster},
+    {.name = "queue-max",
+     .kind = ValueKind::bytes,
+     .placeholder = "SIZE",
+     .help = "drop a segment that cannot be stored when more WAL than this waits in pg_wal: recorded as a "
+             "hole that no recovery passes (default: never; archiving stops, and pg_wal grows)",
+     .section = ConfigSection::cluster},
 };
 constinit const OptionGroup kPushGroup = {"Push", kPushOptions};
 
@@ -83,6 +90,10 @@ constinit const Command kWalPushCommand = {
         "failure "
         "among them is "
         "reported by the segment's own call only.\n\n"
+        "While the repository is away WAL waits in pg_wal. With --queue-max it waits up to that size; then "
+        "segments are dropped: noted in --state-dir (without which nothing is dropped), told as a warning, "
+        "recorded in the repository when it answers again, and shown by doctor and wal status. The next "
+        "backup begins a new recoverable window.\n\n"
         "A file is refused when the working directory is not the data directory of a cluster that is "
         "registered in the "
         "repository, when it does not lie in that directory's pg_wal, and when its header names another "
@@ -96,7 +107,8 @@ constinit const Command kWalPushCommand = {
         "# in postgresql.conf\n"
         "archive_command = '/usr/bin/lifeboat --repo file:///srv/backup --cluster main wal push %p'",
     .exit_notes =
-        "0: stored durably. Failures are 1 to 125 only, because PostgreSQL's archiver ends when a command "
+        "0: stored durably, or dropped under --queue-max, with a warning. Failures are 1 to 125 only, "
+        "because PostgreSQL's archiver ends when a command "
         "ends above "
         "125 or by a signal.",
     .schema = R"({
@@ -105,7 +117,8 @@ constinit const Command kWalPushCommand = {
   "properties": {
     "file": {"type": "string"},
     "lineage": {"type": "string", "description": "system identifier and major version"},
-    "already_stored": {"type": "boolean"}
+    "already_stored": {"type": "boolean"},
+    "dropped": {"type": "string", "description": "why it was not stored although the server was told so"}
   }
 })",
     .handler = handle,

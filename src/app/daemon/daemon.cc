@@ -101,7 +101,8 @@ Status Daemon::run() {
   std::vector<std::thread> threads;
   for (const ServedCluster& cluster : plan_.clusters) {
     threads.emplace_back([this, &cluster] { run_jobs(cluster); });
-    if (!cluster.receive_command.empty()) threads.emplace_back([this, &cluster] { keep_receiving(cluster); });
+    for (const Resident& resident : cluster.residents)
+      threads.emplace_back([this, &cluster, &resident] { keep_running(cluster, resident); });
   }
   while (pause(kLookUs)) {
   }
@@ -186,23 +187,23 @@ Status Daemon::remember() const {
                             as_bytes(encode_records(schedule_.records())), 0600);
 }
 
-// --- receivers
+// --- residents
 
-void Daemon::keep_receiving(const ServedCluster& cluster) {
+void Daemon::keep_running(const ServedCluster& cluster, const Resident& resident) {
   auto tell = [&](std::string state, int64_t pid, std::string error) {
     std::lock_guard lock(mutex_);
-    Receiver& receiver = receivers_[cluster.name];
-    receiver.state = std::move(state);
-    receiver.pid = pid;
-    receiver.since = now();
-    if (!error.empty()) receiver.error = std::move(error);
-    if (pid != 0) ++receiver.restarts;
+    ResidentState& known = residents_[&resident];
+    known.state = std::move(state);
+    known.pid = pid;
+    known.since = now();
+    if (!error.empty()) known.error = std::move(error);
+    if (pid != 0) ++known.restarts;
   };
   int64_t back_off_us = kShortestBackOffUs;
   while (!stop_.stopped()) {
     const int64_t began_us = clock_.monotonic_us();
     ProcessSpec spec;
-    spec.argv = argv(cluster.name, cluster.receive_command);
+    spec.argv = argv(cluster.name, resident.words);
     spec.ends_with_us = true;
     auto child = ChildProcess::start(spec, {-1, STDERR_FILENO, STDERR_FILENO});
     std::string ended = child ? "" : child.error().to_string();
@@ -218,7 +219,7 @@ void Daemon::keep_receiving(const ServedCluster& cluster) {
     const int64_t ran_us = clock_.monotonic_us() - began_us;
     back_off_us = ran_us > kSteadyUs ? kShortestBackOffUs : std::min(back_off_us * 2, kLongestBackOffUs);
     tell("waiting", 0, ended);
-    output_.note(LogLevel::warning, cat(cluster.name, ": wal receive ended: ", ended, "; again in ",
+    output_.note(LogLevel::warning, cat(cluster.name, ": ", resident.name, " ended: ", ended, "; again in ",
                                         format_seconds(static_cast<double>(back_off_us) / 1e6)));
     pause(back_off_us);
   }
@@ -247,20 +248,22 @@ std::string Daemon::status() const {
   std::lock_guard lock(mutex_);
   Json clusters = Json::array();
   for (const ServedCluster& cluster : plan_.clusters) {
-    Json receiver = nullptr;
-    if (auto found = receivers_.find(cluster.name); found != receivers_.end()) {
-      const Receiver& known = found->second;
-      receiver = {{"state", known.state},
-                  {"pid", known.pid == 0 ? Json(nullptr) : Json(known.pid)},
-                  {"since", json_time(known.since)},
-                  {"starts", known.restarts},
-                  {"last_error", known.error}};
+    Json residents = Json::array();
+    for (const Resident& resident : cluster.residents) {
+      auto found = residents_.find(&resident);
+      const ResidentState known = found == residents_.end() ? ResidentState{} : found->second;
+      residents.push_back({{"process", resident.name},
+                           {"state", known.state},
+                           {"pid", known.pid == 0 ? Json(nullptr) : Json(known.pid)},
+                           {"since", json_time(known.since)},
+                           {"starts", known.restarts},
+                           {"last_error", known.error}});
     }
     auto pushed = pushed_.find(cluster.name);
     clusters.push_back({{"cluster", cluster.name},
                         {"archives", cluster.archive},
                         {"pushed_files", pushed == pushed_.end() ? 0 : pushed->second},
-                        {"receiver", receiver}});
+                        {"processes", std::move(residents)}});
   }
   Json jobs = Json::array();
   for (const Job& job : schedule_.jobs())

@@ -39,7 +39,7 @@ class Daemon {
   std::string status() const;
 
  private:
-  struct Receiver {
+  struct ResidentState {
     std::string state = "starting";  // running, waiting
     int64_t pid = 0;
     Timestamp since;
@@ -50,7 +50,7 @@ class Daemon {
          Clock& clock);
   void run_jobs(const ServedCluster& cluster);
   void run_job(const Job& job);
-  void keep_receiving(const ServedCluster& cluster);
+  void keep_running(const ServedCluster& cluster, const Resident& resident);
   std::string answer(std::string_view question);
   Status remember() const;
   std::vector<std::string> argv(const std::string& cluster, const std::vector<std::string>& words) const;
@@ -66,8 +66,8 @@ class Daemon {
   const Timestamp started_;
   mutable std::mutex mutex_;  // guards what follows, and the file of records
   Schedule schedule_;
-  std::map<std::string, Receiver> receivers_;  // by cluster
-  std::map<std::string, uint64_t> pushed_;     // the same: files that were handed over and stored
+  std::map<const Resident*, ResidentState> residents_;  // of plan_
+  std::map<std::string, uint64_t> pushed_;              // by cluster: files that were handed over and stored
 };
 
 }  // namespace lifeboat::app

@@ -4,7 +4,6 @@
 #include <nlohmann/json.hpp>
 
 #include "app/daemon/control.h"
-#include "ops/wal/push_ahead.h"
 #include "util/strings.h"
 
 namespace lifeboat::app {
@@ -37,7 +36,8 @@ std::optional<ops::WalPushResult> result_from(const Json& json) {
   if (!file || !lineage) return std::nullopt;
   const bool again = json.at("already_stored").get<bool>();
   return ops::WalPushResult{*file, *lineage,
-                            again ? repo::PushOutcome::already_stored : repo::PushOutcome::stored};
+                            again ? repo::PushOutcome::already_stored : repo::PushOutcome::stored,
+                            json.value("dropped", "")};
 }
 
 }  // namespace
@@ -50,7 +50,9 @@ std::optional<Result<ops::WalPushResult>> hand_over(const std::string& socket,
                          {"path", options.path},
                          {"working_directory", options.working_directory},
                          {"pgdata", options.pgdata.value_or("")},
-                         {"state_directory", options.state_directory}};
+                         {"state_directory", options.state_directory},
+                         {"ahead", options.ahead},
+                         {"queue_max", options.queue_max_bytes ? Json(*options.queue_max_bytes) : Json()}};
   auto answer =
       ask_daemon(socket, question.dump(-1, ' ', false, Json::error_handler_t::replace), kAnswerTimeoutMs);
   if (!answer) return std::nullopt;
@@ -78,19 +80,24 @@ Json PushService::answer(const Json& question) {
     return one.served->name == name && one.served->repo.url == repo;
   });
   if (cluster == clusters_.end()) return {{"declined", "is not served here"}};
-  ops::WalPushOptions options;
+  // The thin archive_library leaves these to the configuration.
+  ops::WalPushOptions options = cluster->served->push;
   options.repo = cluster->served->repo;
-  options.ahead = ops::default_ahead();
+  options.ahead = question.value("ahead", options.ahead);
+  if (const Json most = question.value("queue_max", Json()); most.is_number_unsigned())
+    options.queue_max_bytes = most.get<uint64_t>();
   options.path = question.at("path").get<std::string>();
   options.working_directory = question.at("working_directory").get<std::string>();
   if (auto pgdata = question.at("pgdata").get<std::string>(); !pgdata.empty()) options.pgdata = pgdata;
-  options.state_directory = question.at("state_directory").get<std::string>();
+  if (auto state = question.at("state_directory").get<std::string>(); !state.empty())
+    options.state_directory = state;
   auto pushed = cluster->pusher->push(options);
   if (!pushed) return {{"error", to_json(pushed.error())}};
   return {{"stored",
            {{"file", pushed->file.text},
             {"lineage", pushed->lineage.to_string()},
-            {"already_stored", pushed->outcome == repo::PushOutcome::already_stored}}}};
+            {"already_stored", pushed->outcome == repo::PushOutcome::already_stored},
+            {"dropped", pushed->dropped}}}};
 }
 
 }  // namespace lifeboat::app

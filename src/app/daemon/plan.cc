@@ -2,12 +2,14 @@
 
 #include "app/location.h"
 #include "app/parse.h"
+#include "app/push_options.h"
 #include "util/strings.h"
 
 namespace lifeboat::app {
 namespace {
 
 constexpr std::string_view kReceive = "wal receive";
+constexpr std::string_view kBeacon = "wal beacon";
 
 Error at_line(const Invocation& serve, int line, std::string message) {
   return make_error(ErrorKind::config, cat(serve.config_path(), ":", line), std::move(message));
@@ -28,8 +30,8 @@ Result<const Command*> parse_words(const Invocation& serve, const std::vector<st
 
 Result<Job> plan_job(const Invocation& serve, const ConfigBlock& block, const ConfigJob& line) {
   TRY_ASSIGN(const Command* command, parse_words(serve, line.words, line.line, line.name));
-  if (command == &serve.command() || command->path == kReceive || command->path == "wal push" ||
-      command->path == "wal get" || command->path == "restore")
+  if (command == &serve.command() || command->path == kReceive || command->path == kBeacon ||
+      command->path == "wal push" || command->path == "wal get" || command->path == "restore")
     return at_line(serve, line.line, cat(line.name, ": '", command->path, "' is no job"));
   TRY_ASSIGN(CronExpression when, CronExpression::parse(line.when));
   Job job = {block.name, line.name, std::move(when), block.service.jitter_us, line.words};
@@ -39,26 +41,32 @@ Result<Job> plan_job(const Invocation& serve, const ConfigBlock& block, const Co
 }
 
 // The options of one cluster as each of its commands will have them.
-Result<Invocation> resolve_for(const Invocation& serve, const std::string& cluster) {
+Result<Invocation> resolve_for(const Invocation& serve, const std::string& cluster, std::string_view path) {
   CommandLine line;
-  line.command = &serve.command();
-  line.options.push_back({find_option(serve.command(), "cluster"), cluster});
-  line.options.push_back({find_option(serve.command(), "config"), serve.config_path()});
+  line.command = find_command(path);
+  line.options.push_back({find_option(*line.command, "cluster"), cluster});
+  line.options.push_back({find_option(*line.command, "config"), serve.config_path()});
   return Invocation::resolve(std::move(line), {}, serve.working_directory(), serve.output(), serve.stop(),
                              serve.clock());
 }
 
 Result<ServedCluster> plan_cluster(const Invocation& serve, const ConfigBlock& block) {
-  TRY_ASSIGN(Invocation resolved, resolve_for(serve, block.name));
+  TRY_ASSIGN(Invocation resolved, resolve_for(serve, block.name, "serve"));
   ServedCluster cluster;
   cluster.name = block.name;
   TRY_ASSIGN(cluster.repo, repo_location(resolved));
   cluster.archive = block.service.archive;
-  if (!block.service.receive) return cluster;
-  cluster.receive_command = {"wal", "receive"};
-  cluster.receive_command.insert(cluster.receive_command.end(), block.service.receive_words.begin(),
-                                 block.service.receive_words.end());
-  TRY(parse_words(serve, cluster.receive_command, block.service.line, "receive"));
+  TRY_ASSIGN(Invocation push, resolve_for(serve, block.name, "wal push"));
+  cluster.push = push_options(push);
+  const ConfigService& service = block.service;
+  if (service.receive) {
+    Resident receiver{std::string(kReceive), {"wal", "receive"}};
+    receiver.words.insert(receiver.words.end(), service.receive_words.begin(), service.receive_words.end());
+    TRY(parse_words(serve, receiver.words, service.line, "receive"));
+    cluster.residents.push_back(std::move(receiver));
+  }
+  if (!service.beacon_every.empty())
+    cluster.residents.push_back({std::string(kBeacon), {"wal", "beacon", "--every", service.beacon_every}});
   return cluster;
 }
 

@@ -7,14 +7,22 @@
 #include "app/daemon/schedule.h"
 #include "app/invocation.h"
 #include "ops/session.h"
+#include "ops/wal/push.h"
 
 namespace lifeboat::app {
+
+// A process that runs as long as the daemon does.
+struct Resident {
+  std::string name;                // "wal receive"
+  std::vector<std::string> words;  // after the program
+};
 
 struct ServedCluster {
   std::string name;
   ops::RepoLocation repo;
-  bool archive = true;                       // answers wal push
-  std::vector<std::string> receive_command;  // words after the program; empty: no receiver
+  bool archive = true;       // answers wal push
+  ops::WalPushOptions push;  // as the configuration has them, for a library that says nothing of its own
+  std::vector<Resident> residents;
 };
 
 struct ServicePlan {

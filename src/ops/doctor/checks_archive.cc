@@ -353,6 +353,14 @@ void look_at_archiver(const DoctorFacts& facts, Finding& finding) {
   std::string off = no_archiver(facts);
   if (!off.empty()) return skip(finding, off);
   if (!facts.server->archiver) return skip(finding, "pg_stat_archiver could not be read");
+  if (!facts.dropped.empty()) {
+    const WalGap& gap = facts.dropped.back();
+    return bad(finding, Severity::critical,
+               cat("WAL was dropped up to ", gap.to.to_string(), " of timeline ", gap.timeline.value),
+               gap.reason,
+               {"# mend what keeps the repository away, then begin a new recoverable window:",
+                our_command(facts, "backup", "")});
+  }
   const pg::ArchiverFacts& archiver = *facts.server->archiver;
   bool failing = archiver.failed_count > 0 && archiver.last_failed_time > archiver.last_archived_time;
   std::string last =

@@ -296,6 +296,12 @@ const std::vector<Broken>& broken() {
          f.push_failure->kind = "space";
          f.push_failure->text = "/srv/backup: write: no space left on device";
        }},
+      // T27.
+      {"archiver_dropped_wal", "archiver", Severity::critical, "the store was away",
+       [](DoctorFacts& f) {
+         f.dropped.push_back(
+             {{1}, {0x1000000}, {0x2000000}, ago(2), "", "dropped because the store was away"});
+       }},
       {"archiver_failing_by_old_note", "archiver", Severity::critical, "does not run lifeboat",
        [](DoctorFacts& f) {
          fail_archiving(f);

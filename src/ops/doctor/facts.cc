@@ -460,6 +460,8 @@ Result<DoctorFacts> gather_facts(const DoctorRequest& request) {
     std::string cluster = facts.archive_command.cluster.value_or(request.where.cluster);
     auto failure = read_push_failure(facts.state_directory, cluster, *lineage);
     if (failure) facts.push_failure = std::move(*failure);
+    auto dropped = read_dropped(facts.state_directory, cluster, *lineage);
+    if (dropped) facts.dropped = std::move(*dropped);
   }
   if (request.stop != nullptr) TRY(request.stop->check());
   return facts;

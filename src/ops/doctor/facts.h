@@ -11,6 +11,7 @@
 
 #include "ops/follow_up.h"
 #include "ops/session.h"
+#include "ops/wal/push_queue.h"
 #include "ops/wal/push_state.h"
 #include "pg/client/facts.h"
 #include "repo/manifest.h"
@@ -133,6 +134,7 @@ struct DoctorFacts {
   std::optional<RestoreLeftovers> leftovers;
   std::string state_directory;              // where our own pushes note their failures
   std::optional<PushFailure> push_failure;  // noted since the last success
+  std::vector<WalGap> dropped;              // by our own pushes, and not in the repository yet
   CommandFacts archive_command;
 
   std::optional<DiskFacts> data_disk;

@@ -67,7 +67,13 @@ Result<DrillCheck> run_amcheck_functions(pg::PgServer& server, const StopToken& 
   TRY_ASSIGN(auto databases, connectable_databases(server));
   for (const std::string& database : databases) {
     TRY_ASSIGN(pg::PgClient client, server.connect(database));
-    TRY(client.exec("create extension if not exists amcheck"));
+    // Where pg_amcheck --install-missing of later majors puts it; it may be there already, elsewhere.
+    TRY(client.exec("create extension if not exists amcheck schema pg_catalog"));
+    TRY_ASSIGN(auto schema, client.value("select n.nspname from pg_catalog.pg_extension e join "
+                                         "pg_catalog.pg_namespace n on n.oid = e.extnamespace where "
+                                         "e.extname = 'amcheck'"));
+    const std::string check_one = cat("select ", sql_identifier(schema.value_or("pg_catalog")),
+                                      ".bt_index_check($1::oid::regclass, true)");
     TRY_ASSIGN(
         pg::Rows rows,
         client.query(
@@ -76,8 +82,7 @@ Result<DrillCheck> run_amcheck_functions(pg::PgServer& server, const StopToken& 
             " c.relpersistence <> 't' and i.indisready and i.indisvalid"));
     for (int i = 0; i < rows.size(); ++i, ++indexes) {
       TRY(stop.check());
-      auto checked =
-          client.query("select bt_index_check($1::oid::regclass, true)", {std::string(rows.text(i, 0))});
+      auto checked = client.query(check_one, {std::string(rows.text(i, 0))});
       if (checked) continue;
       check.result = CheckResult::failed;
       check.detail += cat(database, ".", rows.text(i, 1), ": ", checked.error().to_string(), "\n");

@@ -3,10 +3,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "ops/drill/evidence.h"
 #include "ops/drill/isolate.h"
 #include "ops/drill/row_compare.h"
 #include "ops/restore/start.h"
+#include "ops/wal/beacon.h"
 #include "util/clock.h"
 #include "util/files.h"
 #include "util/strings.h"
@@ -252,6 +255,35 @@ void measure_rpo(const DrillOptions& options, const std::optional<SourcePosition
   }
 }
 
+// The newest beacon that the recovery brings back. Where the source could not be asked, its age bounds the
+// RPO.
+void look_for_beacon(const DrillOptions& options, const RestoreSource& source, Timestamp began,
+                     DrillOutcome& outcome, Reporter& reporter, const StopToken& stop) {
+  const Reach& reach = outcome.plan.reach;
+  DrillCheck check{"beacon", CheckResult::skipped, "", 0};
+  const int64_t began_us = Clock::system().monotonic_us();
+  auto found = last_beacon(*source.lineage, reach.path, outcome.plan.backup.start_lsn, reach.stop,
+                           options.location.cluster, {&reporter, &stop});
+  if (!found) {
+    check.detail = cat("not looked for: ", found.error().to_string());
+  } else if (!*found) {
+    check.detail = "the WAL that was recovered holds none; the daemon writes them (serve: beacon)";
+  } else {
+    const Timestamp written = (*found)->beacon.time;
+    outcome.beacon = BeaconAge{written, static_cast<double>(began.unix_us - written.unix_us) / 1e6};
+    check.result = CheckResult::passed;
+    check.detail = cat("the newest that was recovered was written at ", written.to_string(), ", ",
+                       format_seconds(outcome.beacon->seconds), " before the drill began");
+    if (!outcome.loss.seconds && options.target.kind == pg::TargetKind::latest) {
+      outcome.loss.seconds = std::max(0.0, outcome.beacon->seconds);
+      outcome.loss.bound = LossBound::at_most;
+      outcome.loss.how = "the age of the newest beacon that was recovered";
+    }
+  }
+  check.seconds = since(began_us);
+  outcome.checks.push_back(std::move(check));
+}
+
 Result<CountedRows> run_checks(const DrillOptions& options, const RestoreSource& source,
                                const Scratch& scratch, const repo::Manifest& manifest, pg::PgServer& server,
                                DrillOutcome& outcome, Reporter& reporter, StopToken& stop) {
@@ -302,6 +334,7 @@ bool all_passed(const std::vector<DrillCheck>& checks) {
 // From the plan to the checks; the outcome is filled in as far as it got.
 Result<CountedRows> rehearse(const DrillOptions& options, const RestoreSource& source, const Scratch& scratch,
                              int64_t began_us, DrillOutcome& outcome, Reporter& reporter, StopToken& stop) {
+  const Timestamp began{Clock::system().unix_us() - (Clock::system().monotonic_us() - began_us)};
   if (!outcome.plan.pg_bin) {
     return make_error(ErrorKind::not_found, cat("PostgreSQL ", source.lineage->record.lineage.major),
                       "its programs are not on this host")
@@ -322,6 +355,7 @@ Result<CountedRows> rehearse(const DrillOptions& options, const RestoreSource& s
   outcome.phases.preflight = preflight;
   TRY_ASSIGN(pg::PgServer server, recover(options, scratch, manifest, settings, outcome, reporter, stop));
   outcome.rto_seconds = since(began_us);
+  look_for_beacon(options, source, began, outcome, reporter, stop);
 
   int64_t checks_began = Clock::system().monotonic_us();
   TRY_ASSIGN(CountedRows counted,

@@ -55,6 +55,7 @@ struct DrillOutcome {
   double checks_seconds = 0;
   double rto_seconds = 0;  // from the command to the first answer of the recovered server
   MeasuredLoss loss;       // RPO
+  std::optional<BeaconAge> beacon;
   std::optional<RecoveryResult> recovery;
   std::vector<DrillCheck> checks;
   std::vector<RowCount> counts;

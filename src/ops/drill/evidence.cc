@@ -65,6 +65,8 @@ std::string details(const DrillOptions& options, const DrillOutcome& outcome, co
     more["end_timeline"] = outcome.plan.reach.timeline.value;
     more["last_commit_us"] = outcome.recovery->last_commit.unix_us;
   }
+  if (outcome.beacon)
+    more["beacon"] = {{"written_us", outcome.beacon->written.unix_us}, {"seconds", outcome.beacon->seconds}};
   if (options.rto_seconds) more["rto_target_seconds"] = *options.rto_seconds;
   if (options.rpo_seconds) more["rpo_target_seconds"] = *options.rpo_seconds;
   more["host"] = [] {

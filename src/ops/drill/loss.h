@@ -13,12 +13,22 @@
 
 namespace lifeboat::ops {
 
+enum class LossBound : uint8_t { exact, at_most };
+
 struct MeasuredLoss {
-  std::optional<double> seconds;  // nullopt: not measured, `how` says why
+  std::optional<double> seconds;       // nullopt: not measured, `how` says why
+  LossBound bound = LossBound::exact;  // at_most: commits were not counted
   uint64_t lost_commits = 0;
   Timestamp last_on_source;  // unknown when nothing was lost
   Timestamp last_recovered;
   std::string how;  // "read from pg_wal of …"
+};
+
+// How old the state is that the newest beacon of the recovered WAL vouches for (ops/wal/beacon.h): needs
+// nothing from the source, and is never less than the loss.
+struct BeaconAge {
+  Timestamp written;
+  double seconds = 0;  // when the drill began
 };
 
 // Where the source stood when the drill began: everything it had flushed by then is what a loss at that

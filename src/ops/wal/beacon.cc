@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "ops/wal/writer.h"
 #include "pg/format/version.h"
 #include "pg/wal/wal_events.h"
 #include "util/strings.h"
@@ -14,6 +15,8 @@ namespace lifeboat::ops {
 namespace {
 
 constexpr std::string_view kBeaconBegins = "beacon 1 ";
+constexpr int64_t kLookUs = 200'000;
+constexpr uint64_t kFirstLook = 16ull << 20;
 
 Result<Lsn> lsn_of(const std::optional<std::string>& text, std::string_view statement) {
   auto lsn = text ? Lsn::parse(*text) : std::nullopt;
@@ -50,6 +53,31 @@ Result<Lsn> write_beacon(pg::PgClient& client, const std::string& cluster) {
   return write_message(client, encode_beacon({{*time}, cluster}));
 }
 
+Result<BeaconOutcome> write_beacons(const BeaconRequest& request, Clock& clock, const StopToken& stop) {
+  BeaconOutcome outcome;
+  std::optional<WalWriter> writer;
+  int64_t next_us = clock.monotonic_us();
+  while (!stop.stopped()) {
+    if (!writer) {
+      auto opened = open_writer(request.where, request.conninfo, stop);
+      if (opened)
+        writer = std::move(*opened);
+      else if (request.every_us == 0 || opened.error().kind != ErrorKind::precondition)
+        return std::move(opened).error();
+    }
+    if (writer) {
+      TRY_ASSIGN(outcome.last, write_beacon(writer->client, request.where.cluster));
+      ++outcome.written;
+    }
+    if (request.every_us == 0) break;
+    // What was missed while the host slept is not made up for.
+    next_us = std::max(next_us + request.every_us, clock.monotonic_us());
+    while (!stop.stopped() && clock.monotonic_us() < next_us)
+      clock.sleep_us(std::min(kLookUs, next_us - clock.monotonic_us()));
+  }
+  return outcome;
+}
+
 Result<std::optional<FoundBeacon>> newest_beacon(const ChosenLineage& lineage, const WalPath& path, Lsn from,
                                                  Lsn to, const std::string& cluster,
                                                  const ScanOptions& options) {
@@ -75,6 +103,20 @@ Result<std::optional<FoundBeacon>> newest_beacon(const ChosenLineage& lineage, c
   };
   TRY(scan_wal(lineage, path, from, to, visit, options));
   return newest;
+}
+
+Result<std::optional<FoundBeacon>> last_beacon(const ChosenLineage& lineage, const WalPath& path, Lsn from,
+                                               Lsn to, const std::string& cluster,
+                                               const ScanOptions& options) {
+  // A beacon's message and its commit adjoin, so hardly any is cut by where a look begins; if one is, the
+  // next older one is found.
+  for (uint64_t look = kFirstLook;; look *= 4) {
+    const uint64_t most = std::min(look, kLastBeaconWal);
+    const bool all = to.value <= from.value + most;
+    const Lsn begin = all ? from : Lsn{to.value - most};
+    TRY_ASSIGN(auto found, newest_beacon(lineage, path, begin, to, cluster, options));
+    if (found || all || most == kLastBeaconWal) return found;
+  }
 }
 
 }  // namespace lifeboat::ops

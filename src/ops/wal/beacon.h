@@ -19,7 +19,9 @@
 #include "ops/wal/history.h"
 #include "ops/wal/scan.h"
 #include "pg/client/client.h"
+#include "util/clock.h"
 #include "util/result.h"
+#include "util/stop.h"
 
 namespace lifeboat::ops {
 
@@ -41,6 +43,20 @@ std::optional<Beacon> decode_beacon(std::string_view content);
 // A beacon with the server's own time.
 Result<Lsn> write_beacon(pg::PgClient& client, const std::string& cluster);
 
+struct BeaconRequest {
+  RepoLocation where;
+  std::string conninfo;
+  int64_t every_us = 0;  // 0: one, and that is all
+};
+struct BeaconOutcome {
+  uint64_t written = 0;
+  Lsn last;  // just past the newest
+};
+// Writes one, or one every so often until it is stopped. While the server is in recovery, a row of them waits
+// for its promotion; a single one is `precondition`. Errors: foreign (not this cluster's server), those of
+// the repository and of PgClient: a lost connection ends it.
+Result<BeaconOutcome> write_beacons(const BeaconRequest& request, Clock& clock, const StopToken& stop);
+
 struct FoundBeacon {
   Beacon beacon;
   uint32_t xid = 0;
@@ -51,5 +67,11 @@ struct FoundBeacon {
 Result<std::optional<FoundBeacon>> newest_beacon(const ChosenLineage& lineage, const WalPath& path, Lsn from,
                                                  Lsn to, const std::string& cluster,
                                                  const ScanOptions& options = {});
+
+// The same, looked for from the end: the last kLastBeaconWal bytes before `to` and no more are read.
+inline constexpr uint64_t kLastBeaconWal = 1ull << 30;
+Result<std::optional<FoundBeacon>> last_beacon(const ChosenLineage& lineage, const WalPath& path, Lsn from,
+                                               Lsn to, const std::string& cluster,
+                                               const ScanOptions& options = {});
 
 }  // namespace lifeboat::ops

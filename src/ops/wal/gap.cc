@@ -13,6 +13,8 @@ using nlohmann::json;
 constexpr int kFormat = 1;
 constexpr const char* kKind = "wal_gap";
 
+}  // namespace
+
 std::optional<WalGap> parse_gap(const std::string& text) {
   json record = json::parse(text, nullptr, false);
   if (!record.is_object() || record.value("kind", "") != kKind) return std::nullopt;
@@ -31,9 +33,7 @@ std::optional<WalGap> parse_gap(const std::string& text) {
   }
 }
 
-}  // namespace
-
-Status record_gap(const repo::LineageRepo& repo, const WalGap& gap) {
+std::string encode_gap(const WalGap& gap) {
   nlohmann::ordered_json record = {{"format", kFormat},
                                    {"kind", kKind},
                                    {"time_us", gap.noticed.unix_us},
@@ -42,7 +42,11 @@ Status record_gap(const repo::LineageRepo& repo, const WalGap& gap) {
                                    {"to_lsn", gap.to.to_string()},
                                    {"slot", gap.slot},
                                    {"reason", gap.reason}};
-  TRY(repo::write_evidence(repo, gap.noticed, record.dump()));
+  return record.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+Status record_gap(const repo::LineageRepo& repo, const WalGap& gap) {
+  TRY(repo::write_evidence(repo, gap.noticed, encode_gap(gap)));
   return {};
 }
 

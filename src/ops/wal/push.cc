@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "ops/wal/push_ahead.h"
+#include "ops/wal/push_queue.h"
 #include "ops/wal/push_state.h"
 #include "ops/wal/segment_check.h"
 #include "pg/format/timeline_history.h"
@@ -204,6 +205,25 @@ void note_outcome(const WalPushOptions& options, const Lineage& lineage,
                                                     .hint = error.hint});
 }
 
+// T27: more waits than the disk is to hold, and this segment cannot be stored. nullopt: it has to wait.
+std::optional<std::string> drop(const WalPushOptions& options, const DataDirFacts& facts,
+                                const WalFileName& file, const Error& why) {
+  if (!options.queue_max_bytes || options.state_directory.empty() || !may_be_dropped(file, why))
+    return std::nullopt;
+  auto segments = waiting_segments(join_path(facts.path, "pg_wal"));
+  const SegmentSize size{facts.control.wal_segment_size};
+  if (!segments || *segments * size.bytes <= *options.queue_max_bytes) return std::nullopt;
+  const Lsn begin = file.segment.start(size);
+  const std::string reason =
+      cat("dropped because ", *segments * size.bytes, " bytes of WAL waited, more than --queue-max allows, ",
+          "and it could not be stored: ", why.to_string());
+  Status noted =
+      note_dropped(options.state_directory, options.repo.cluster, facts.lineage,
+                   {file.timeline, begin, begin + size.bytes, {Clock::system().unix_us()}, "", reason});
+  if (!noted) return std::nullopt;
+  return reason;
+}
+
 }  // namespace
 
 Result<WalPlace::File> WalDirectory::open(const WalFileName& file) {
@@ -285,18 +305,29 @@ Result<WalPushResult> WalPusher::push(const WalPushOptions& options) {
   }
   std::lock_guard lock(mutex_);
   TRY_ASSIGN(DataDirFacts facts, read_data_dir(options.working_directory));
+  auto file = locate(options, facts);
   auto result = [&]() -> Result<WalPushResult> {
-    TRY_ASSIGN(WalFileName file, locate(options, facts));
+    TRY(file);
     if (open_ && (open_->lineage != facts.lineage || open_->directory != facts.path)) open_.reset();
     if (!open_) {
       TRY_ASSIGN(open_, Open::open(options, facts));
     }
-    WalPushResult pushed{file, facts.lineage, repo::PushOutcome::stored};
-    TRY_ASSIGN(pushed.outcome, open_->pusher.push(file));
+    WalPushResult pushed{*file, facts.lineage, repo::PushOutcome::stored};
+    TRY_ASSIGN(pushed.outcome, open_->pusher.push(*file));
     return pushed;
   }();
-  if (!result) open_.reset();
   note_outcome(options, facts.lineage, result);
+  if (result) {
+    // A record that cannot be written now stays noted here.
+    if (!options.state_directory.empty())
+      (void)report_dropped(open_->pusher.repo(), options.state_directory, options.repo.cluster,
+                           facts.lineage);
+    return result;
+  }
+  open_.reset();
+  if (!file) return result;
+  if (auto dropped = drop(options, facts, *file, result.error()))
+    return WalPushResult{*file, facts.lineage, repo::PushOutcome::stored, *std::move(dropped)};
   return result;
 }
 

@@ -33,12 +33,16 @@ struct WalPushOptions {
   std::optional<std::string> pgdata;  // when the user named it: must be the same directory
   std::string state_directory;  // where a failure is noted for doctor (ops/wal/push_state.h); "": nowhere
   int ahead = 0;                // how many segments that wait behind this one are stored with it, at most
+  // When more WAL than that waits, a segment that cannot be stored is dropped (ops/wal/push_queue.h). Needs
+  // the state directory.
+  std::optional<uint64_t> queue_max_bytes;
 };
 
 struct WalPushResult {
   WalFileName file;
   Lineage lineage;
   repo::PushOutcome outcome = repo::PushOutcome::stored;
+  std::string dropped = {};  // not stored but dropped, and why; empty: stored
 };
 
 // Errors: precondition (the working directory is not the data directory, or the file not in its pg_wal),

@@ -52,6 +52,7 @@ class AheadPusher {
 
   // store_wal_file() of push.h for `file`, with its errors; nothing about later segments is reported.
   Result<repo::PushOutcome> push(const WalFileName& file);
+  const repo::LineageRepo& repo() const { return lineage_.repo; }
 
  private:
   // What a file is known by as long as nobody writes to it.

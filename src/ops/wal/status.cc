@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "ops/doctor/facts.h"
+#include "ops/wal/gap.h"
 #include "ops/wal/reach.h"
 #include "pg/client/facts.h"
 #include "repo/tombstone.h"
@@ -28,6 +29,7 @@ class LineageLook {
     status_.record = lineage_.record;
     TRY_ASSIGN(history_, WalHistory::load(lineage_));
     TRY(read_backups());
+    TRY_ASSIGN(gaps_, read_gaps(lineage_.repo));
     for (const StoredTimeline& stored : history_.timelines()) {
       TRY(stop_.check());
       TimelineStatus timeline = describe(stored);
@@ -245,6 +247,18 @@ class LineageLook {
     }
     if (before != nullptr && !hole.expired)
       hole.cause += cat("; it begins right behind the WAL of backup ", before->id.text);
+    if (const WalGap* gap = recorded(hole))
+      hole.cause += cat("; recorded at ", gap->noticed.to_string(), ": ", gap->reason);
+  }
+
+  // What was written down of it when it came to be.
+  const WalGap* recorded(const WalHole& hole) const {
+    const Lsn from = hole.first.start(size_);
+    const Lsn to = hole.last.start(size_) + size_.bytes;
+    auto found = std::ranges::find_if(gaps_, [&](const WalGap& gap) {
+      return gap.timeline == hole.first.timeline && gap.from < to && gap.to > from;
+    });
+    return found == gaps_.end() ? nullptr : &*found;
   }
 
   const ChosenLineage& lineage_;
@@ -254,6 +268,7 @@ class LineageLook {
   const StopToken& stop_;
   WalHistory history_;
   std::vector<repo::Card> backups_;
+  std::vector<WalGap> gaps_;
   std::vector<WalPath> paths_;  // of every backup along every timeline
   LineageWalStatus status_;
 };
