@@ -31,6 +31,13 @@ std::optional<uint32_t> parse_hex8(std::string_view text) {
   return static_cast<uint32_t>(*parse_u64(text, 16));
 }
 
+CompressionOptions compression_for(const LineageRepo& repo, WalEffort effort) {
+  CompressionOptions options = repo.compression();
+  if (effort == WalEffort::hurried && options.compression == codec::Compression::zstd && options.level <= 1)
+    options.compression = codec::Compression::lz4;
+  return options;
+}
+
 Error conflict_between(const WalFileName& file, const std::string& ours, const std::string& theirs) {
   return make_error(ErrorKind::conflict, file.text,
                     cat("stored with different content: ", ours, " and ", theirs))
@@ -159,7 +166,7 @@ Result<bool> WalStore::look(const WalFileName& file, const std::string& object,
   return ours;
 }
 
-Result<StagedWal> WalStore::stage(const WalFileName& file, const WalSource& source) const {
+Result<StagedWal> WalStore::stage(const WalFileName& file, const WalSource& source, WalEffort effort) const {
   TRY_ASSIGN(codec::Hash128 content, hash_source(source));
   StagedWal staged;
   staged.file_ = file;
@@ -168,7 +175,7 @@ Result<StagedWal> WalStore::stage(const WalFileName& file, const WalSource& sour
   TRY_ASSIGN(bool stored_before, look(file, staged.object_, staged.name_hash_));
   if (stored_before) return staged;
   TRY_ASSIGN(FrameWriter writer, FrameWriter::create(repo_.store(), repo_.keys(), ObjectKind::wal,
-                                                     staged.object_, repo_.compression()));
+                                                     staged.object_, compression_for(repo_, effort)));
   TRY_ASSIGN(codec::Hash128 written, write_frames(writer, source));
   if (written != content) {
     return make_error(ErrorKind::failed, file.text, "changed while it was read; nothing was stored");

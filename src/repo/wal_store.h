@@ -86,6 +86,13 @@ class StagedWal {
   std::unique_ptr<storage::ObjectWriter> writer_;
 };
 
+// How much CPU time a segment may cost.
+enum class WalEffort : uint8_t {
+  usual,    // compressed as the repository is configured
+  hurried,  // for who has to catch up: where zstd at its first level is configured, lz4 does it in half the
+            // time, and about twice the size
+};
+
 class WalStore {
  public:
   // Test-only: leaving one out must be noticed by tests/crash/repo_model_test.cc.
@@ -103,7 +110,8 @@ class WalStore {
   Result<PushOutcome> push(const WalFileName& file, const WalSource& source) const;
   // The same in two steps: a file can be written while the one before it is not accepted yet. Both give the
   // errors of push().
-  Result<StagedWal> stage(const WalFileName& file, const WalSource& source) const;
+  Result<StagedWal> stage(const WalFileName& file, const WalSource& source,
+                          WalEffort effort = WalEffort::usual) const;
   Result<PushOutcome> publish(StagedWal staged) const;
 
   // nullopt: certainly not stored. `conflict` when several contents are.

@@ -57,6 +57,29 @@ TEST_F(WalStoreTest, what_was_pushed_is_got_bit_for_bit) {
   }
 }
 
+TEST(WalStoreHurryTest, what_was_written_in_a_hurry_is_the_same_object) {
+  TinyRepo tiny({}, {codec::Compression::zstd, 1});
+  WalStore wal(tiny.repo);
+  Bytes content;
+  for (int i = 0; content.size() < 2 * kWalFrameBytes; ++i) {
+    std::string line = cat("row ", i % 1000, " of ", i, "\n");
+    content.insert(content.end(), line.begin(), line.end());
+  }
+  WalFileName usual = segment_file(1, 0, 1);
+  ASSERT_TRUE(wal.push(usual, WalSource::from_bytes(content)));
+  WalFileName name = segment_file(1, 0, 2);
+  auto staged = wal.stage(name, WalSource::from_bytes(content), WalEffort::hurried);
+  ASSERT_TRUE(staged) << staged.error().to_string();
+  ASSERT_TRUE(wal.publish(std::move(*staged)));
+  EXPECT_EQ(*wal.get_small(name, content.size()), content);
+  EXPECT_GT((*wal.find(name))->stored_bytes, (*wal.find(usual))->stored_bytes);
+  EXPECT_LT((*wal.find(name))->stored_bytes, content.size() / 2);
+  // Its name says nothing of how it was written.
+  auto again = wal.push(name, WalSource::from_bytes(content));
+  ASSERT_TRUE(again);
+  EXPECT_EQ(*again, PushOutcome::already_stored);
+}
+
 TEST_F(WalStoreTest, a_file_is_pushed_from_its_descriptor) {
   TempDir dir = *TempDir::make();
   Bytes content = tiny_content(9, 2 * kWalFrameBytes + 5);

@@ -175,10 +175,9 @@ inline Manifest tiny_manifest(const BackupId& id, const NodeRef& root, Timestamp
 // A repository in memory with one registered lineage.
 class TinyRepo {
  public:
-  explicit TinyRepo(const KeySource& key = {})
+  explicit TinyRepo(const KeySource& key = {}, CompressionOptions compression = {codec::Compression::none, 0})
       : memory(clock),
-        repository(
-            *Repository::create(std::make_unique<BorrowedStore>(memory), key, {codec::Compression::none, 0})),
+        repository(*Repository::create(std::make_unique<BorrowedStore>(memory), key, compression)),
         repo(repository, "main", Lineage{{7}, 15}) {
     LineageRecord record;
     record.lineage = repo.lineage();

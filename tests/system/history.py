@@ -9,7 +9,7 @@ import re
 
 from harness import new_directory
 
-INDEXES = [("btree", "a"), ("hash", "b"), ("gin", "c"), ("brin", "a"), ("gist", "int4range(a, a + 1)"), ("spgist", "b")]
+INDEXES = [("btree", "a"), ("hash", "b"), ("gin", "c"), ("brin", "a"), ("gist", "int8range(a, a + 1)"), ("spgist", "b")]
 
 
 class History:

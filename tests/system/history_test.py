@@ -111,6 +111,9 @@ class Histories(IncrementalCase):
            server.bin, "--yes").ok()
         server.start()
         server.wait_recovered()
+        # Else they would be the target of the next time that this server is a standby.
+        for setting in ("recovery_target_name", "recovery_target_timeline", "recovery_target_action"):
+            server.psql(f"ALTER SYSTEM RESET {setting}")
         server.archive_with(lb.archive_command())
         return ""
 

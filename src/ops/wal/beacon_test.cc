@@ -75,6 +75,33 @@ TEST_F(NewestBeacon, is_the_last_one_that_was_committed) {
   EXPECT_EQ(before->beacon.time, testing::at(1));
 }
 
+TEST_F(NewestBeacon, is_found_from_the_end_too) {
+  testing::Wal wal;
+  message(wal, 701, kMessagePrefix, encode_beacon({testing::at(1), "main"}));
+  wal.commit(701, testing::at(1));
+  wal.end_segment();
+  message(wal, 702, kMessagePrefix, encode_beacon({testing::at(2), "main"}));
+  Lsn commit = wal.commit(702, testing::at(2));
+  wal.end_segment();
+  wal.commit(703, testing::at(3));
+  wal.end_segment();
+  store_segments(1, 1, wal.last_index(), wal);
+  auto history = WalHistory::load(lineage());
+  ASSERT_TRUE(history);
+  const Lsn from{testing::kSegment};
+  const WalPath path = history->path({1}, from);
+  auto newest = last_beacon(lineage(), path, from, path.end, "main");
+  ASSERT_TRUE(newest) << newest.error().to_string();
+  ASSERT_TRUE(*newest);
+  EXPECT_EQ((*newest)->commit, commit);
+  auto older = last_beacon(lineage(), path, from, commit, "main");
+  ASSERT_TRUE(older && *older);
+  EXPECT_EQ((*older)->beacon.time, testing::at(1));
+  auto other = last_beacon(lineage(), path, from, path.end, "shop");
+  ASSERT_TRUE(other);
+  EXPECT_FALSE(*other);
+}
+
 TEST_F(NewestBeacon, is_none_where_none_was_written) {
   testing::Wal wal;
   wal.commit(701, testing::at(1));

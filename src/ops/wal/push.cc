@@ -260,14 +260,14 @@ Result<repo::PushOutcome> store_wal_file(const ChosenLineage& lineage, const Wal
   return store.push(file, source_of(open));
 }
 
-Result<repo::StagedWal> stage_segment(const ChosenLineage& lineage, const WalFileName& file,
-                                      WalPlace& place) {
+Result<repo::StagedWal> stage_segment(const ChosenLineage& lineage, const WalFileName& file, WalPlace& place,
+                                      repo::WalEffort effort) {
   CHECK(file.kind == WalFileKind::segment);
   repo::WalStore store(lineage.repo);
   TRY_ASSIGN(WalPlace::File open, place.open(file));
   TRY(check_segment(lineage, open, file, place));
   TRY(settle_partials(store, open, file, lineage.record.segment_size));
-  TRY_ASSIGN(repo::StagedWal staged, store.stage(file, source_of(open)));
+  TRY_ASSIGN(repo::StagedWal staged, store.stage(file, source_of(open), effort));
   TRY(staged.sync());
   return staged;
 }

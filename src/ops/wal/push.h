@@ -97,6 +97,7 @@ class WalDirectory : public WalPlace {
 Result<repo::PushOutcome> store_wal_file(const ChosenLineage& lineage, const WalFileName& file,
                                          WalPlace& place);
 // A whole segment, checked and written in the same way, but for its name, which publish() gives it.
-Result<repo::StagedWal> stage_segment(const ChosenLineage& lineage, const WalFileName& file, WalPlace& place);
+Result<repo::StagedWal> stage_segment(const ChosenLineage& lineage, const WalFileName& file, WalPlace& place,
+                                      repo::WalEffort effort);
 
 }  // namespace lifeboat::ops

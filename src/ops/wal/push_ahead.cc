@@ -33,7 +33,8 @@ class AheadPusher::Row {
     std::optional<repo::StagedWal> staged;  // none: not tried, or failed
   };
 
-  Row(AheadPusher& pusher, std::vector<Waiting> waiting) : pusher_(pusher) {
+  Row(AheadPusher& pusher, std::vector<Waiting> waiting, repo::WalEffort effort)
+      : pusher_(pusher), effort_(effort) {
     for (Waiting& one : waiting) places_.push_back({std::move(one), std::nullopt});
   }
   Row(const Row&) = delete;
@@ -70,7 +71,7 @@ class AheadPusher::Row {
     while (!stopped()) {
       size_t index = next_.fetch_add(1);
       if (index >= places_.size()) return;
-      auto staged = stage_segment(pusher_.lineage_, places_[index].waiting.file, pusher_.place_);
+      auto staged = stage_segment(pusher_.lineage_, places_[index].waiting.file, pusher_.place_, effort_);
       if (!staged) return end_.request();  // what comes after it is not published, so it is not needed
       places_[index].staged = std::move(*staged);
     }
@@ -82,6 +83,7 @@ class AheadPusher::Row {
   }
 
   AheadPusher& pusher_;
+  const repo::WalEffort effort_;
   std::vector<Place> places_;  // each belongs to the thread that took its index
   std::atomic<size_t> next_ = 0;
   StopToken end_;
@@ -95,7 +97,9 @@ Result<repo::PushOutcome> AheadPusher::push(const WalFileName& file) {
   if (stored_ahead(file)) return repo::PushOutcome::already_stored;
   TRY_ASSIGN(std::vector<Waiting> waiting, waiting_behind(file));
   if (waiting.empty()) return store_wal_file(lineage_, file, place_);
-  Row row(*this, std::move(waiting));
+  // As much waits as one row takes, so the archiver has fallen behind.
+  const bool behind = waiting.size() >= static_cast<size_t>(options_.ahead);
+  Row row(*this, std::move(waiting), behind ? repo::WalEffort::hurried : repo::WalEffort::usual);
   row.start();
   TRY_ASSIGN(repo::PushOutcome outcome, store_wal_file(lineage_, file, place_));
   row.finish();
