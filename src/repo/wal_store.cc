@@ -185,7 +185,10 @@ Result<StagedWal> WalStore::stage(const WalFileName& file, const WalSource& sour
 }
 
 Result<PushOutcome> WalStore::publish(StagedWal staged) const {
-  if (staged.stored_before()) return PushOutcome::already_stored;
+  if (staged.stored_before()) {
+    TRY(repo_.store().confirm(staged.object_));
+    return PushOutcome::already_stored;
+  }
   auto committed = staged.writer_->commit();
   // The name holds the content's hash, so whoever was faster stored the same.
   bool same_again = !committed && committed.error().kind == ErrorKind::conflict;
@@ -196,7 +199,9 @@ Result<PushOutcome> WalStore::publish(StagedWal staged) const {
     return make_error(ErrorKind::failed, staged.file_.text,
                       cat(staged.object_, " was stored and is not listed"));
   }
-  return same_again ? PushOutcome::already_stored : PushOutcome::stored;
+  if (!same_again) return PushOutcome::stored;
+  TRY(repo_.store().confirm(staged.object_));
+  return PushOutcome::already_stored;
 }
 
 Result<PushOutcome> WalStore::push(const WalFileName& file, const WalSource& source) const {

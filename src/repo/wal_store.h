@@ -119,6 +119,9 @@ class WalStore {
   // Every stored content of a file; more than one is a conflict. In order of names.
   Result<std::vector<WalObject>> find_all(const WalFileName& file) const;
 
+  // What is listed survives a power cut from now on, whoever wrote it (T21).
+  Status confirm(const WalObject& object) const { return repo_.store().confirm(object.object); }
+
   // Streams the plain content to `sink` in order and returns its size. Every frame is authenticated before
   // the sink sees it; that the whole is what its name says is known only on success, so the sink's target is
   // published only then. Errors: not_found, conflict, damaged, the sink's, the store's.

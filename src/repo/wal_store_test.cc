@@ -105,6 +105,26 @@ TEST_F(WalStoreTest, equal_content_again_is_success_and_stores_nothing) {  // T2
   EXPECT_EQ(tiny_.memory.object_count(), before);
 }
 
+// Who finds it there did not make it durable: its maker may have been killed right after it became visible.
+TEST(WalStoreDurabilityTest, equal_content_that_is_there_is_made_certain_before_it_is_success) {  // T21
+  TinyRepo tiny;
+  storage::FaultStore watched(tiny.memory);
+  Repository repository = *Repository::open(std::make_unique<BorrowedStore>(watched), {});
+  LineageRepo repo(repository, "main", tiny.repo.lineage());
+  WalStore wal(repo);
+  WalFileName name = segment_file(1, 0, 1);
+  const Bytes content = tiny_content(1, 500);
+  ASSERT_TRUE(wal.push(name, WalSource::from_bytes(content)));
+  std::vector<std::string> writes;
+  watched.set_hook([&](storage::FaultPlan::Domain domain, uint64_t, std::string_view what) {
+    if (domain == storage::FaultPlan::Domain::writes) writes.emplace_back(what);
+  });
+  auto again = wal.push(name, WalSource::from_bytes(content));
+  ASSERT_TRUE(again) << again.error().to_string();
+  EXPECT_EQ(*again, PushOutcome::already_stored);
+  EXPECT_EQ(writes, std::vector<std::string>{"confirm"});
+}
+
 TEST_F(WalStoreTest, different_content_is_a_conflict_that_names_both_and_replaces_nothing) {  // T22, T46, W2
   WalFileName name = segment_file(1, 0, 1);
   Bytes first = tiny_content(1, 500);

@@ -72,6 +72,9 @@ class Store {
   // The distinct next elements below `prefix` (which ends in '/') that have objects below them:
   // "directories", in byte order, without the slash.
   virtual Result<std::vector<std::string>> list_dirs(std::string_view prefix) = 0;
+  // Success: this object, which was seen in the store, survives a power cut. Whoever made it may have been
+  // killed between the moment it became visible and the moment it was durable. not_found.
+  virtual Status confirm(std::string_view name) = 0;
   // Removes an object; one that is not there is success.
   virtual Status remove(std::string_view name) = 0;
   // The store's own clock: what `modified` of an object made now would say.

@@ -461,7 +461,9 @@ TEST_P(StoreConformance, list_dirs_tells_elements_that_have_objects_below) {
 TEST_P(StoreConformance, remove_is_idempotent) {
   put("dir/object");
   put("dir/object-2");
+  EXPECT_TRUE(store().confirm("dir/object").has_value());
   EXPECT_TRUE(store().remove("dir/object").has_value());
+  EXPECT_EQ(store().confirm("dir/object").error().kind, ErrorKind::not_found);
   EXPECT_TRUE(store().remove("dir/object").has_value());
   EXPECT_TRUE(store().remove("never/was").has_value());
   EXPECT_TRUE(store().remove("dir/object-2/below").has_value());

@@ -54,6 +54,10 @@ class ActorStore : public storage::Store {
     TRY(read_point());
     return world_.memory_.list_dirs(prefix);
   }
+  Status confirm(std::string_view name) override {
+    TRY(read_point());
+    return world_.memory_.confirm(name);
+  }
   Status remove(std::string_view name) override {
     Status done;
     TRY(write_point([&] {

@@ -44,6 +44,7 @@ class BorrowedStore : public storage::Store {
   Result<std::vector<std::string>> list_dirs(std::string_view prefix) override {
     return inner_.list_dirs(prefix);
   }
+  Status confirm(std::string_view name) override { return inner_.confirm(name); }
   Status remove(std::string_view name) override { return inner_.remove(name); }
   Result<Timestamp> now() override { return inner_.now(); }
   Result<uint64_t> remove_unfinished(Timestamp older_than) override {

@@ -125,7 +125,10 @@ Result<bool> settle_partials(const repo::WalStore& store, const WalPlace::File& 
     others.insert(others.end(), segments.begin(), segments.end());
     stored = !others.empty();
   }
-  for (const repo::WalObject& other : others) TRY(compare_valid_prefix(store, file, name, other, size));
+  for (const repo::WalObject& other : others) {
+    TRY(compare_valid_prefix(store, file, name, other, size));
+    if (stored) TRY(store.confirm(other));
+  }
   return stored;
 }
 

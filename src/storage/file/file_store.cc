@@ -405,6 +405,18 @@ Result<std::vector<std::string>> FileStore::list_dirs(std::string_view prefix) {
   return names;
 }
 
+Status FileStore::confirm(std::string_view name) {
+  TRY(check_name(name));
+  std::string path = path_of(name);
+  uint64_t point = fault::point("store.confirm");
+  auto there = stat_path(path);
+  if (!there) return certain(std::move(there).error());
+  // Its content was synced before it got its name.
+  TRY(fsync_dir(parent_path(path)));
+  fault::passed(point);
+  return {};
+}
+
 Status FileStore::remove(std::string_view name) {
   TRY(check_name(name));
   std::string path = path_of(name);

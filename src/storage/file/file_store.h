@@ -33,6 +33,7 @@ class FileStore : public Store {
   Result<std::unique_ptr<ObjectReader>> open(std::string_view name) override;
   Status list(std::string_view prefix, const std::function<Status(const ObjectInfo&)>& each) override;
   Result<std::vector<std::string>> list_dirs(std::string_view prefix) override;
+  Status confirm(std::string_view name) override;
   Status remove(std::string_view name) override;
   // The file system's clock, which on NFS is the server's. This host's where the root cannot be touched.
   Result<Timestamp> now() override;

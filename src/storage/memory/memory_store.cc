@@ -143,6 +143,14 @@ Result<std::vector<std::string>> MemoryStore::list_dirs(std::string_view prefix)
   return names;
 }
 
+Status MemoryStore::confirm(std::string_view name) {
+  TRY(check_name(name));
+  std::lock_guard lock(state_->mutex);
+  if (!state_->objects.contains(name))
+    return make_error(ErrorKind::not_found, std::string(name), "no such object");
+  return {};
+}
+
 Status MemoryStore::remove(std::string_view name) {
   TRY(check_name(name));
   std::lock_guard lock(state_->mutex);

@@ -27,6 +27,7 @@ class MemoryStore : public Store {
   Result<std::unique_ptr<ObjectReader>> open(std::string_view name) override;
   Status list(std::string_view prefix, const std::function<Status(const ObjectInfo&)>& each) override;
   Result<std::vector<std::string>> list_dirs(std::string_view prefix) override;
+  Status confirm(std::string_view name) override;
   Status remove(std::string_view name) override;
   Result<Timestamp> now() override;
   Result<uint64_t> remove_unfinished(Timestamp older_than) override;  // there never are any

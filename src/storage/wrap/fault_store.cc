@@ -96,6 +96,10 @@ Result<std::vector<std::string>> FaultStore::list_dirs(std::string_view prefix) 
   return at_point(Domain::reads, "list_dirs", [&] { return inner_.list_dirs(prefix); });
 }
 
+Status FaultStore::confirm(std::string_view name) {
+  return at_point(Domain::writes, "confirm", [&] { return inner_.confirm(name); });
+}
+
 Status FaultStore::remove(std::string_view name) {
   return at_point(Domain::writes, "remove", [&] { return inner_.remove(name); });
 }

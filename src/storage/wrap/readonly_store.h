@@ -24,6 +24,7 @@ class ReadOnlyStore : public Store {
   Result<std::vector<std::string>> list_dirs(std::string_view prefix) override {
     return inner_->list_dirs(prefix);
   }
+  Status confirm(std::string_view name) override { return inner_->confirm(name); }
   Result<Timestamp> now() override { return inner_->now(); }
   std::string url() const override { return inner_->url(); }
   bool atomic_create() const override { return inner_->atomic_create(); }

@@ -151,6 +151,10 @@ Result<std::vector<std::string>> RetryStore::list_dirs(std::string_view prefix) 
   return repeat([&] { return inner_->list_dirs(prefix); });
 }
 
+Status RetryStore::confirm(std::string_view name) {
+  return repeat([&] { return inner_->confirm(name); });
+}
+
 Status RetryStore::remove(std::string_view name) {
   return repeat([&] { return inner_->remove(name); });
 }
