@@ -501,6 +501,32 @@ class Away(ReceiveCase):
         self.assertTrue(any("/evidence/" in path for path in lb.objects()))
         refused = lb("restore", "--to", new_directory("copy") / "data")
         self.assertFails(refused, UNREACHABLE, "missing")
+        holes = [hole for timeline in lb("wal", "status").json["lineages"][0]["timelines"] for hole in timeline["holes"]]
+        self.assertTrue(any("recorded at" in hole["cause"] for hole in holes), holes)
+
+    def test_a_slot_that_the_server_gave_up_is_made_again(self):  # T24, T27
+        for major in self.two_majors():
+            with self.subTest(major=major):
+                server, lb = self.registered(major, wal_segsize=1, conf={"max_wal_size": "4MB", "min_wal_size": "2MB",
+                                                                         "max_slot_wal_keep_size": "1MB", "wal_keep_size": "0"})
+                receiver = self.receiver(lb)
+                lb("backup", live=True).ok()
+                self.ended(receiver)
+                for _ in range(4):
+                    server.psql("CREATE TABLE t AS SELECT i, repeat('x', 500) FROM generate_series(1, 20000) AS i; DROP TABLE t")
+                    server.checkpoint()
+                self.assertEqual(server.value("SELECT wal_status FROM pg_replication_slots"), "lost")
+                receiver = self.receiver(lb)
+                server.switch_wal()
+                self.durable(server)
+                self.assertNotEqual(server.value("SELECT wal_status FROM pg_replication_slots"), "lost")
+                self.assertEqual(len(self.ended(receiver)["holes"]), 1)
+                # What comes next is kept for the next receiver.
+                server.psql("CREATE TABLE after_it AS SELECT generate_series(1, 10) AS i")
+                lsn = server.value("SELECT pg_current_wal_flush_lsn()")
+                receiver = self.receiver(lb)
+                self.durable(server, lsn)
+                self.assertEqual(self.ended(receiver)["holes"], [])
 
 
 if __name__ == "__main__":

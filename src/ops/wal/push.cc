@@ -277,29 +277,29 @@ Result<repo::StagedWal> stage_segment(const ChosenLineage& lineage, const WalFil
 
 // What a push needs beyond its file.
 struct WalPusher::Open {
-  static Result<std::unique_ptr<Open>> open(const WalPushOptions& options, const DataDirFacts& facts) {
+  static Result<std::unique_ptr<Open>> open(const WalPushOptions& options, const DataDirFacts& facts,
+                                            PusherLife life) {
     RepoLocation where = options.repo;
     where.patience = where.patience.shortened_to(kArchiverPatienceUs);
     TRY_ASSIGN(repo::Repository opened, open_repository(where));
     auto repository = std::make_unique<repo::Repository>(std::move(opened));
     TRY_ASSIGN(ChosenLineage lineage, lineage_of(*repository, options.repo.cluster, facts));
-    AheadPusher pusher(std::move(lineage), join_path(facts.path, "pg_wal"),
-                       {options.ahead, where.patience.stop});
-    return std::make_unique<Open>(std::move(repository), std::move(pusher), facts.lineage, facts.path);
+    const AheadOptions ahead{options.ahead, life, where.patience.stop};
+    return std::make_unique<Open>(std::move(repository), std::move(lineage), ahead, facts);
   }
-  Open(std::unique_ptr<repo::Repository> its_repository, AheadPusher its_pusher, const Lineage& its_lineage,
-       std::string its_directory)
+  Open(std::unique_ptr<repo::Repository> its_repository, ChosenLineage chosen, const AheadOptions& ahead,
+       const DataDirFacts& facts)
       : repository(std::move(its_repository)),
-        pusher(std::move(its_pusher)),
-        lineage(its_lineage),
-        directory(std::move(its_directory)) {}
+        pusher(std::move(chosen), join_path(facts.path, "pg_wal"), ahead),
+        lineage(facts.lineage),
+        directory(facts.path) {}
   std::unique_ptr<repo::Repository> repository;
   AheadPusher pusher;
   Lineage lineage;
   std::string directory;
 };
 
-WalPusher::WalPusher() = default;
+WalPusher::WalPusher(PusherLife life) : life_(life) {}
 WalPusher::~WalPusher() = default;
 
 Result<WalPushResult> WalPusher::push(const WalPushOptions& options) {
@@ -313,7 +313,7 @@ Result<WalPushResult> WalPusher::push(const WalPushOptions& options) {
     TRY(file);
     if (open_ && (open_->lineage != facts.lineage || open_->directory != facts.path)) open_.reset();
     if (!open_) {
-      TRY_ASSIGN(open_, Open::open(options, facts));
+      TRY_ASSIGN(open_, Open::open(options, facts, life_));
     }
     WalPushResult pushed{*file, facts.lineage, repo::PushOutcome::stored};
     TRY_ASSIGN(pushed.outcome, open_->pusher.push(*file));
@@ -335,7 +335,7 @@ Result<WalPushResult> WalPusher::push(const WalPushOptions& options) {
 }
 
 Result<WalPushResult> push_wal(const WalPushOptions& options) {
-  return WalPusher().push(options);
+  return WalPusher(PusherLife::one_call).push(options);
 }
 
 }  // namespace lifeboat::ops

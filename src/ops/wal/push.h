@@ -49,18 +49,24 @@ struct WalPushResult {
 // usage (not the name of a WAL file), foreign, damaged, conflict, not_found (cluster or file), the store's.
 Result<WalPushResult> push_wal(const WalPushOptions& options);
 
+enum class PusherLife : uint8_t {
+  one_call,
+  resident,  // many follow, so what waits behind is prepared in between (ops/wal/push_ahead.h)
+};
+
 // The same for a process that stays: it keeps the repository open and knows what it stored ahead. One for
 // each repository and cluster; it opens anew when another data directory comes, and after every failure.
 // Thread rule: any thread, one push at a time.
 class WalPusher {
  public:
-  WalPusher();
+  explicit WalPusher(PusherLife life = PusherLife::resident);
   ~WalPusher();
   // `options.repo` is the same at each call.
   Result<WalPushResult> push(const WalPushOptions& options);
 
  private:
   struct Open;
+  const PusherLife life_;
   std::mutex mutex_;
   std::unique_ptr<Open> open_;
 };

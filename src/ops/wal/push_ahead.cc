@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <atomic>
 #include <optional>
+#include <ranges>
 #include <system_error>
 #include <thread>
 
+#include "util/clock.h"
 #include "util/files.h"
 #include "util/strings.h"
 
@@ -14,6 +16,8 @@ namespace lifeboat::ops {
 namespace {
 
 constexpr int kMostAhead = 8;
+// What was staged and not asked for is left then: cleaning up may take its files away.
+constexpr int64_t kOldUs = 60'000'000;
 
 int cores() {
   return static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
@@ -25,16 +29,16 @@ int default_ahead() {
   return std::min(2 * cores(), kMostAhead);
 }
 
-// The segments behind the one asked for, and the threads that stage them.
+// The segment asked for and those behind it, and the threads that stage them.
 class AheadPusher::Row {
  public:
   struct Place {
     Waiting waiting;
-    std::optional<repo::StagedWal> staged;  // none: not tried, or failed
+    std::optional<Result<repo::StagedWal>> staged;  // none: not tried
   };
 
   Row(AheadPusher& pusher, std::vector<Waiting> waiting, repo::WalEffort effort)
-      : pusher_(pusher), effort_(effort) {
+      : pusher_(pusher), effort_(effort), begun_us_(Clock::system().monotonic_us()) {
     for (Waiting& one : waiting) places_.push_back({std::move(one), std::nullopt});
   }
   Row(const Row&) = delete;
@@ -44,9 +48,9 @@ class AheadPusher::Row {
     join();
   }
 
-  // One thread for each core but the caller's, and one at least, because storing also waits for the disk.
-  void start() {
-    size_t count = std::min(places_.size(), static_cast<size_t>(std::max(1, cores() - 1)));
+  // One thread for each core that is free, and one at least, because storing also waits for the disk.
+  void start(int free_cores) {
+    size_t count = std::min(places_.size(), static_cast<size_t>(std::max(1, free_cores)));
     try {
       while (threads_.size() < count) threads_.emplace_back([this] { work(); });
     } catch (const std::system_error&) {
@@ -61,6 +65,8 @@ class AheadPusher::Row {
   }
 
   std::vector<Place>& places() { return places_; }
+  const WalFileName& first() const { return places_.front().waiting.file; }
+  bool is_old() const { return Clock::system().monotonic_us() - begun_us_ > kOldUs; }
 
  private:
   bool stopped() const {
@@ -68,12 +74,13 @@ class AheadPusher::Row {
   }
 
   void work() {
-    while (!stopped()) {
+    for (;;) {
       size_t index = next_.fetch_add(1);
       if (index >= places_.size()) return;
-      auto staged = stage_segment(pusher_.lineage_, places_[index].waiting.file, pusher_.place_, effort_);
-      if (!staged) return end_.request();  // what comes after it is not published, so it is not needed
-      places_[index].staged = std::move(*staged);
+      if (index != 0 && stopped()) return;
+      Place& place = places_[index];
+      place.staged = stage_segment(pusher_.lineage_, place.waiting.file, pusher_.place_, effort_);
+      if (!*place.staged) return end_.request();  // what comes after it is not published, so it is not needed
     }
   }
 
@@ -84,6 +91,7 @@ class AheadPusher::Row {
 
   AheadPusher& pusher_;
   const repo::WalEffort effort_;
+  const int64_t begun_us_;
   std::vector<Place> places_;  // each belongs to the thread that took its index
   std::atomic<size_t> next_ = 0;
   StopToken end_;
@@ -92,19 +100,44 @@ class AheadPusher::Row {
 
 AheadPusher::AheadPusher(ChosenLineage lineage, std::string pg_wal, AheadOptions options)
     : lineage_(std::move(lineage)), pg_wal_(std::move(pg_wal)), options_(options), place_(pg_wal_) {}
+AheadPusher::~AheadPusher() = default;
 
 Result<repo::PushOutcome> AheadPusher::push(const WalFileName& file) {
   if (stored_ahead(file)) return repo::PushOutcome::already_stored;
-  TRY_ASSIGN(std::vector<Waiting> waiting, waiting_behind(file));
-  if (waiting.empty()) return store_wal_file(lineage_, file, place_);
+  std::unique_ptr<Row> row = begun_for(file);
+  if (!row) {
+    TRY_ASSIGN(row, begin_for(file));
+  }
+  if (!row) return store_wal_file(lineage_, file, place_);
+  row->finish();
+  return publish(*row);
+}
+
+// What was staged while the server asked for others.
+std::unique_ptr<AheadPusher::Row> AheadPusher::begun_for(const WalFileName& file) {
+  std::unique_ptr<Row> row = std::move(next_);
+  if (row && (row->first().text != file.text || row->is_old())) row.reset();
+  return row;
+}
+
+// null: nothing waits behind it.
+Result<std::unique_ptr<AheadPusher::Row>> AheadPusher::begin_for(const WalFileName& file) {
+  std::unique_ptr<Row> none;
+  TRY_ASSIGN(std::vector<Waiting> waiting, ready_after(file, static_cast<size_t>(options_.ahead)));
+  if (waiting.empty()) return none;
+  auto identity = identify(file);
+  if (!identity) return none;
+  // Calls for what an earlier one stored ahead come one by one. If each looked on, each would find one more
+  // segment and store it with nobody beside it; so the row begins anew with the first that is not stored.
+  TRY_ASSIGN(std::vector<repo::WalObject> stored, repo::WalStore(lineage_.repo).find_all(file));
+  if (!stored.empty()) return none;
   // As much waits as one row takes, so the archiver has fallen behind.
   const bool behind = waiting.size() >= static_cast<size_t>(options_.ahead);
-  Row row(*this, std::move(waiting), behind ? repo::WalEffort::hurried : repo::WalEffort::usual);
-  row.start();
-  TRY_ASSIGN(repo::PushOutcome outcome, store_wal_file(lineage_, file, place_));
-  row.finish();
-  publish(row);
-  return outcome;
+  waiting.insert(waiting.begin(), {file, *identity});
+  auto row = std::make_unique<Row>(*this, std::move(waiting),
+                                   behind ? repo::WalEffort::hurried : repo::WalEffort::usual);
+  row->start(cores() - 1);
+  return row;
 }
 
 Result<AheadPusher::Identity> AheadPusher::identify(const WalFileName& file) const {
@@ -120,11 +153,12 @@ bool AheadPusher::stored_ahead(const WalFileName& file) {
   return now && *now == record.mapped();
 }
 
-Result<std::vector<AheadPusher::Waiting>> AheadPusher::waiting_behind(const WalFileName& file) const {
+Result<std::vector<AheadPusher::Waiting>> AheadPusher::ready_after(const WalFileName& file,
+                                                                   size_t most) const {
   std::vector<Waiting> waiting;
   if (options_.ahead <= 0 || file.kind != WalFileKind::segment) return waiting;
   SegmentName name = file.segment;
-  while (waiting.size() < static_cast<size_t>(options_.ahead)) {
+  while (waiting.size() < most) {
     name = name.next(lineage_.record.segment_size);
     auto next = WalFileName::parse(name.to_string());
     CHECK(next.has_value());
@@ -134,26 +168,40 @@ Result<std::vector<AheadPusher::Waiting>> AheadPusher::waiting_behind(const WalF
     if (!identity) break;  // its own call tells why
     waiting.push_back({std::move(*next), *identity});
   }
-  if (waiting.empty()) return waiting;
-  // Calls for what an earlier one stored ahead come one by one. If each looked on, each would find one more
-  // segment and store it with nobody beside it; so the row begins anew with the first that is not stored.
-  TRY_ASSIGN(std::vector<repo::WalObject> stored, repo::WalStore(lineage_.repo).find_all(file));
-  if (!stored.empty()) waiting.clear();
   return waiting;
 }
 
-void AheadPusher::publish(Row& row) {
+// The outcome of the first; the others get their names behind it, up to the first that failed or changed.
+Result<repo::PushOutcome> AheadPusher::publish(Row& row) {
   stored_ahead_.clear();
   repo::WalStore store(lineage_.repo);
-  for (Row::Place& place : row.places()) {
-    const Waiting& waiting = place.waiting;
-    if (!place.staged) return;
-    // A server that gave the segment up meanwhile (archiving was turned off) may write to its file again.
+  // A server that gave a segment up meanwhile (archiving was turned off) may write to its file again.
+  auto unchanged = [&](const Waiting& waiting) {
     auto now = identify(waiting.file);
-    if (!now || *now != waiting.identity) return;
-    if (!store.publish(std::move(*place.staged))) return;
+    return now && *now == waiting.identity;
+  };
+  Row::Place& asked = row.places().front();
+  TRY(*asked.staged);
+  if (!unchanged(asked.waiting)) return store_wal_file(lineage_, asked.waiting.file, place_);
+  TRY_ASSIGN(repo::PushOutcome outcome, store.publish(std::move(**asked.staged)));
+  for (Row::Place& place : row.places() | std::views::drop(1)) {
+    const Waiting& waiting = place.waiting;
+    if (!place.staged || !*place.staged || !unchanged(waiting)) return outcome;
+    if (!store.publish(std::move(**place.staged))) return outcome;
     stored_ahead_.emplace(waiting.file.text, waiting.identity);
   }
+  if (options_.life == PusherLife::resident) look_on(row.places().back().waiting.file);
+  return outcome;
+}
+
+// The server asks for what is published now, one by one; meanwhile those behind that are staged.
+void AheadPusher::look_on(const WalFileName& last) {
+  auto waiting = ready_after(last, static_cast<size_t>(options_.ahead) + 1);
+  if (!waiting || waiting->empty()) return;
+  const bool behind = waiting->size() > static_cast<size_t>(options_.ahead);
+  next_ = std::make_unique<Row>(*this, *std::move(waiting),
+                                behind ? repo::WalEffort::hurried : repo::WalEffort::usual);
+  next_->start(cores());
 }
 
 }  // namespace lifeboat::ops

@@ -14,7 +14,8 @@
 //
 // The server's own call for a segment that was stored ahead succeeds at once, by comparing content with the
 // stored name (T22): one read of the file. A process that stays remembers what it stored ahead, and answers
-// without that read as long as the file is the same.
+// without that read as long as the file is the same; and while the server asks for those, it stages the row
+// behind them, so that no core waits for the archiver's calls.
 //
 // Two pushers of the same WAL (a second call, a receiver) do not disturb each other: equal content has one
 // name, and whoever is later finds it there.
@@ -22,6 +23,7 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -40,15 +42,19 @@ int default_ahead();
 
 struct AheadOptions {
   int ahead = 0;                    // how many segments at most; 0: none
+  PusherLife life = PusherLife::one_call;
   const StopToken* stop = nullptr;  // nothing new is begun once it is requested
 };
 
-// Stores WAL files of one data directory, in the order in which the server asks. Thread rule: one thread;
-// while push() runs it has threads of its own.
+// Stores WAL files of one data directory, in the order in which the server asks. Thread rule: one thread; it
+// has threads of its own while push() runs, a resident one also in between.
 class AheadPusher {
  public:
   // `lineage` borrows its repository, which must outlive this. `pg_wal` is the data directory's.
   AheadPusher(ChosenLineage lineage, std::string pg_wal, AheadOptions options);
+  ~AheadPusher();
+  AheadPusher(const AheadPusher&) = delete;
+  AheadPusher& operator=(const AheadPusher&) = delete;
 
   // store_wal_file() of push.h for `file`, with its errors; nothing about later segments is reported.
   Result<repo::PushOutcome> push(const WalFileName& file);
@@ -71,14 +77,18 @@ class AheadPusher {
 
   Result<Identity> identify(const WalFileName& file) const;
   bool stored_ahead(const WalFileName& file);
-  Result<std::vector<Waiting>> waiting_behind(const WalFileName& file) const;
-  void publish(Row& row);
+  Result<std::vector<Waiting>> ready_after(const WalFileName& file, size_t most) const;
+  std::unique_ptr<Row> begun_for(const WalFileName& file);
+  Result<std::unique_ptr<Row>> begin_for(const WalFileName& file);
+  Result<repo::PushOutcome> publish(Row& row);
+  void look_on(const WalFileName& last);
 
   ChosenLineage lineage_;
   std::string pg_wal_;
   AheadOptions options_;
   WalDirectory place_;
   std::map<std::string, Identity> stored_ahead_;  // by name; not asked for yet
+  std::unique_ptr<Row> next_;                     // staged in between, published by nobody yet
 };
 
 }  // namespace lifeboat::ops

@@ -49,8 +49,16 @@ class PushAheadTest : public testing::WalFixture {
     other[other.size() - 9] ^= 1;
     store_file(file(index).text, other);
   }
-  AheadPusher pusher(int ahead) {
-    return AheadPusher(lineage(), pg_wal_.path(), {.ahead = ahead, .stop = &stop_});
+  AheadPusher pusher(int ahead, PusherLife life = PusherLife::one_call) {
+    return AheadPusher(lineage(), pg_wal_.path(), {.ahead = ahead, .life = life, .stop = &stop_});
+  }
+  Bytes content_of(uint64_t index) const {
+    Bytes content;
+    EXPECT_TRUE(wal_store().get(file(index), [&](ByteView piece) -> Status {
+      content.insert(content.end(), piece.begin(), piece.end());
+      return {};
+    }));
+    return content;
   }
   Result<PushOutcome> push(uint64_t index, int ahead = 4) { return pusher(ahead).push(file(index)); }
   std::vector<uint64_t> stored() const {
@@ -154,6 +162,48 @@ TEST_F(PushAheadTest, who_stays_reads_a_file_that_changed) {
   write(2, other);
   EXPECT_EQ(pusher.push(file(2)).error().kind, ErrorKind::conflict);
   EXPECT_EQ(pusher.push(file(3)).value(), PushOutcome::already_stored);
+}
+
+TEST_F(PushAheadTest, who_stays_stages_the_next_row_and_nobody_sees_it_before_its_call) {
+  ready(1, 9);
+  AheadPusher pusher = this->pusher(3, PusherLife::resident);
+  EXPECT_EQ(pusher.push(file(1)).value(), PushOutcome::stored);
+  for (uint64_t index = 2; index <= 4; ++index) {
+    EXPECT_THAT(stored(), ElementsAre(1, 2, 3, 4));
+    EXPECT_EQ(pusher.push(file(index)).value(), PushOutcome::already_stored);
+  }
+  EXPECT_THAT(stored(), ElementsAre(1, 2, 3, 4));
+  EXPECT_EQ(pusher.push(file(5)).value(), PushOutcome::stored);
+  EXPECT_THAT(stored(), ElementsAre(1, 2, 3, 4, 5, 6, 7, 8));
+  for (uint64_t index = 6; index <= 8; ++index)
+    EXPECT_EQ(pusher.push(file(index)).value(), PushOutcome::already_stored);
+  EXPECT_EQ(pusher.push(file(9)).value(), PushOutcome::stored);
+  for (uint64_t index = 1; index <= 9; ++index) EXPECT_EQ(content_of(index), wal_.segment(index));
+}
+
+TEST_F(PushAheadTest, what_was_staged_and_changed_is_read_again) {
+  ready(1, 9);
+  AheadPusher pusher = this->pusher(3, PusherLife::resident);
+  EXPECT_EQ(pusher.push(file(1)).value(), PushOutcome::stored);
+  Bytes other = wal_.segment(5);
+  other[other.size() - 9] ^= 1;
+  write(5, other);
+  EXPECT_EQ(pusher.push(file(5)).value(), PushOutcome::stored);
+  EXPECT_EQ(content_of(5), other);
+  EXPECT_THAT(stored(), ElementsAre(1, 2, 3, 4, 5));
+}
+
+TEST_F(PushAheadTest, a_conflict_of_what_was_staged_is_told_by_its_own_call) {  // T46
+  ready(1, 9);
+  AheadPusher pusher = this->pusher(3, PusherLife::resident);
+  store_other(6);
+  EXPECT_EQ(pusher.push(file(1)).value(), PushOutcome::stored);
+  EXPECT_EQ(pusher.push(file(5)).value(), PushOutcome::stored);
+  EXPECT_THAT(stored(), ElementsAre(1, 2, 3, 4, 5, 6));
+  EXPECT_EQ(pusher.push(file(6)).error().kind, ErrorKind::conflict);
+  // Another order than the expected one, too.
+  EXPECT_EQ(pusher.push(file(8)).value(), PushOutcome::stored);
+  EXPECT_EQ(pusher.push(file(7)).value(), PushOutcome::stored);
 }
 
 TEST_F(PushAheadTest, nothing_new_is_begun_after_a_stop) {

@@ -262,7 +262,7 @@ class Receiver {
 
   // Receives one timeline. nullopt: we ended it.
   Result<std::optional<pg::NextTimeline>> stream(ReplicationClient& client, const StreamStart& start) {
-    TRY(client.start(outcome_.slot, start.at, start.timeline));
+    TRY(start_stream(client, start));
     reporter_.note(NoteLevel::debug, cat("receiving timeline ", start.timeline.value, " from ",
                                          start.at.to_string(), ", ", client.where()));
     heard_us_ = clock_.monotonic_us();
@@ -293,6 +293,15 @@ class Receiver {
     TRY(report(client, Reply::not_needed));
     TRY(client.finish(kFinishMs));
     return std::optional<pg::NextTimeline>();
+  }
+
+  Status start_stream(ReplicationClient& client, const StreamStart& start) {
+    Status started = client.start(outcome_.slot, start.at, start.timeline);
+    if (started || !client.slot_is_lost()) return started;
+    reporter_.note(NoteLevel::warning, cat("the server had given the slot ", outcome_.slot,
+                                           " up, to save its disk; it is made again (", started.error().cause, ")"));
+    TRY(client.remake_slot(outcome_.slot));
+    return client.start(outcome_.slot, start.at, start.timeline);
   }
 
   Status hear(ReplicationClient& client, const pg::StreamEvent& event) {

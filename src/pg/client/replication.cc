@@ -10,6 +10,9 @@ namespace lifeboat::pg {
 namespace {
 
 constexpr std::string_view kDuplicateObject = "42710";
+// Of START_REPLICATION with an invalidated slot (ReplicationSlotAcquire and StartReplication, 14 to 18; 13
+// streams from such a slot, which reserves WAL again with the first position that is acknowledged).
+constexpr std::string_view kNotInPrerequisiteState = "55000";
 constexpr std::string_view kUndefinedFile = "58P01";
 constexpr int64_t kLookMs = 100;
 
@@ -150,6 +153,16 @@ Status ReplicationClient::create_slot(const std::string& name) {
   auto created = client_.simple_query(cat("CREATE_REPLICATION_SLOT ", quoted(name), reserve));
   if (created || client_.last_sqlstate() == kDuplicateObject) return {};
   return std::move(created).error().within(cat("creating the slot ", name));
+}
+
+Status ReplicationClient::remake_slot(const std::string& name) {
+  auto dropped = client_.simple_query(cat("DROP_REPLICATION_SLOT ", quoted(name)));
+  if (!dropped) return std::move(dropped).error().within(cat("dropping the slot ", name));
+  return create_slot(name);
+}
+
+bool ReplicationClient::slot_is_lost() const {
+  return client_.last_sqlstate() == kNotInPrerequisiteState;
 }
 
 Result<std::string> ReplicationClient::history(Timeline timeline) {

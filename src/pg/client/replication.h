@@ -64,6 +64,11 @@ class ReplicationClient {
   Result<ReplicationSlot> read_slot(const std::string& name);
   // A permanent physical slot that reserves WAL at once. One that is there already is success.
   Status create_slot(const std::string& name);
+  // Drops an invalidated slot and makes it again. Nobody may be using it.
+  Status remake_slot(const std::string& name);
+  // Did the last start() fail because the server has given the slot up (max_slot_wal_keep_size,
+  // idle_replication_slot_timeout)? It keeps nothing any more then and serves nobody.
+  bool slot_is_lost() const;
   // The content of the timeline's history file; not_found when the server has none.
   Result<std::string> history(Timeline timeline);
 
