@@ -28,7 +28,17 @@ enum class UnmappedTablespaces : uint8_t {
   beside,            // DIRECTORY_tablespaces/<oid>, whatever is at the recorded location: drills
 };
 
+// What the data directory is when the restore is done with it.
+enum class RestoreMedium : uint8_t {
+  copy,   // whole
+  mount,  // a skeleton that is mounted next (ops/mount)
+};
+
 struct RestoreOptions {
+  RestoreMedium medium = RestoreMedium::copy;
+  bool throw_away = false;  // of a mount: what these mean stands in ops/mount/state.h
+  bool read_only = false;
+  bool hydrate = false;
   RepoLocation location;           // key path and URL stand in the generated restore_command
   std::optional<Lineage> lineage;  // default: the newest of the cluster
   std::optional<BackupId> backup;  // default: the newest that ends before the target on the target's history

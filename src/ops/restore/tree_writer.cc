@@ -118,7 +118,8 @@ class TreeWriter {
       case repo::EntryType::symlink:
         return make_link(place.path, place.link_target.empty() ? entry.target : place.link_target);
       case repo::EntryType::file:
-        return submit_file(path, place.path, entry);
+        return place.action == TreePlace::Do::as_hole ? make_hole(path, place.path, entry)
+                                                      : submit_file(path, place.path, entry);
     }
     return {};
   }
@@ -147,6 +148,28 @@ class TreeWriter {
     return {};
   }
 
+  Status check_leaves(const std::string& path, const repo::Entry& entry) const {
+    if (entry.leaves.empty()) return {};
+    uint64_t expected =
+        (blocks_of(entry.size, options_.block_size) + repo::kMapLeafBlocks - 1) / repo::kMapLeafBlocks;
+    if (entry.leaves.size() == expected && entry.blocks.empty()) return {};
+    return make_error(ErrorKind::damaged, path,
+                      cat("its block map has ", entry.leaves.size(), " leaves for ", entry.size,
+                          " bytes, expected ", expected));
+  }
+
+  Status make_hole(const std::string& path, const std::string& absolute, const repo::Entry& entry) {
+    TRY(check_leaves(path, entry));
+    OpenFile file;
+    file.absolute = absolute;
+    file.mode = entry.mode & 07777;
+    TRY_ASSIGN(Fd fd, open_target(file, O_RDWR));
+    TRY(options_.hole(path, entry, absolute, fd.get()));
+    TRY(fd.close(absolute));
+    files_.fetch_add(1, std::memory_order_relaxed);
+    return {};
+  }
+
   Status submit_file(const std::string& path, const std::string& absolute, const repo::Entry& entry) {
     auto file = std::make_shared<OpenFile>();
     file->path = path;
@@ -160,13 +183,7 @@ class TreeWriter {
       if (batch_bytes_ < kBatchBytes && batch_.small.size() < kBatchFiles) return {};
       return flush_batch();
     }
-    uint64_t expected =
-        (blocks_of(entry.size, options_.block_size) + repo::kMapLeafBlocks - 1) / repo::kMapLeafBlocks;
-    if (entry.leaves.size() != expected || !entry.blocks.empty()) {
-      return make_error(ErrorKind::damaged, path,
-                        cat("its block map has ", entry.leaves.size(), " leaves for ", entry.size,
-                            " bytes, expected ", expected));
-    }
+    TRY(check_leaves(path, entry));
     file->leaves = entry.leaves;
     file->leaves_left = entry.leaves.size();
     file->leaf_crcs.resize(entry.leaves.size());
@@ -230,8 +247,8 @@ class TreeWriter {
     });
   }
 
-  Result<Fd> open_target(const OpenFile& file) const {
-    TRY_ASSIGN(Fd fd, open_file(file.absolute, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
+  Result<Fd> open_target(const OpenFile& file, int access = O_WRONLY) const {
+    TRY_ASSIGN(Fd fd, open_file(file.absolute, access | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
     // Whatever the umask is; set before the content is there.
     if (fchmod(fd.get(), file.mode) != 0) return errno_error(errno, file.absolute, "set the mode of");
     if (geteuid() == 0 && fchown(fd.get(), options_.uid, options_.gid) != 0) {

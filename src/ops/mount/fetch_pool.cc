@@ -1,0 +1,55 @@
+#include "ops/mount/fetch_pool.h"
+
+namespace lifeboat::ops {
+
+FetchThreads::FetchThreads(const repo::LineageRepo& repo, uint32_t block_size, int threads)
+    : repo_(repo), block_size_(block_size) {
+  for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { run(); });
+}
+
+FetchThreads::~FetchThreads() {
+  finish();
+}
+
+void FetchThreads::submit(std::function<void(FetchHands&)> job) {
+  std::lock_guard lock(mutex_);
+  if (closed_) return;
+  then_.push_back(std::move(job));
+  work_.notify_one();
+}
+
+void FetchThreads::submit_first(std::function<void(FetchHands&)> job) {
+  std::lock_guard lock(mutex_);
+  if (closed_) return;
+  first_.push_back(std::move(job));
+  work_.notify_one();
+}
+
+void FetchThreads::finish() {
+  {
+    std::lock_guard lock(mutex_);
+    closed_ = true;
+    work_.notify_all();
+  }
+  for (std::thread& thread : threads_) {
+    if (thread.joinable()) thread.join();
+  }
+}
+
+void FetchThreads::run() {
+  FetchHands hands(repo_, block_size_, *this);
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    work_.wait(lock, [&] { return closed_ || !first_.empty() || !then_.empty(); });
+    if (first_.empty() && then_.empty()) return;
+    auto& queue = first_.empty() ? then_ : first_;
+    auto job = std::move(queue.front());
+    queue.pop_front();
+    lock.unlock();
+    job(hands);
+    job = nullptr;  // what it held goes without the lock
+    lock.lock();
+  }
+}
+
+}  // namespace lifeboat::ops
