@@ -386,9 +386,13 @@ ops::Mounter& Invocation::mounter() const {
   return *mounter_;
 }
 
+bool Invocation::mounts() const {
+  return command().mounts && (find_option(command(), "instant") == nullptr || flag("instant"));
+}
+
 std::string Invocation::mount_directory() const {
-  if (positionals().empty()) return "";
-  std::string path = positionals().back();
+  std::string path = positionals().empty() ? text("to").value_or("") : positionals().back();
+  if (path.empty()) return path;
   if (!path.starts_with('/')) path = join_path(working_directory_, path);
   while (path.size() > 1 && path.ends_with('/')) path.pop_back();
   return path;

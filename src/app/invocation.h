@@ -95,6 +95,8 @@ class Invocation {
   StopToken& stop() const { return *stop_; }
   Clock& clock() const { return *clock_; }
 
+  // Whether this call mounts something (command.h).
+  bool mounts() const;
   // For commands that mount, by whatever means this process has; kept, asked for again the same.
   ops::Mounter& mounter() const;
   // The socket of the child that stays root: when root started us, or handed on by who did.

@@ -67,7 +67,8 @@ void set_up_output(const Invocation& invocation) {
 std::string directory_to_create(const Invocation& invocation) {
   const Command& command = invocation.command();
   // With one argument only it is there already.
-  if (command.mounts) return invocation.positionals().size() > 1 ? invocation.mount_directory() : "";
+  if (command.mounts && command.creates.empty())
+    return invocation.positionals().size() > 1 ? invocation.mount_directory() : "";
   if (command.creates.empty()) return {};
   if (find_option(command, "dry-run") != nullptr && invocation.flag("dry-run")) return {};
   if (command.creates != "repo") return invocation.text(command.creates).value_or("");
@@ -98,9 +99,9 @@ Status authorise(Invocation& invocation, std::optional<EmptyDirectoryGuard>& gua
     auto url = invocation.repo();
     if (url && url->starts_with("file://")) paths.push_back(url->substr(7));
   }
-  if (invocation.command().mounts) paths.push_back(invocation.mount_directory());
+  if (invocation.mounts()) paths.push_back(invocation.mount_directory());
   TRY_ASSIGN(OsUser owner, choose_owner(os_user, paths));
-  if (invocation.command().mounts) {
+  if (invocation.mounts()) {
     TRY_ASSIGN(Fd mounter, ops::start_root_mounter(owner.uid, owner.gid));
     invocation.set_mounter(std::move(mounter));
   }
@@ -150,7 +151,7 @@ Result<int> handle(const Invocation& invocation) {
 
 Result<int> call(Invocation& invocation) {
   std::optional<EmptyDirectoryGuard> guard;
-  if (invocation.command().mounts) {
+  if (invocation.mounts()) {
     if (auto inherited = ops::inherited_root_mounter()) invocation.set_mounter(std::move(*inherited));
   }
   TRY(authorise(invocation, guard));

@@ -7,6 +7,8 @@
 #include <array>
 #include <cerrno>
 
+#include "ops/mount/shown_names.h"
+#include "ops/wal/commands.h"
 #include "util/files.h"
 #include "util/process.h"
 #include "util/strings.h"
@@ -63,6 +65,25 @@ Result<pid_t> start_in_background(const BackgroundCommand& command, const StopTo
                     cat("the process in the background ended: ", outcome.describe()))
       .with_cause(last_line(command.log_file))
       .with_hint(cat("its log is ", command.log_file));
+}
+
+Result<pid_t> start_mount(const Invocation& invocation, const std::string& directory, Bring bring) {
+  TRY_ASSIGN(std::string program, ops::own_program_path());
+  BackgroundCommand command;
+  command.arguments = {program, "mount", directory, "--jobs", cat(invocation.jobs())};
+  if (auto patience = invocation.text("retry-time")) {
+    command.arguments.emplace_back("--retry-time");
+    command.arguments.push_back(*patience);
+  }
+  if (auto rate = invocation.text("hydrate-rate")) {
+    command.arguments.emplace_back("--hydrate-rate");
+    command.arguments.push_back(*rate);
+  }
+  if (bring == Bring::everything) command.arguments.emplace_back("--hydrate");
+  command.standard_input = invocation.mounter_socket();
+  command.log_file = join_path(directory, ops::kMountLog);
+  command.first_line = "mounted ";
+  return start_in_background(command, invocation.stop());
 }
 
 }  // namespace lifeboat::app

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "app/invocation.h"
 #include "util/result.h"
 #include "util/stop.h"
 
@@ -21,5 +22,9 @@ struct BackgroundCommand {
 // its process number. When it ends before that, the error has the last line of its log as cause; `cancelled`
 // ends it.
 Result<pid_t> start_in_background(const BackgroundCommand& command, const StopToken& stop);
+
+// A process that mounts and serves the mount that `directory` holds; returns when it is mounted.
+enum class Bring : uint8_t { what_is_read, everything };
+Result<pid_t> start_mount(const Invocation& invocation, const std::string& directory, Bring bring);
 
 }  // namespace lifeboat::app

@@ -24,14 +24,6 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-bool has_target(const Invocation& invocation) {
-  for (std::string_view name : {"target-time", "target-lsn", "target-xid", "target-name", "target"}) {
-    Source source = invocation.source(name);
-    if (source != Source::none && source != Source::default_text) return true;
-  }
-  return false;
-}
-
 Result<ops::RestoreOptions> skeleton_options(const Invocation& invocation, const std::string& backup) {
   ops::RestoreOptions options;
   options.medium = ops::RestoreMedium::mount;
@@ -142,6 +134,7 @@ Result<int> serve_here(const Invocation& invocation, const std::string& director
   };
   options.jobs = invocation.jobs();
   options.hydrate = invocation.flag("hydrate");
+  options.rate = invocation.bytes("hydrate-rate").value_or(0);
   options.mounted = [&](const ops::MountState& state) {
     mounted = true;
     invocation.output().text(mounted_text(state));
@@ -156,19 +149,11 @@ Result<int> serve_here(const Invocation& invocation, const std::string& director
 Result<int> serve_in_background(const Invocation& invocation, const std::string& directory) {
   TRY_ASSIGN(std::optional<ops::MountState> state, ops::look_at_mount(directory, invocation.mounter()));
   if (!state) return make_error(ErrorKind::not_found, directory, "is no mount of lifeboat's");
-  TRY_ASSIGN(std::string program, ops::own_program_path());
-  BackgroundCommand command;
-  command.arguments = {program, "mount", directory, "--jobs", cat(invocation.jobs())};
-  if (auto patience = invocation.text("retry-time")) {
-    command.arguments.insert(command.arguments.end(), {"--retry-time", *patience});
-  }
-  if (invocation.flag("hydrate")) command.arguments.emplace_back("--hydrate");
-  command.standard_input = invocation.mounter_socket();
-  command.log_file = join_path(directory, ops::kMountLog);
-  command.first_line = "mounted ";
-  TRY_ASSIGN(pid_t pid, start_in_background(command, invocation.stop()));
-  invocation.output().text(cat("process ", pid, " serves it, its log is ", command.log_file,
-                               "; to end it: kill ", pid, "\n", mounted_text(*state)));
+  TRY_ASSIGN(pid_t pid, start_mount(invocation, directory,
+                                    invocation.flag("hydrate") ? Bring::everything : Bring::what_is_read));
+  invocation.output().text(cat("process ", pid, " serves it, its log is ",
+                               join_path(directory, ops::kMountLog), "; to end it: kill ", pid, "\n",
+                               mounted_text(*state)));
   Json json = mounted_json(*state);
   json["end"] = nullptr;
   json["pid"] = pid;
@@ -227,6 +212,11 @@ constexpr Option kMountOptions[] = {
      .excludes = "hydrate"},
     {.name = "hydrate",
      .help = "bring every block in the background; unmounted after that, the directory stands on its own"},
+    {.name = "hydrate-rate",
+     .kind = ValueKind::bytes,
+     .placeholder = "SIZE",
+     .help = "bring at most this much per second in the background (default: no limit)",
+     .min = 1 << 16},
     {.name = "detach", .help = "return when it is mounted; another process serves it"},
     {.name = "action",
      .kind = ValueKind::choice,

@@ -430,6 +430,24 @@ Status BaseFile::hydrate(FetchHands& hands, const StopToken& stop,
   }
 }
 
+Result<std::shared_ptr<const MapLeaf>> BaseFile::add_missing(size_t index, std::vector<repo::Piece>& pieces,
+                                                             FetchHands& hands) {
+  if (complete_) return LeafPtr();
+  TRY_ASSIGN(LeafPtr leaf, map_.leaf(mark_.file, 0, hands.tree));
+  std::lock_guard lock(mutex_);
+  for (const repo::Piece& piece : leaf->pieces) {
+    if (!is_needed(piece)) continue;
+    pieces.push_back(piece);
+    pieces.back().file = index;
+  }
+  return leaf;
+}
+
+Status BaseFile::accept(const repo::Piece& piece, ByteView plain) {
+  totals_.fetched_bytes += plain.size();
+  return write_missing(piece, plain);
+}
+
 Result<bool> BaseFile::release() {
   {
     std::lock_guard lock(mutex_);

@@ -100,6 +100,12 @@ class BaseFile : public std::enable_shared_from_this<BaseFile> {
   // As fallocate(2) without flags or with FALLOC_FL_KEEP_SIZE. What is missing stays missing.
   Result<Outcome> allocate(int mode, uint64_t offset, uint64_t length, FetchHands* hands);
 
+  // For bringing several small files at once: what is missing of the first leaf is added to `pieces`, with
+  // `index` as their file. They borrow the leaf.
+  Result<std::shared_ptr<const MapLeaf>> add_missing(size_t index, std::vector<repo::Piece>& pieces,
+                                                     FetchHands& hands);
+  // One of them came.
+  Status accept(const repo::Piece& piece, ByteView plain);
   // Brings all missing blocks, front to back, so that the repository is read in large pieces. `brought` hears
   // of bytes. cancelled.
   Status hydrate(FetchHands& hands, const StopToken& stop, const std::function<void(uint64_t)>& brought);

@@ -77,6 +77,7 @@ Status forget_mount(const std::string& directory) {
   TRY(fsync_dir(folder));
   TRY(remove_tree(folder));
   TRY(remove_file(join_path(directory, kMountLog)));
+  TRY(remove_file(join_path(directory, kMountStatus)));
   return fsync_dir(directory);
 }
 

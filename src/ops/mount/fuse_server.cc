@@ -318,17 +318,21 @@ class FuseServer::Impl {
     return path->empty() ? real : cat(*path, "/", real);
   }
 
-  bool is_log(uint64_t directory, std::string_view name) const {
-    return kind_ == TreeKind::data_directory && directory == NodeTable::kRoot && name == kMountLog;
+  // What the serving process writes itself; the kernel does not know of that.
+  bool is_live(uint64_t directory, std::string_view name) const {
+    return directory == NodeTable::kRoot && is_live(name);
+  }
+  bool is_live(std::string_view path) const {
+    return kind_ == TreeKind::data_directory &&
+           (path == kMountLog || path == kMountStatus || path == kInstantLog);
   }
 
   // Tells the kernel of a name that is there.
   fuse_entry_out entry_of(uint64_t directory, const std::string& real, const struct stat& status) {
     fuse_entry_out out{};
     out.nodeid = nodes_.remember(directory, real, {status.st_dev, status.st_ino});
-    out.entry_valid = kForeverSeconds;
-    // The log grows without the kernel's knowing.
-    out.attr_valid = is_log(directory, real) ? 0 : kForeverSeconds;
+    out.entry_valid = is_live(directory, real) ? 0 : kForeverSeconds;
+    out.attr_valid = out.entry_valid;
     out.attr = to_attr(status);
     return out;
   }
@@ -342,7 +346,7 @@ class FuseServer::Impl {
       return answer_with(request, entry_of(request.header.nodeid, real, status));
     if (path && errno != ENOENT) return answer(request, errno);
     fuse_entry_out absent{};  // node 0: there is none, and that may be remembered
-    absent.entry_valid = kForeverSeconds;
+    absent.entry_valid = is_live(request.header.nodeid, name_at(request, 0)) ? 0 : kForeverSeconds;
     answer_with(request, absent);
   }
 
@@ -370,7 +374,7 @@ class FuseServer::Impl {
     if (int error = status_of(request.header.nodeid, status)) return answer(request, error);
     fuse_attr_out out{};
     auto path = nodes_.path(request.header.nodeid);
-    out.attr_valid = path && kind_ == TreeKind::data_directory && *path == kMountLog ? 0 : kForeverSeconds;
+    out.attr_valid = path && is_live(*path) ? 0 : kForeverSeconds;
     out.attr = to_attr(status);
     answer_with(request, out);
   }
@@ -574,9 +578,9 @@ class FuseServer::Impl {
     return true;
   }
 
-  // The kernel keeps what it has read: nobody else changes it. pg_control and the log are read from us.
-  static uint32_t keep(const OpenNode& node, bool log) {
-    return node.control || log ? FOPEN_DIRECT_IO : FOPEN_KEEP_CACHE;
+  // The kernel keeps what it has read: nobody else changes it. pg_control and what is live are read from us.
+  static uint32_t keep(const OpenNode& node, bool live) {
+    return node.control || live ? FOPEN_DIRECT_IO : FOPEN_KEEP_CACHE;
   }
 
   void open(const Request& request) {
@@ -595,7 +599,7 @@ class FuseServer::Impl {
     node = nodes_.opened(id, node);
     if (!node) return answer(request, ENOENT);
     fuse_open_out out{};
-    out.open_flags = keep(*node, kind_ == TreeKind::data_directory && path && *path == kMountLog);
+    out.open_flags = keep(*node, path && is_live(*path));
     answer_with(request, out);
   }
 
@@ -626,7 +630,7 @@ class FuseServer::Impl {
     fuse_entry_out entry = entry_of(request.header.nodeid, real, status);
     auto node = nodes_.opened(entry.nodeid, std::move(fresh));
     fuse_open_out out{};
-    if (node) out.open_flags = keep(*node, is_log(request.header.nodeid, real));
+    if (node) out.open_flags = keep(*node, is_live(request.header.nodeid, real));
     answer(request, node ? 0 : ENOENT,
            {ByteView(reinterpret_cast<const uint8_t*>(&entry), sizeof entry),
             ByteView(reinterpret_cast<const uint8_t*>(&out), sizeof out)});

@@ -20,6 +20,7 @@ struct HydrateOptions {
   std::vector<std::string> roots;  // paths of the trees below the mount
   int threads = 2;
   uint64_t total_bytes = 0;  // for progress
+  uint64_t rate = 0;         // bytes per second, of the files; 0: no limit
 };
 
 // Errors: cancelled; the first of what could not be brought, after everything else was.

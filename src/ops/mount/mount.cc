@@ -17,6 +17,7 @@
 #include "ops/mount/finish.h"
 #include "ops/mount/fuse_server.h"
 #include "ops/mount/hydrate.h"
+#include "ops/mount/status.h"
 #include "repo/lease.h"
 #include "util/clock.h"
 #include "util/strings.h"
@@ -77,10 +78,29 @@ void allow_many_files() {
   (void)setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+// Hands progress on, and keeps the numbers for the status file.
+class CountingReporter : public Reporter {
+ public:
+  explicit CountingReporter(Reporter& inner) : inner_(inner) {}
+  void progress(std::string_view phase, uint64_t done, uint64_t total, ProgressUnit unit) override {
+    brought = done;
+    inner_.progress(phase, done, total, unit);
+  }
+  void note(NoteLevel level, std::string_view message) override { inner_.note(level, message); }
+  std::atomic<uint64_t> brought{0};
+
+ private:
+  Reporter& inner_;
+};
+
 class Serving {
  public:
   Serving(const ServeOptions& options, Reporter& reporter, StopToken& stop)
-      : options_(options), mounter_(*options.mounter), reporter_(reporter), stop_(stop) {}
+      : options_(options),
+        mounter_(*options.mounter),
+        reporter_(reporter),
+        stop_(stop),
+        counting_(reporter) {}
 
   Result<ServeOutcome> run() {
     TRY(take_up());
@@ -178,6 +198,9 @@ class Serving {
   }
 
   Status serve(MountEngine& engine, const repo::LineageRepo& repo) {
+    TRY_ASSIGN(StatusFile file, StatusFile::create(cat("/proc/self/fd/", roots_.front().get()), state_));
+    status_file_.emplace(std::move(file));
+    TRY(write_status());
     Status mounted = mount_all(engine);
     if (mounted) {
       if (options_.mounted) options_.mounted(state_);
@@ -194,6 +217,19 @@ class Serving {
     }
     TRY(mounted);
     return unmounted;
+  }
+
+  Status write_status() {
+    MountStatus status;
+    status.pid = getpid();
+    status.brought = counting_.brought;
+    status.total = state_.bytes;
+    status.complete = complete_;
+    {
+      std::lock_guard lock(noted_mutex_);
+      status.problem = problem_;
+    }
+    return status_file_->write(status);
   }
 
   Status mount_all(MountEngine& engine) {
@@ -223,10 +259,15 @@ class Serving {
     for (const Fd& root : roots_) hydrate.roots.push_back(cat("/proc/self/fd/", root.get()));
     hydrate.threads = options_.jobs;
     hydrate.total_bytes = state_.bytes;
+    hydrate.rate = options_.rate;
     Status done =
-        hydrate_trees(repo, state_.block_size, engine.files, engine.pool, hydrate, reporter_, stop_bringing);
+        hydrate_trees(repo, state_.block_size, engine.files, engine.pool, hydrate, counting_, stop_bringing);
     if (!done) {
       if (done.error().kind != ErrorKind::cancelled) {
+        {
+          std::lock_guard lock(noted_mutex_);
+          problem_ = done.error().to_string();
+        }
         reporter_.note(NoteLevel::warning,
                        cat("not everything could be brought, the directory needs its mount: ",
                            done.error().to_string()));
@@ -243,6 +284,11 @@ class Serving {
     bool told = false;
     bool lease_told = false;
     for (;;) {
+      if (Status written = write_status(); !written && !status_told_) {
+        status_told_ = true;
+        reporter_.note(NoteLevel::warning,
+                       cat("the status cannot be written: ", written.error().to_string()));
+      }
       if (servers_[0]->ended()) return {};
       if (lease_lost_.stopped() && !lease_told) {
         lease_told = true;
@@ -308,6 +354,10 @@ class Serving {
   std::atomic<bool> complete_{false};
   std::mutex noted_mutex_;
   std::unordered_set<std::string> noted_;
+  std::string problem_;
+  bool status_told_ = false;
+  CountingReporter counting_;
+  std::optional<StatusFile> status_file_;
 };
 
 }  // namespace

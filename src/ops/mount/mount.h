@@ -24,6 +24,7 @@ struct ServeOptions {
   Mounter* mounter = nullptr;
   Patience patience;
   int jobs = 2;          // threads that bring the rest
+  uint64_t rate = 0;     // of bringing the rest, bytes per second; 0: no limit
   bool hydrate = false;  // also when the mount was made without
   // When it can be used; called once.
   std::function<void(const MountState&)> mounted;

@@ -17,6 +17,10 @@ namespace lifeboat::ops {
 inline constexpr std::string_view kMountFolder = "lifeboat.mount";
 // What the process that serves it writes when nobody listens; shown, so that it can be read.
 inline constexpr std::string_view kMountLog = "lifeboat.mount.log";
+// How far it is (status.h); shown too.
+inline constexpr std::string_view kMountStatus = "lifeboat.mount.status";
+// What a restore --instant in the background writes; it stays, as the server's startup.log does.
+inline constexpr std::string_view kInstantLog = "lifeboat.instant.log";
 // Added to names that have to wait.
 inline constexpr std::string_view kStagedSuffix = ".lifeboat_restore";
 

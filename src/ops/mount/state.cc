@@ -63,6 +63,45 @@ std::string unquoted(std::string_view line) {
   return text;
 }
 
+bool parse_instant(std::string_view name, const std::string& value, std::optional<InstantRestore>& into) {
+  if (!into) into.emplace();
+  auto number = [&](uint64_t most) {
+    auto parsed = parse_u64(value);
+    return parsed && *parsed <= most ? parsed : std::nullopt;
+  };
+  if (name == "target") {
+    into->target = value;
+  } else if (name == "action") {
+    for (pg::TargetAction action :
+         {pg::TargetAction::pause, pg::TargetAction::promote, pg::TargetAction::shutdown}) {
+      if (value == pg::to_string(action)) {
+        into->action = action;
+        return true;
+      }
+    }
+    return false;
+  } else if (name == "pg_bin") {
+    into->pg_bin = value;
+  } else if (name == "socket_directory") {
+    into->socket_directory = value;
+  } else {
+    auto parsed = number(name == "port" ? 65535 : UINT64_MAX);
+    if (!parsed) return false;
+    if (name == "stop") {
+      into->stop = Lsn{*parsed};
+    } else if (name == "replay_from") {
+      into->replay_from = Lsn{*parsed};
+    } else if (name == "wal_bytes") {
+      into->wal_bytes = *parsed;
+    } else if (name == "port") {
+      into->port = static_cast<int>(*parsed);
+    } else {
+      return false;
+    }
+  }
+  return true;
+}
+
 }  // namespace
 
 std::string MountState::make_id() {
@@ -93,6 +132,16 @@ std::string MountState::to_text() const {
   line("hydrate", hydrate ? "yes" : "no");
   line("owner", owner);
   line("next", next);
+  if (instant) {
+    line("instant_target", instant->target);
+    line("instant_action", pg::to_string(instant->action));
+    line("instant_stop", cat(instant->stop.value));
+    line("instant_replay_from", cat(instant->replay_from.value));
+    line("instant_wal_bytes", cat(instant->wal_bytes));
+    line("instant_pg_bin", instant->pg_bin);
+    line("instant_port", cat(instant->port));
+    line("instant_socket_directory", instant->socket_directory);
+  }
   for (const MountedTree& tree : trees) line("tree", cat(tree.tablespace, " ", tree.path));
   line("end", "");
   return text;
@@ -160,6 +209,8 @@ Result<MountState> MountState::parse(std::string_view object, std::string_view t
       state.owner = value;
     } else if (name == "next") {
       state.next = value;
+    } else if (name.starts_with("instant_")) {
+      good = parse_instant(name.substr(8), value, state.instant);
     } else if (name == "tree") {
       size_t gap = value.find(' ');
       auto oid = parse_u64(std::string_view(value).substr(0, gap));

@@ -17,6 +17,7 @@
 #include "model/names.h"
 #include "ops/mount/shown_names.h"
 #include "ops/session.h"
+#include "pg/server/recovery_settings.h"
 #include "util/files.h"
 #include "util/result.h"
 
@@ -26,6 +27,18 @@ struct MountedTree {
   Oid tablespace = 0;  // 0: the data directory
   std::string path;    // absolute, without symbolic links
   TreeKind kind() const { return tablespace == 0 ? TreeKind::data_directory : TreeKind::tablespace; }
+};
+
+// Of a mount that `restore --instant` made: what it needs to go on after it was killed.
+struct InstantRestore {
+  std::string target;  // as it was asked for, to tell whether the same is asked again
+  pg::TargetAction action = pg::TargetAction::pause;
+  Lsn stop;         // where recovery must end
+  Lsn replay_from;  // for progress
+  uint64_t wal_bytes = 0;
+  std::string pg_bin;            // directory
+  int port = 0;                  // 0: as the settings say
+  std::string socket_directory;  // "": likewise
 };
 
 struct MountState {
@@ -40,9 +53,10 @@ struct MountState {
   bool throw_away = false;  // removed when it is unmounted
   bool removing = false;    // that has begun
   bool read_only = false;
-  bool hydrate = false;            // everything is brought, then the directory stands on its own
-  std::string owner;               // of the files
-  std::string next;                // the command that starts the server, for people
+  bool hydrate = false;  // everything is brought, then the directory stands on its own
+  std::string owner;     // of the files
+  std::string next;      // the command that starts the server, for people
+  std::optional<InstantRestore> instant;
   std::vector<MountedTree> trees;  // [0] is the data directory
 
   static std::string make_id();

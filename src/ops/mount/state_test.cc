@@ -18,6 +18,11 @@ MountState example() {
   state.table_hash = "00";
   state.hydrate = true;
   state.next = "pg_ctl -D '/srv/100%\n' start";
+  state.instant.emplace();
+  state.instant->target = "time 2026-11-20 10:56:25+00";
+  state.instant->action = pg::TargetAction::promote;
+  state.instant->stop = Lsn{0x3000028};
+  state.instant->port = 5433;
   state.trees = {{0, "/srv/two words"}, {16385, "/srv/100%\n"}};
   return state;
 }

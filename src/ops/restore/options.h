@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <utility>
@@ -39,6 +40,7 @@ struct RestoreOptions {
   bool throw_away = false;  // of a mount: what these mean stands in ops/mount/state.h
   bool read_only = false;
   bool hydrate = false;
+  bool instant = false;            // of a mount: restore --instant made it
   RepoLocation location;           // key path and URL stand in the generated restore_command
   std::optional<Lineage> lineage;  // default: the newest of the cluster
   std::optional<BackupId> backup;  // default: the newest that ends before the target on the target's history
@@ -62,6 +64,8 @@ struct RestoreOptions {
   std::vector<std::pair<std::string, std::string>> settings;  // written last, above everything else
   bool start = false;               // start the server and watch its recovery to the end
   int64_t recovery_timeout_ms = 0;  // 0: no limit
+  // With start: the server answers its first query. May be empty.
+  std::function<void(int port, const std::string& socket_directory)> accepting = {};
 };
 
 }  // namespace lifeboat::ops
