@@ -1,5 +1,6 @@
 // The threads that fetch: as many as requests to the store may be under way, since most of their time is
-// waiting.
+// waiting. Work goes to the thread that worked last, which has the packs open that are in use: opening one is
+// a request of its own.
 #pragma once
 
 #include <condition_variable>
@@ -23,13 +24,18 @@ class FetchThreads : public FetchPool {
   void finish();
 
  private:
+  struct Sleeper {
+    std::condition_variable woken;
+    bool called = false;
+  };
   void run();
+  void wake_one();
   repo::LineageRepo repo_;
   uint32_t block_size_;
   std::mutex mutex_;
-  std::condition_variable work_;
   std::deque<std::function<void(FetchHands&)>> first_;
   std::deque<std::function<void(FetchHands&)>> then_;
+  std::vector<Sleeper*> sleepers_;  // the last to fall asleep is woken first
   bool closed_ = false;
   std::vector<std::thread> threads_;
 };

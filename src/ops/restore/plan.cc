@@ -284,6 +284,11 @@ class Planner {
       // Only what is looked at takes space.
       plan_.warnings.push_back(cat("not all of it has room here: ", room.error().to_string()));
     }
+    if (options_.medium == RestoreMedium::mount) {
+      // Rates are learnt by reading samples; there is no copy whose time they would tell.
+      plan_.estimate.basis = "not estimated: what is mounted is not copied first";
+      return {};
+    }
     TRY_ASSIGN(plan_.estimate, estimate_time(repo_, manifest_, survey_.pgdata, plan_.bytes,
                                              plan_.reach.wal_bytes, options_.jobs, stop_));
     return {};
