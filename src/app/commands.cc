@@ -17,6 +17,7 @@ extern const Command kKeyCheckCommand;
 extern const Command kKeyListCommand;
 extern const Command kListCommand;
 extern const Command kMarkCommand;
+extern const Command kMountCommand;
 extern const Command kRestoreCommand;
 extern const Command kServeCommand;
 extern const Command kShowCommand;
@@ -33,11 +34,11 @@ extern const Command kWalStatusCommand;
 namespace {
 
 constinit const Command* const kCommands[] = {
-    &kInitCommand,      &kDoctorCommand,     &kBackupCommand,    &kRestoreCommand,  &kDrillCommand,
-    &kVerifyCommand,    &kListCommand,       &kShowCommand,      &kExpireCommand,   &kWalPushCommand,
-    &kWalGetCommand,    &kWalReceiveCommand, &kWalStatusCommand, &kWalFindCommand,  &kWalCheckCommand,
-    &kWalBeaconCommand, &kMarkCommand,       &kServeCommand,     &kKeyListCommand,  &kKeyAddCommand,
-    &kKeyCheckCommand,  &kHelpCommand,       &kVersionCommand,   &kInternalCommand,
+    &kInitCommand,     &kDoctorCommand, &kBackupCommand,     &kRestoreCommand,   &kMountCommand,
+    &kDrillCommand,    &kVerifyCommand, &kListCommand,       &kShowCommand,      &kExpireCommand,
+    &kWalPushCommand,  &kWalGetCommand, &kWalReceiveCommand, &kWalStatusCommand, &kWalFindCommand,
+    &kWalCheckCommand, &kWalBeaconCommand, &kMarkCommand,   &kServeCommand,      &kKeyListCommand,   &kKeyAddCommand,
+    &kKeyCheckCommand, &kHelpCommand,   &kVersionCommand,    &kInternalCommand,
 };
 
 }  // namespace

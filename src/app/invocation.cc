@@ -1,5 +1,7 @@
 #include "app/invocation.h"
 
+#include <fcntl.h>
+
 #include <sched.h>
 
 #include <algorithm>
@@ -371,6 +373,29 @@ std::vector<std::string_view> Invocation::unused() const {
     names.push_back(resolved.option->name);
   }
   return names;
+}
+
+void Invocation::set_mounter(Fd socket) {
+  mounter_socket_ = std::move(socket);
+}
+
+ops::Mounter& Invocation::mounter() const {
+  if (mounter_) return *mounter_;
+  int copy = mounter_socket_ ? fcntl(mounter_socket_->get(), F_DUPFD_CLOEXEC, 3) : -1;
+  mounter_ = copy >= 0 ? ops::ask_root_mounter(Fd(copy)) : ops::user_mounter();
+  return *mounter_;
+}
+
+bool Invocation::mounts() const {
+  return command().mounts && (find_option(command(), "instant") == nullptr || flag("instant"));
+}
+
+std::string Invocation::mount_directory() const {
+  std::string path = positionals().empty() ? text("to").value_or("") : positionals().back();
+  if (path.empty()) return path;
+  if (!path.starts_with('/')) path = join_path(working_directory_, path);
+  while (path.size() > 1 && path.ends_with('/')) path.pop_back();
+  return path;
 }
 
 }  // namespace lifeboat::app

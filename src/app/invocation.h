@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -19,6 +20,7 @@
 #include "app/parse.h"
 #include "model/lsn.h"
 #include "model/timestamp.h"
+#include "ops/mount/mounter.h"
 #include "util/clock.h"
 #include "util/result.h"
 #include "util/stop.h"
@@ -93,6 +95,16 @@ class Invocation {
   StopToken& stop() const { return *stop_; }
   Clock& clock() const { return *clock_; }
 
+  // Whether this call mounts something (command.h).
+  bool mounts() const;
+  // For commands that mount, by whatever means this process has; kept, asked for again the same.
+  ops::Mounter& mounter() const;
+  // The socket of the child that stays root: when root started us, or handed on by who did.
+  int mounter_socket() const { return mounter_socket_ ? mounter_socket_->get() : -1; }
+  void set_mounter(Fd socket);
+  // Of a command that mounts: the directory that it was given, absolute.
+  std::string mount_directory() const;
+
   // Options given on the command line that no accessor was asked for.
   std::vector<std::string_view> unused() const;
 
@@ -129,6 +141,8 @@ class Invocation {
   Output* output_ = nullptr;
   StopToken* stop_ = nullptr;
   Clock* clock_ = nullptr;
+  std::optional<Fd> mounter_socket_;
+  mutable std::unique_ptr<ops::Mounter> mounter_;
 };
 
 }  // namespace lifeboat::app

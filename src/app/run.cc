@@ -66,6 +66,9 @@ void set_up_output(const Invocation& invocation) {
 // The directory that a command makes, or "" when it makes none (in this run).
 std::string directory_to_create(const Invocation& invocation) {
   const Command& command = invocation.command();
+  // With one argument only it is there already.
+  if (command.mounts && command.creates.empty())
+    return invocation.positionals().size() > 1 ? invocation.mount_directory() : "";
   if (command.creates.empty()) return {};
   if (find_option(command, "dry-run") != nullptr && invocation.flag("dry-run")) return {};
   if (command.creates != "repo") return invocation.text(command.creates).value_or("");
@@ -75,7 +78,7 @@ std::string directory_to_create(const Invocation& invocation) {
 
 // "Who runs what": root becomes the owner of the data before anything is created or started. The guard is of
 // a directory that root made for the command.
-Status authorise(const Invocation& invocation, std::optional<EmptyDirectoryGuard>& guard) {
+Status authorise(Invocation& invocation, std::optional<EmptyDirectoryGuard>& guard) {
   if (invocation.command().run_as == RunAs::caller) return {};
   auto os_user =
       find_option(invocation.command(), "os-user") != nullptr ? invocation.text("os-user") : std::nullopt;
@@ -96,7 +99,12 @@ Status authorise(const Invocation& invocation, std::optional<EmptyDirectoryGuard
     auto url = invocation.repo();
     if (url && url->starts_with("file://")) paths.push_back(url->substr(7));
   }
+  if (invocation.mounts()) paths.push_back(invocation.mount_directory());
   TRY_ASSIGN(OsUser owner, choose_owner(os_user, paths));
+  if (invocation.mounts()) {
+    TRY_ASSIGN(Fd mounter, ops::start_root_mounter(owner.uid, owner.gid));
+    invocation.set_mounter(std::move(mounter));
+  }
   if (std::string directory = directory_to_create(invocation); !directory.empty()) {
     TRY_ASSIGN(bool made, create_directory_for(owner, directory));
     if (made) {
@@ -141,8 +149,11 @@ Result<int> handle(const Invocation& invocation) {
   return result;
 }
 
-Result<int> call(const Invocation& invocation) {
+Result<int> call(Invocation& invocation) {
   std::optional<EmptyDirectoryGuard> guard;
+  if (invocation.mounts()) {
+    if (auto inherited = ops::inherited_root_mounter()) invocation.set_mounter(std::move(*inherited));
+  }
   TRY(authorise(invocation, guard));
   Hooks hooks(invocation);
   TRY(hooks.before());

@@ -49,6 +49,14 @@ Result<ops::RecoveryTarget> target_of(const Invocation& invocation) {
 
 constinit const OptionGroup kBackupChoiceOptions = {"Backup", kBackupChoice};
 
+bool has_target(const Invocation& invocation) {
+  for (std::string_view name : {"target-time", "target-lsn", "target-xid", "target-name", "target"}) {
+    Source source = invocation.source(name);
+    if (source != Source::none && source != Source::default_text) return true;
+  }
+  return false;
+}
+
 Result<TargetOptions> target_options(const Invocation& invocation) {
   TargetOptions options;
   TRY_ASSIGN(options.target, target_of(invocation));

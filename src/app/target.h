@@ -18,6 +18,8 @@ struct TargetOptions {
   ops::TimelineChoice choice = ops::TimelineChoice::unset;
   Timeline timeline;
 };
+// Whether one of --target-* and --target was given.
+bool has_target(const Invocation& invocation);
 // Reads --target-*, --target, --exclusive, --timeline, --backup and --lineage. Errors: usage.
 Result<TargetOptions> target_options(const Invocation& invocation);
 

@@ -3,6 +3,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "app/cli/instant.h"
 #include "app/invocation.h"
 #include "app/location.h"
 #include "app/options.h"
@@ -255,6 +256,14 @@ Result<int> handle(const Invocation& invocation) {
   OutputReporter reporter(invocation.output());
   TRY_ASSIGN(std::optional<ops::WalFinding> found, stop_before(invocation, options, reporter));
   bool dry_run = invocation.flag("dry-run");
+  if (invocation.flag("instant") && !dry_run) {
+    bool target_given = found || has_target(invocation);
+    return restore_instantly(invocation, options, target_given);
+  }
+  if (invocation.flag("detach") || invocation.has("hydrate-rate")) {
+    return make_error(ErrorKind::usage, invocation.flag("detach") ? "--detach" : "--hydrate-rate",
+                      "goes with --instant");
+  }
   if (dry_run || options.replace) {
     auto plan = plan_only(options, reporter, invocation.stop());
     // What is not stored yet may be what the target needs: it is rescued before the real preflight.
@@ -322,6 +331,17 @@ constexpr Option kRestoreOptions[] = {
      .help = "archiving of the restored cluster (default: off with --to, kept with --replace)",
      .choices = "keep|off"},
     {.name = "start", .help = "start the server, watch its recovery, compare where it ended with the plan"},
+    {.name = "instant",
+     .help = "answer queries within seconds from a mount (see lifeboat mount), bring everything meanwhile, "
+             "then run on the "
+             "plain directory; the same command goes on after it was killed",
+     .excludes = "replace"},
+    {.name = "hydrate-rate",
+     .kind = ValueKind::bytes,
+     .placeholder = "SIZE",
+     .help = "with --instant: bring at most this much per second in the background (default: no limit)",
+     .min = 1 << 16},
+    {.name = "detach", .help = "with --instant: return at the first query; another process goes on"},
     {.name = "port",
      .kind = ValueKind::integer,
      .placeholder = "PORT",
@@ -366,11 +386,19 @@ constinit const Command kRestoreCommand = {
         "is stored first, the old directory and tablespaces are kept aside whole.\n\n"
         "Without --start the last line printed is the command that starts the server. With --start "
         "the recovery is watched, and where it ended is compared with the plan before it is promoted. "
-        "pg_verifybackup --no-parse-wal accepts the directory before its first start.",
+        "pg_verifybackup --no-parse-wal accepts the directory before its first start.\n\n"
+        "With --instant the directory is mounted first and the server started on that: read-only queries are "
+        "answered as "
+        "soon as the backup is consistent, whatever its size. Behind it every block is brought, small and "
+        "used files "
+        "first; then the server is stopped for about as long as a restart takes and runs on the plain "
+        "directory, where "
+        "nothing of ours is left. The command returns after that.",
     .danger = Danger::destructive,
     .groups = {&kRestoreGroup, &kTargetOptions, &kBackupChoiceOptions, &kRepoOptions, &kServerOptions,
                &kGeneralOptions},
     .creates = "to",
+    .mounts = true,
     .examples =
         "# what would happen, and would it work\n"
         "lifeboat restore --repo /srv/backup --to /srv/copy --target-time '2026-11-20 10:56:25+00' "
@@ -380,6 +408,8 @@ constinit const Command kRestoreCommand = {
         "--port 5433\n"
         "# a table was dropped, nobody knows when\n"
         "lifeboat restore --repo /srv/backup --to /srv/copy --before-drop orders --start --port 5433\n"
+        "# queries within seconds, of a backup of any size\n"
+        "lifeboat restore --repo /srv/backup --to /srv/copy --instant --port 5433\n"
         "# everything there is, in place of a broken cluster\n"
         "lifeboat restore --repo /srv/backup --replace --pgdata /var/lib/postgresql/15/main --yes",
     .schema = R"({
@@ -425,6 +455,9 @@ constinit const Command kRestoreCommand = {
     "kept": {"type": "array", "items": {"type": "string"}},
     "rescued": {"type": "array", "items": {"type": "string"}},
     "notes": {"type": "array", "items": {"type": "string"}},
+    "instant": {"type": "object", "description": "with --instant, seconds since the command began", "properties": {"accepting_seconds": {"type": ["number", "null"]}, "recovered_seconds": {"type": ["number", "null"]}, "complete_seconds": {"type": ["number", "null"]}, "switch_seconds": {"type": ["number", "null"], "description": "how long the server did not answer at the switch"}, "running": {"type": "boolean"}}},
+    "pid": {"type": "integer", "description": "with --detach: the process that goes on"},
+    "log_file": {"type": "string", "description": "of that process"},
     "recovery": {"type": ["object", "null"]},
     "copy_out_commands": {"type": "array", "items": {"type": "string"}, "description": "for the tables in recovery.locked, after the promotion"},
     "next_command": {"type": ["string", "null"]}

@@ -8,6 +8,7 @@
 #include <array>
 
 #include "codec/codec.h"
+#include "ops/mount/finish.h"
 #include "ops/restore/config_text.h"
 #include "ops/restore/tree_writer.h"
 #include "ops/wal/commands.h"
@@ -64,7 +65,7 @@ void set_last(std::vector<std::pair<std::string, std::string>>& settings, std::s
 
 class Configurer {
  public:
-  Configurer(const ConfigureInput& input, BackupManifestWriter& manifest, const StopToken& stop)
+  Configurer(const ConfigureInput& input, BackupManifestWriter* manifest, const StopToken& stop)
       : in_(input),
         manifest_(manifest),
         stop_(stop),
@@ -125,9 +126,9 @@ class Configurer {
     if (fchmod(fd.get(), private_mode_) != 0) return errno_error(errno, path, "set the mode of");
     TRY(fd.close(path));
     TRY(give_away(path));
-    if (!listed_in_backup_manifest(below)) return {};
+    if (manifest_ == nullptr || !listed_in_backup_manifest(below)) return {};
     uint32_t crc = codec::crc32c(0xffffffff, as_bytes(content)) ^ 0xffffffff;
-    return manifest_.add(below, content.size(), Clock::system().unix_us(), crc);
+    return manifest_->add(below, content.size(), Clock::system().unix_us(), crc);
   }
 
   Status write_labels() {
@@ -313,7 +314,7 @@ class Configurer {
   }
 
   const ConfigureInput& in_;
-  BackupManifestWriter& manifest_;
+  BackupManifestWriter* manifest_;
   const StopToken& stop_;
   std::string directory_;
   ConfigPlaces places_;
@@ -390,12 +391,15 @@ pg::RecoverySettings planned_settings(const ConfigureInput& input) {
   if (!plan.replace && version != nullptr && version->stats_temp_directory) {
     settings.more.emplace_back("stats_temp_directory", "pg_stat_tmp");
   }
+  if (input.options.medium == RestoreMedium::mount) {
+    for (const auto& [name, value] : mount_settings(plan.lineage.major)) set_last(settings.more, name, value);
+  }
   for (const auto& [name, value] : input.options.settings) set_last(settings.more, name, value);
   return settings;
 }
 
 Result<std::vector<std::string>> configure_directory(const ConfigureInput& input,
-                                                     BackupManifestWriter& manifest, const StopToken& stop) {
+                                                     BackupManifestWriter* manifest, const StopToken& stop) {
   return Configurer(input, manifest, stop).run();
 }
 

@@ -31,10 +31,10 @@ struct ConfigureInput {
 std::set<std::string> configured_files(const ConfigureInput& input);
 
 // Writes below the data directory's staging path. Files that pg_verifybackup looks at are added to
-// `manifest`. Returns what was changed and what the operator should know. Errors: those of the store and the
-// file system.
+// `manifest` when there is one. Returns what was changed and what the operator should know. Errors: those of
+// the store and the file system.
 Result<std::vector<std::string>> configure_directory(const ConfigureInput& input,
-                                                     BackupManifestWriter& manifest, const StopToken& stop);
+                                                     BackupManifestWriter* manifest, const StopToken& stop);
 
 // tablespace_map with the locations of the plan; byte for byte the server's where nothing was moved (T02).
 Result<std::string> planned_tablespace_map(const repo::Manifest& manifest, const RestorePlan& plan);

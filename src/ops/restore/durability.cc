@@ -10,7 +10,7 @@
 #include <cstdio>
 #include <thread>
 
-#include "ops/restore/work_queue.h"
+#include "ops/work_queue.h"
 #include "util/strings.h"
 
 namespace lifeboat::ops {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "ops/mount/state.h"
 #include "ops/restore/config_text.h"
 #include "ops/restore/marker.h"
 #include "util/files.h"
@@ -98,6 +99,11 @@ class Placer {
   static Error occupied_error(const std::string& directory, const DirectoryLook& look) {
     constexpr std::string_view kElsewhere =
         "give a new or empty directory with --to, or --replace with --pgdata to keep what is there aside";
+    if (auto mount = path_exists(state_path(directory)); mount && *mount) {
+      return make_error(ErrorKind::precondition, directory, "holds a mount that is not mounted now")
+          .with_hint(cat("to go on with it: lifeboat mount ", shell_quote(directory),
+                         "; to be rid of it remove the directory; otherwise ", kElsewhere));
+    }
     if (!look.finished) {
       return make_error(ErrorKind::precondition, directory, cat("is not empty, it holds ", look.found))
           .with_hint(std::string(kElsewhere));

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <utility>
@@ -28,7 +29,18 @@ enum class UnmappedTablespaces : uint8_t {
   beside,            // DIRECTORY_tablespaces/<oid>, whatever is at the recorded location: drills
 };
 
+// What the data directory is when the restore is done with it.
+enum class RestoreMedium : uint8_t {
+  copy,   // whole
+  mount,  // a skeleton that is mounted next (ops/mount)
+};
+
 struct RestoreOptions {
+  RestoreMedium medium = RestoreMedium::copy;
+  bool throw_away = false;  // of a mount: what these mean stands in ops/mount/state.h
+  bool read_only = false;
+  bool hydrate = false;
+  bool instant = false;            // of a mount: restore --instant made it
   RepoLocation location;           // key path and URL stand in the generated restore_command
   std::optional<Lineage> lineage;  // default: the newest of the cluster
   std::optional<BackupId> backup;  // default: the newest that ends before the target on the target's history
@@ -52,6 +64,8 @@ struct RestoreOptions {
   std::vector<std::pair<std::string, std::string>> settings;  // written last, above everything else
   bool start = false;               // start the server and watch its recovery to the end
   int64_t recovery_timeout_ms = 0;  // 0: no limit
+  // With start: the server answers its first query. May be empty.
+  std::function<void(int port, const std::string& socket_directory)> accepting = {};
 };
 
 }  // namespace lifeboat::ops

@@ -5,7 +5,7 @@
 
 #include <algorithm>
 
-#include "ops/restore/mapped_file.h"
+#include "ops/mapped_file.h"
 #include "ops/wal/scan.h"
 #include "pg/wal/wal_reader.h"
 #include "util/files.h"

@@ -278,7 +278,17 @@ class Planner {
 
   Status measure() {
     TRY_ASSIGN(plan_.space, measure_space(plan_.placements, wal_room(manifest_, plan_.reach)));
-    TRY(check_space(plan_.space));
+    if (options_.medium == RestoreMedium::copy || options_.hydrate) {
+      TRY(check_space(plan_.space));
+    } else if (Status room = check_space(plan_.space); !room) {
+      // Only what is looked at takes space.
+      plan_.warnings.push_back(cat("not all of it has room here: ", room.error().to_string()));
+    }
+    if (options_.medium == RestoreMedium::mount) {
+      // Rates are learnt by reading samples; there is no copy whose time they would tell.
+      plan_.estimate.basis = "not estimated: what is mounted is not copied first";
+      return {};
+    }
     TRY_ASSIGN(plan_.estimate, estimate_time(repo_, manifest_, survey_.pgdata, plan_.bytes,
                                              plan_.reach.wal_bytes, options_.jobs, stop_));
     return {};

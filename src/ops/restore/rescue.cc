@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <map>
 
-#include "ops/restore/mapped_file.h"
+#include "ops/mapped_file.h"
 #include "ops/wal/push.h"
 #include "ops/wal/segment_check.h"
 #include "pg/wal/wal_reader.h"

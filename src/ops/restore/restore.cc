@@ -7,6 +7,7 @@
 #include <ranges>
 
 #include "ops/catalogue/catalogue.h"
+#include "ops/mount/skeleton.h"
 #include "ops/restore/backup_manifest.h"
 #include "ops/restore/configure.h"
 #include "ops/restore/durability.h"
@@ -95,13 +96,15 @@ class Execution {
   Status write() {
     TRY(prepare_directories());
     TRY_ASSIGN(DurableTrees trees, DurableTrees::watch(staging_paths()));
+    TRY(begin_skeleton());
     TRY(copy());
     TRY(configure());
     {
       PhaseTimer timer(outcome_.phases.sync);
       reporter_.progress("syncing", 0, 0, ProgressUnit::items);
       uint64_t point = fault::point("restore.sync");
-      TRY(trees.sync(options_.jobs, stop_));
+      // What is thrown away anyway need not survive a power cut.
+      if (!options_.throw_away) TRY(trees.sync(options_.jobs, stop_));
       fault::passed(point);
       TRY(publish());
     }
@@ -165,15 +168,29 @@ class Execution {
   }
 
   // --- the tree
-  Status copy() {
-    PhaseTimer timer(outcome_.phases.copy);
+  Status begin_skeleton() {
+    if (options_.medium != RestoreMedium::mount) return {};
+    for (const Placement& place : plan().placements) TRY(check_can_carry(place.staging_path));
+    TRY_ASSIGN(Skeleton skeleton,
+               Skeleton::begin(data().staging_path, manifest_.block_size, owner_.uid, owner_.gid));
+    skeleton_.emplace(std::move(skeleton));
+    return {};
+  }
+
+  Status begin_backup_manifest() {
     TRY_ASSIGN(const pg::VersionTraits* version, pg::require_version(plan().lineage.major));
     TRY_ASSIGN(BackupManifestWriter files,
                BackupManifestWriter::create(join_path(data().staging_path, "backup_manifest"),
                                             survey_.mode == 0750 ? 0640 : 0600,
                                             {version, plan().lineage.system_id}));
     backup_manifest_.emplace(std::move(files));
-    TRY(give_away(join_path(data().staging_path, "backup_manifest")));
+    return give_away(join_path(data().staging_path, "backup_manifest"));
+  }
+
+  Status copy() {
+    PhaseTimer timer(outcome_.phases.copy);
+    // It lists checksums of everything, which a skeleton does not have.
+    if (!skeleton_) TRY(begin_backup_manifest());
     const std::set<std::string> configured = configured_files(configure_input());
     TreeWriteOptions write;
     write.workers = options_.jobs;
@@ -184,13 +201,19 @@ class Execution {
     write.place = [&](const std::string& path, const repo::Entry& entry) {
       return place(path, entry, configured);
     };
-    write.written = [&](const WrittenFile& file) -> Status {
-      if (!listed_in_backup_manifest(file.path)) return {};
-      return backup_manifest_->add(file.path, file.size, file.mtime_us, file.crc);
-    };
+    if (skeleton_) {
+      write.hole = [&](const std::string& path, const repo::Entry& entry, const std::string& absolute,
+                       int fd) { return skeleton_->add(path, entry, absolute, fd); };
+    } else {
+      write.written = [&](const WrittenFile& file) -> Status {
+        if (!listed_in_backup_manifest(file.path)) return {};
+        return backup_manifest_->add(file.path, file.size, file.mtime_us, file.crc);
+      };
+    }
     uint64_t point = fault::point("restore.tree");
     TRY_ASSIGN(TreeWriteTotals totals, write_tree(repo_, survey_.pgdata, write, reporter_, stop_));
     fault::passed(point);
+    if (skeleton_) TRY(skeleton_->close_table());
     outcome_.files = totals.files;
     outcome_.bytes = totals.bytes;
     return {};
@@ -201,13 +224,13 @@ class Execution {
     using Do = TreePlace::Do;
     if (configured.contains(path)) return {Do::skip, "", ""};
     if (path == kControlFile) return {Do::write, join_path(data().staging_path, kControlFileStaged), ""};
+    const Do how = skeleton_ && Skeleton::is_hole(path, entry) ? Do::as_hole : Do::write;
     for (const Placement& tablespace : plan().placements) {
       if (tablespace.tablespace == 0) continue;
       std::string link = cat("pg_tblspc/", tablespace.tablespace);
       if (path == link) return {Do::as_link, join_path(data().staging_path, link), tablespace.final_path};
       if (path.starts_with(cat(link, "/"))) {
-        return {Do::write, join_path(tablespace.staging_path, std::string_view(path).substr(link.size() + 1)),
-                ""};
+        return {how, join_path(tablespace.staging_path, below_tablespace(path.substr(link.size() + 1))), ""};
       }
     }
     std::string target;
@@ -216,36 +239,80 @@ class Execution {
       // A link into the original would lead the copy to its files.
       target = cat(data().final_path, entry.target.substr(manifest_.data_directory.size()));
     }
-    return {Do::write, join_path(data().staging_path, path), target};
+    return {how, join_path(data().staging_path, path), target};
+  }
+
+  // A mount's tablespaces have another name for their version directory until they are whole.
+  std::string below_tablespace(const std::string& path) const {
+    if (!skeleton_) return path;
+    const std::string first = path.substr(0, path.find('/'));
+    return real_name(TreeKind::tablespace, "", first).value_or(first) + path.substr(first.size());
   }
 
   // --- configuration
   Status configure() {
     PhaseTimer timer(outcome_.phases.configure);
     reporter_.progress("configuring", 0, 0, ProgressUnit::items);
-    TRY_ASSIGN(std::vector<std::string> notes,
-               configure_directory(configure_input(), *backup_manifest_, stop_));
+    TRY_ASSIGN(
+        std::vector<std::string> notes,
+        configure_directory(configure_input(), backup_manifest_ ? &*backup_manifest_ : nullptr, stop_));
     std::ranges::move(notes, std::back_inserter(outcome_.notes));
     if (const auto& partial = plan().reach.partial) {
       std::string path = cat(data().staging_path, "/pg_wal/", partial->segment.to_string());
       TRY(write_partial_segment(lineage_, *partial, path, survey_.mode == 0750 ? 0640 : 0600));
       TRY(give_away(path));
     }
+    if (!backup_manifest_) return {};
     return backup_manifest_->finish(
         {manifest_.start_timeline, plan().backup.start_lsn, plan().backup.stop_lsn});
   }
 
   // pg_control gets its name when everything else is durable, and only then the markers go (T04), that of the
   // data directory last. What is to replace another directory keeps its marker until it stands there.
+  // A mount's pg_control waits until every block is there.
   Status publish() {
     uint64_t point = fault::point("restore.publish");
-    TRY(rename_durable(join_path(data().staging_path, kControlFileStaged),
-                       join_path(data().staging_path, kControlFile)));
+    if (skeleton_) {
+      TRY_ASSIGN(MountState state, mount_state());
+      TRY(skeleton_->finish(std::move(state)));
+    } else {
+      TRY(rename_durable(join_path(data().staging_path, kControlFileStaged),
+                         join_path(data().staging_path, kControlFile)));
+    }
     fault::passed(point);
     for (const Placement& place : std::views::reverse(plan().placements)) {
       if (place.kept_as.empty()) TRY(unmark(place));
     }
     return {};
+  }
+
+  Result<MountState> mount_state() const {
+    MountState state;
+    state.location = options_.location;
+    state.location.patience = {};
+    state.lineage = plan().lineage;
+    state.backup = plan().backup.id;
+    state.throw_away = options_.throw_away;
+    state.read_only = options_.read_only;
+    state.hydrate = options_.hydrate;
+    state.owner = owner_.user;
+    state.next = start_command(plan(), manifest_);
+    if (options_.instant) {
+      InstantRestore& instant = state.instant.emplace();
+      instant.target = options_.target.to_string();
+      instant.action = plan().action;
+      instant.stop = plan().reach.stop;
+      instant.replay_from = plan().replay_from;
+      instant.wal_bytes = plan().reach.wal_bytes;
+      if (plan().pg_bin) instant.pg_bin = plan().pg_bin->directory;
+      instant.port = options_.port.value_or(0);
+      instant.socket_directory = options_.socket_directory.value_or("");
+    }
+    for (const Placement& place : plan().placements) {
+      TRY_ASSIGN(std::string path, resolve_path(place.final_path));
+      state.trees.push_back({place.tablespace, std::move(path)});
+    }
+    return state;
   }
 
   Status unmark(const Placement& place) {
@@ -264,7 +331,8 @@ class Execution {
   repo::Manifest manifest_;
   TreeSurvey survey_;
   Owner owner_;
-  std::optional<BackupManifestWriter> backup_manifest_;
+  std::optional<BackupManifestWriter> backup_manifest_;  // of a copy
+  std::optional<Skeleton> skeleton_;                     // of a mount
   std::vector<Fd> marker_locks_;
 };
 

@@ -16,6 +16,7 @@ namespace lifeboat::ops {
 namespace {
 
 constexpr int64_t kAskTimeoutMs = 30'000;
+constexpr int64_t kAgainMs = 3'600'000;
 constexpr int64_t kNoLimitMs = 365ll * 24 * 3600 * 1000;
 constexpr uint64_t kWalBlock = 8192;      // XLOG_BLCKSZ of every distribution's build
 constexpr uint64_t kLongPageHeader = 40;  // of a segment's first page; other pages have 24 bytes
@@ -42,6 +43,34 @@ class Starter {
         reporter_(reporter),
         stop_(stop) {}
 
+  // Once more, without judging where recovery ended.
+  Status again() {
+    TRY_ASSIGN(pg::LaunchOptions launch, prepare());
+    RecoveryResult result = outcome_.recovery.value_or(RecoveryResult{});
+    result.port = launch.port;
+    result.socket_directory = launch.socket_directory;
+    result.log_file = launch.log_file;
+    role_ = launch.role;
+    TRY_ASSIGN(pg::PgServer server, pg::PgServer::start(std::move(launch)));
+    pg::PgServer::WaitFor wait;
+    wait.read_only = true;
+    wait.paused = true;
+    TRY_ASSIGN(pg::ServerState state, server.wait(wait, kAgainMs));
+    if (state.phase == pg::ServerPhase::ended) {
+      return make_error(ErrorKind::failed, directory(), "the server ended when it was started again")
+          .with_cause(state.last_error)
+          .with_hint(cat("its log is ", server.options().log_file));
+    }
+    if (options_.accepting) options_.accepting(result.port, result.socket_directory);
+    result.phase = state.phase;
+    result.pid = server.pid();
+    if (state.timeline.value != 0) result.timeline = state.timeline;
+    outcome_.recovery = std::move(result);
+    outcome_.next_command = after_recovery_command(plan_, *outcome_.recovery, role_);
+    server.release();
+    return {};
+  }
+
   Status run() {
     TRY_ASSIGN(pg::LaunchOptions launch, prepare());
     int port = launch.port;
@@ -49,7 +78,7 @@ class Starter {
     std::string log = launch.log_file;
     role_ = launch.role;
     TRY_ASSIGN(pg::PgServer server, pg::PgServer::start(std::move(launch)));
-    TRY_ASSIGN(pg::ServerState state, watch(server));
+    TRY_ASSIGN(pg::ServerState state, watch(server, port, sockets));
     outcome_.recovery = RecoveryResult{
         state.phase, state.replayed, state.last_commit, state.timeline, port, sockets, log, server.pid()};
     TRY(judge(server, state));
@@ -99,7 +128,7 @@ class Starter {
     launch.bin = *plan_.pg_bin;
     launch.data_directory = directory();
     launch.log_file = join_path(directory(), kLogName);
-    launch.role = recorded(manifest_, "lifeboat.bootstrap_role");
+    launch.role = bootstrap_role(manifest_);
     launch.stop = &stop_;
     if (options_.port) {
       launch.port = *options_.port;
@@ -128,9 +157,10 @@ class Starter {
     return launch;
   }
 
-  Result<pg::ServerState> watch(pg::PgServer& server) {
+  Result<pg::ServerState> watch(pg::PgServer& server, int port, const std::string& sockets) {
     int64_t began = Clock::system().monotonic_us();
     bool replaying = false;
+    bool answers = !options_.accepting;
     pg::PgServer::WaitFor wait;
     wait.paused = true;
     wait.ready = true;
@@ -140,6 +170,11 @@ class Starter {
         replaying = true;
         outcome_.phases.start = seconds_since(began);
         began = Clock::system().monotonic_us();
+      }
+      if (!answers && (now.phase == pg::ServerPhase::read_only || now.phase == pg::ServerPhase::paused ||
+                       now.phase == pg::ServerPhase::ready)) {
+        answers = true;
+        options_.accepting(port, sockets);
       }
       uint64_t done = now.replayed > plan_.replay_from ? now.replayed.value - plan_.replay_from.value : 0;
       reporter_.progress("replaying WAL", std::min(done, plan_.reach.wal_bytes), plan_.reach.wal_bytes,
@@ -240,6 +275,16 @@ Status check_socket_free(const std::string& directory, int port) {
   if (access(socket.c_str(), F_OK) != 0 || access(cat(socket, ".lock").c_str(), F_OK) != 0) return {};
   return make_error(ErrorKind::precondition, socket, "another server uses this port and socket directory")
       .with_hint("choose others with --port and --socket-dir");
+}
+
+std::string bootstrap_role(const repo::Manifest& manifest) {
+  return recorded(manifest, "lifeboat.bootstrap_role");
+}
+
+Status start_again(const RestoreSource& source, const RestoreOptions& options, RestoreOutcome& outcome,
+                   Reporter& reporter, StopToken& stop) {
+  TRY_ASSIGN(repo::Manifest manifest, repo::read_manifest(source.repo(), outcome.plan.backup.id));
+  return Starter(options, manifest, outcome, reporter, stop).again();
 }
 
 bool same_wal_position(Lsn a, Lsn b) {

@@ -15,6 +15,14 @@ std::string outside_config_file(const RestorePlan& plan, const repo::Manifest& m
 // `precondition` when another server has its socket there.
 Status check_socket_free(const std::string& directory, int port);
 
+// The cluster's bootstrap superuser, as far as the backup knows it; "": not known.
+std::string bootstrap_role(const repo::Manifest& manifest);
+
+// Starts a server whose recovery was watched once more, on the same directory, and leaves it running when it
+// answers. Fills in outcome.recovery.
+Status start_again(const RestoreSource& source, const RestoreOptions& options, RestoreOutcome& outcome,
+                   Reporter& reporter, StopToken& stop);
+
 // Do two positions mean the same place in WAL? A record's end at a page's end and the next record's beginning
 // behind the page header do.
 bool same_wal_position(Lsn a, Lsn b);

@@ -33,6 +33,7 @@ struct WrittenFile {
 struct TreePlace {
   enum class Do : uint8_t {
     write,    // at `path`
+    as_hole,  // a file, made at `path` for TreeWriteOptions::hole to fill in
     skip,     // the entry and, of a directory, all below it
     as_link,  // a directory of the tree that becomes a symbolic link to `link_target`; what is below it goes
               // on
@@ -52,6 +53,10 @@ struct TreeWriteOptions {
   std::function<TreePlace(const std::string& path, const repo::Entry& entry)> place;
   // Called by any worker, one at a time, when a file is complete. May be empty.
   std::function<Status(const WrittenFile&)> written;
+  // Called by the coordinating thread for a new, empty file with its mode and owner.
+  std::function<Status(const std::string& path, const repo::Entry& entry, const std::string& absolute,
+                       int fd)>
+      hole;
 };
 
 struct TreeWriteTotals {

@@ -4,8 +4,8 @@
 #include <mutex>
 #include <thread>
 
-#include "ops/restore/work_queue.h"
 #include "ops/verify/parts.h"
+#include "ops/work_queue.h"
 #include "repo/pack.h"
 #include "repo/tree.h"
 #include "util/strings.h"

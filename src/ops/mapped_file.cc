@@ -1,4 +1,4 @@
-#include "ops/restore/mapped_file.h"
+#include "ops/mapped_file.h"
 
 #include <fcntl.h>
 #include <sys/mman.h>

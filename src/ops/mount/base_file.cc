@@ -1,0 +1,507 @@
+#include "ops/mount/base_file.h"
+
+#include <fcntl.h>
+#include <sys/uio.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+
+#include "util/strings.h"
+
+namespace lifeboat::ops {
+
+namespace {
+
+constexpr size_t kRecent = 1024;           // states that stay loaded although nobody has the file open
+constexpr uint64_t kBatchBytes = 8 << 20;  // that hydration asks for at once
+constexpr size_t kMostAhead = 32;          // fetches of one file that are under way before more are begun
+
+// pwritev2(2) until all is written.
+Status write_through(int fd, uint64_t offset, ByteView bytes, int flags, std::string_view path) {
+  while (!bytes.empty()) {
+    iovec vector{const_cast<uint8_t*>(bytes.data()), bytes.size()};
+    ssize_t written = pwritev2(fd, &vector, 1, static_cast<off_t>(offset), flags);
+    if (written < 0) {
+      if (errno == EINTR) continue;
+      return errno_error(errno, std::string(path), "write");
+    }
+    bytes = bytes.subspan(static_cast<size_t>(written));
+    offset += static_cast<uint64_t>(written);
+  }
+  return {};
+}
+
+}  // namespace
+
+// --- marks
+
+std::string FileMark::to_text() const {
+  return cat(mount, " ", file, " ", limit);
+}
+
+std::optional<FileMark> FileMark::parse(std::string_view text) {
+  std::vector<std::string_view> parts = split(text, ' ');
+  if (parts.size() != 3) return std::nullopt;
+  auto file = parse_u64(parts[1]);
+  auto limit = parse_u64(parts[2]);
+  if (!file || !limit) return std::nullopt;
+  return FileMark{std::string(parts[0]), *file, *limit};
+}
+
+Result<std::optional<FileMark>> read_mark(int fd, std::string_view path) {
+  std::array<char, 128> text{};
+  ssize_t size = fgetxattr(fd, kMarkAttribute, text.data(), text.size());
+  if (size < 0) {
+    if (errno == ENODATA || errno == ENOTSUP) return std::optional<FileMark>();
+    return errno_error(errno, std::string(path), "read the extended attribute of");
+  }
+  auto mark = FileMark::parse({text.data(), static_cast<size_t>(size)});
+  if (!mark)
+    return make_error(ErrorKind::damaged, std::string(path), cat("its ", kMarkAttribute, " is not ours"));
+  return mark;
+}
+
+Status write_mark(int fd, const FileMark& mark, std::string_view path) {
+  const std::string text = mark.to_text();
+  if (fsetxattr(fd, kMarkAttribute, text.data(), text.size(), 0) == 0) return {};
+  return errno_error(errno, std::string(path), "set an extended attribute of");
+}
+
+// --- loading
+
+Result<std::shared_ptr<BaseFile>> BaseFile::load(Fd fd, FileMark mark, std::string path, BlockMap& map,
+                                                 Totals& totals) {
+  if (mark.file >= map.table().files())
+    return make_error(ErrorKind::damaged, path,
+                      cat("its mark names file ", mark.file, " of ", map.table().files()));
+  TRY_ASSIGN(FileInfo info, stat_fd(fd.get(), path));
+  const uint64_t blocks = (info.size + map.block_size() - 1) / map.block_size();
+  if (mark.limit > blocks) {
+    // Cut, and stopped before that was noted.
+    mark.limit = blocks;
+    TRY(write_mark(fd.get(), mark, path));
+  }
+  std::shared_ptr<BaseFile> file(new BaseFile(std::move(fd), std::move(mark), std::move(path), map, totals));
+  TRY(file->find_data());
+  return file;
+}
+
+Status BaseFile::find_data() {
+  TRY_ASSIGN(uint64_t end, size());
+  for (uint64_t at = 0; at < end;) {
+    off_t data = lseek(fd_.get(), static_cast<off_t>(at), SEEK_DATA);
+    if (data < 0 && errno == ENXIO) break;
+    if (data < 0) return errno_error(errno, path_, "look for data in");
+    off_t hole = lseek(fd_.get(), data, SEEK_HOLE);
+    if (hole < 0) return errno_error(errno, path_, "look for holes in");
+    blocks_.add_data(static_cast<uint64_t>(data), static_cast<uint64_t>(hole), end);
+    at = static_cast<uint64_t>(hole);
+  }
+  complete_ = blocks_.missing() == 0;
+  return {};
+}
+
+Result<uint64_t> BaseFile::size() const {
+  TRY_ASSIGN(FileInfo info, stat_fd(fd_.get(), path_));
+  return info.size;
+}
+
+Status BaseFile::lower_limit(uint64_t limit) {
+  if (limit >= blocks_.limit()) return {};
+  mark_.limit = limit;
+  if (marked_) TRY(write_mark(fd_.get(), mark_, path_));
+  blocks_.lower_limit(limit);
+  if (blocks_.missing() == 0) complete_ = true;
+  return {};
+}
+
+bool BaseFile::marked() {
+  std::lock_guard lock(mutex_);
+  return marked_;
+}
+
+uint64_t BaseFile::missing_bytes() {
+  std::lock_guard lock(mutex_);
+  return blocks_.missing() * map_.block_size();
+}
+
+// --- fetching
+
+BlockRange BaseFile::blocks_of(const repo::Piece& piece) const {
+  return blocks_.touched(piece.offset, piece.length);
+}
+
+bool BaseFile::is_needed(const repo::Piece& piece) const {
+  BlockRange range = blocks_of(piece);
+  return blocks_.first_missing(range.begin, range.end).has_value();
+}
+
+BaseFile::FetchPtr BaseFile::fetch_of(uint64_t leaf, const repo::FrameRef& frame, bool& is_new) {
+  auto found = std::ranges::find_if(
+      fetches_, [&](const FetchPtr& fetch) { return fetch->leaf == leaf && fetch->frame == frame; });
+  is_new = found == fetches_.end();
+  if (!is_new) return *found;
+  auto fetch = std::make_shared<Fetch>();
+  fetch->leaf = leaf;
+  fetch->frame = frame;
+  fetches_.push_back(fetch);
+  return fetch;
+}
+
+// `fetch` is running and this thread's.
+void BaseFile::carry_out(const FetchPtr& fetch, const LeafPtr& leaf, FetchHands& hands) {
+  std::vector<repo::Piece> pieces;
+  uint64_t bytes = 0;
+  {
+    std::lock_guard lock(mutex_);
+    for (const repo::Piece& piece : leaf->pieces) {
+      if (piece.ref->frame != fetch->frame || !is_needed(piece)) continue;
+      pieces.push_back(piece);
+      bytes += piece.length;
+    }
+  }
+  Status done;
+  if (!pieces.empty()) {
+    done = hands.pieces.read(pieces, {leaf->path}, nullptr,
+                             [&](repo::Piece& piece, ByteView plain) { return write_missing(piece, plain); });
+    totals_.fetched_bytes += bytes;
+    ++totals_.fetches;
+  }
+  std::lock_guard lock(mutex_);
+  if (!done) fetch->error = std::move(done).error();
+  fetch->state = Fetch::State::done;
+  std::erase(fetches_, fetch);
+  fetched_.notify_all();
+}
+
+void BaseFile::submit(const FetchPtr& fetch, const LeafPtr& leaf, FetchPool& pool) {
+  pool.submit([self = shared_from_this(), fetch, leaf](FetchHands& hands) {
+    {
+      std::lock_guard lock(self->mutex_);
+      if (fetch->state != Fetch::State::queued) return;  // somebody who needed it was faster
+      fetch->state = Fetch::State::running;
+    }
+    self->carry_out(fetch, leaf, hands);
+  });
+}
+
+Status BaseFile::write_missing(const repo::Piece& piece, ByteView plain) {
+  std::lock_guard lock(mutex_);
+  const uint64_t block_size = map_.block_size();
+  BlockRange range = blocks_of(piece);
+  while (auto run = blocks_.first_missing(range.begin, range.end)) {
+    const uint64_t from = run->begin * block_size;
+    uint64_t to = std::min(run->end * block_size, piece.offset + plain.size());
+    if (run->end == blocks_.limit()) {
+      // The file may have been cut within its last block.
+      TRY_ASSIGN(uint64_t end, size());
+      to = std::min(to, end);
+    }
+    if (to > from) TRY(pwrite_all(fd_.get(), from, plain.subspan(from - piece.offset, to - from), path_));
+    blocks_.set_local(run->begin, run->end);
+    range.begin = run->end;
+  }
+  if (blocks_.missing() == 0) complete_ = true;
+  return {};
+}
+
+Status BaseFile::make_local(BlockRange range, FetchHands& hands) {
+  const uint64_t block_size = map_.block_size();
+  for (;;) {
+    std::unique_lock lock(mutex_);
+    auto missing = blocks_.first_missing(range.begin, range.end);
+    if (!missing) return {};
+    lock.unlock();
+    const uint64_t number = missing->begin / repo::kMapLeafBlocks;
+    TRY_ASSIGN(LeafPtr leaf, map_.leaf(mark_.file, number, hands.tree));
+    const uint64_t end = std::min(range.end, (number + 1) * repo::kMapLeafBlocks);
+    auto [first, last] = leaf->overlapping(missing->begin * block_size, end * block_size);
+    if (first == last) {
+      return make_error(ErrorKind::damaged, leaf->path,
+                        cat("its block map has nothing for block ", missing->begin));
+    }
+    FetchPtr mine;
+    FetchPtr others;
+    lock.lock();
+    for (size_t i = first; i < last; ++i) {
+      if (!is_needed(leaf->pieces[i])) continue;
+      bool is_new = false;
+      FetchPtr fetch = fetch_of(number, leaf->pieces[i].ref->frame, is_new);
+      if (!mine && fetch->state == Fetch::State::queued) {
+        fetch->state = Fetch::State::running;
+        mine = fetch;
+      } else if (is_new) {
+        submit(fetch, leaf, hands.pool);
+      } else if (!others && fetch != mine && fetch->state == Fetch::State::running) {
+        others = fetch;
+      }
+    }
+    FetchPtr waited = mine ? mine : others;
+    if (mine) {
+      lock.unlock();
+      carry_out(mine, leaf, hands);
+    } else if (others) {
+      fetched_.wait(lock, [&] { return others->state == Fetch::State::done; });
+    }
+    if (waited && waited->error) return *waited->error;
+  }
+}
+
+bool BaseFile::readable(uint64_t offset, uint64_t length) {
+  if (complete_) return true;
+  std::lock_guard lock(mutex_);
+  BlockRange range = blocks_.touched(offset, length);
+  return !blocks_.first_missing(range.begin, range.end).has_value();
+}
+
+Status BaseFile::make_readable(uint64_t offset, uint64_t length, FetchHands& hands) {
+  return make_local(blocks_.touched(offset, length), hands);
+}
+
+void BaseFile::read_ahead(uint64_t offset, uint64_t length, FetchPool& pool) {
+  if (complete_) return;
+  std::optional<ReadAhead::Range> range;
+  {
+    std::lock_guard lock(mutex_);
+    range = ahead_.observe(offset, length);
+    if (!range || fetches_.size() >= kMostAhead) return;
+    BlockRange blocks = blocks_.touched(range->begin, range->end - range->begin);
+    if (!blocks_.first_missing(blocks.begin, blocks.end)) return;
+  }
+  pool.submit([self = shared_from_this(), range](FetchHands& hands) {
+    // Who needs these blocks will meet the same error and report it.
+    (void)self->fetch_ahead(range->begin, range->end, hands);
+  });
+}
+
+Status BaseFile::fetch_ahead(uint64_t begin, uint64_t end, FetchHands& hands) {
+  const uint64_t block_size = map_.block_size();
+  const uint64_t leaf_bytes = repo::kMapLeafBlocks * block_size;
+  BlockRange range = blocks_.touched(begin, end - begin);
+  while (range.begin < range.end) {
+    std::unique_lock lock(mutex_);
+    auto missing = blocks_.first_missing(range.begin, range.end);
+    if (!missing) return {};
+    lock.unlock();
+    const uint64_t number = missing->begin / repo::kMapLeafBlocks;
+    TRY_ASSIGN(LeafPtr leaf, map_.leaf(mark_.file, number, hands.tree));
+    const uint64_t stop = std::min(range.end * block_size, (number + 1) * leaf_bytes);
+    auto [first, last] = leaf->overlapping(missing->begin * block_size, stop);
+    lock.lock();
+    for (size_t i = first; i < last && fetches_.size() < kMostAhead; ++i) {
+      if (!is_needed(leaf->pieces[i])) continue;
+      bool is_new = false;
+      FetchPtr fetch = fetch_of(number, leaf->pieces[i].ref->frame, is_new);
+      if (is_new) submit(fetch, leaf, hands.pool);
+    }
+    range.begin = (number + 1) * repo::kMapLeafBlocks;
+  }
+  return {};
+}
+
+// --- changing
+
+// The block in whose middle a file of `size` bytes ends, when it is missing: growing needs its content first.
+std::optional<uint64_t> BaseFile::missing_end(uint64_t size) const {
+  const uint64_t block = size / map_.block_size();
+  if (size % map_.block_size() == 0 || !blocks_.is_missing(block)) return std::nullopt;
+  return block;
+}
+
+// Before a file that ends in the middle of a block grows: from now on that block is the file's own, or what
+// is behind its old end would be taken for missing after the next load.
+Status BaseFile::keep_end(uint64_t size) {
+  return size % map_.block_size() == 0 ? Status() : lower_limit(size / map_.block_size());
+}
+
+Result<Outcome> BaseFile::write(uint64_t offset, ByteView bytes, int flags, FetchHands* hands) {
+  if (bytes.empty()) return Outcome::done;
+  const uint64_t end = offset + bytes.size();
+  for (;;) {
+    std::optional<uint64_t> wanted;
+    {
+      std::lock_guard lock(mutex_);
+      TRY_ASSIGN(uint64_t old_size, size());
+      const BlockRange touched = blocks_.touched(offset, bytes.size());
+      const BlockRange covered = blocks_.covered(offset, bytes.size(), std::max(old_size, end));
+      for (uint64_t edge : {touched.begin, touched.end - 1}) {
+        bool whole = edge >= covered.begin && edge < covered.end;
+        if (!whole && blocks_.is_missing(edge)) wanted = edge;
+      }
+      if (!wanted && end > old_size) wanted = missing_end(old_size);
+      if (!wanted) {
+        if (end > old_size) TRY(keep_end(old_size));
+        TRY(write_through(fd_.get(), offset, bytes, flags, path_));
+        blocks_.set_local(covered.begin, covered.end);
+        if (blocks_.missing() == 0) complete_ = true;
+        return Outcome::done;
+      }
+    }
+    if (hands == nullptr) return Outcome::needs_hands;
+    TRY(make_local({*wanted, *wanted + 1}, *hands));
+  }
+}
+
+Result<Outcome> BaseFile::truncate(uint64_t new_size, FetchHands* hands) {
+  for (;;) {
+    std::optional<uint64_t> wanted;
+    {
+      std::lock_guard lock(mutex_);
+      TRY_ASSIGN(uint64_t old_size, size());
+      wanted = missing_end(std::min(old_size, new_size));
+      if (!wanted) {
+        if (new_size > old_size) TRY(keep_end(old_size));
+        if (ftruncate(fd_.get(), static_cast<off_t>(new_size)) != 0)
+          return errno_error(errno, path_, "truncate");
+        if (new_size < old_size) TRY(lower_limit(new_size / map_.block_size()));
+        return Outcome::done;
+      }
+    }
+    if (hands == nullptr) return Outcome::needs_hands;
+    TRY(make_local({*wanted, *wanted + 1}, *hands));
+  }
+}
+
+Result<Outcome> BaseFile::allocate(int mode, uint64_t offset, uint64_t length, FetchHands* hands) {
+  const uint64_t end = offset + length;
+  for (;;) {
+    std::optional<uint64_t> wanted;
+    {
+      std::lock_guard lock(mutex_);
+      TRY_ASSIGN(uint64_t old_size, size());
+      bool grows = end > old_size && (mode & FALLOC_FL_KEEP_SIZE) == 0;
+      if (grows) wanted = missing_end(old_size);
+      if (!wanted) {
+        if (grows) TRY(keep_end(old_size));
+        // Space for missing blocks is taken when they are brought: allocated ones could be mistaken for data.
+        uint64_t begin = std::max(offset, blocks_.limit() * map_.block_size());
+        if (begin >= end) return Outcome::done;
+        if (fallocate(fd_.get(), mode, static_cast<off_t>(begin), static_cast<off_t>(end - begin)) != 0)
+          return errno_error(errno, path_, "allocate space in");
+        return Outcome::done;
+      }
+    }
+    if (hands == nullptr) return Outcome::needs_hands;
+    TRY(make_local({*wanted, *wanted + 1}, *hands));
+  }
+}
+
+// --- standing alone
+
+Status BaseFile::hydrate(FetchHands& hands, const StopToken& stop,
+                         const std::function<void(uint64_t)>& brought) {
+  for (;;) {
+    TRY(stop.check());
+    std::optional<BlockRange> missing;
+    {
+      std::lock_guard lock(mutex_);
+      missing = blocks_.first_missing(0, blocks_.limit());
+    }
+    if (!missing) return {};
+    TRY_ASSIGN(LeafPtr leaf, map_.leaf(mark_.file, missing->begin / repo::kMapLeafBlocks, hands.tree));
+    std::vector<repo::Piece> pieces;
+    uint64_t bytes = 0;
+    {
+      std::lock_guard lock(mutex_);
+      for (const repo::Piece& piece : leaf->pieces) {
+        if (bytes >= kBatchBytes) break;
+        if (!is_needed(piece)) continue;
+        pieces.push_back(piece);
+        bytes += piece.length;
+      }
+    }
+    if (pieces.empty()) {
+      bool still = !readable(missing->begin * map_.block_size(), 1);
+      if (still)
+        return make_error(ErrorKind::damaged, leaf->path,
+                          cat("its block map has nothing for block ", missing->begin));
+      continue;
+    }
+    TRY(hands.pieces.read(pieces, {leaf->path}, &stop, [&](repo::Piece& piece, ByteView plain) -> Status {
+      TRY(write_missing(piece, plain));
+      brought(piece.length);
+      return {};
+    }));
+    totals_.fetched_bytes += bytes;
+    totals_.fetches += 1;
+  }
+}
+
+Result<std::shared_ptr<const MapLeaf>> BaseFile::add_missing(size_t index, std::vector<repo::Piece>& pieces,
+                                                             FetchHands& hands) {
+  if (complete_) return LeafPtr();
+  TRY_ASSIGN(LeafPtr leaf, map_.leaf(mark_.file, 0, hands.tree));
+  std::lock_guard lock(mutex_);
+  for (const repo::Piece& piece : leaf->pieces) {
+    if (!is_needed(piece)) continue;
+    pieces.push_back(piece);
+    pieces.back().file = index;
+  }
+  return leaf;
+}
+
+Status BaseFile::accept(const repo::Piece& piece, ByteView plain) {
+  totals_.fetched_bytes += plain.size();
+  return write_missing(piece, plain);
+}
+
+Result<bool> BaseFile::release() {
+  {
+    std::lock_guard lock(mutex_);
+    if (blocks_.missing() > 0) return false;
+    if (!marked_) return true;
+  }
+  // Only what is durable may do without its mark: the holes of a power cut would be read as zeros.
+  TRY(fsync_file(fd_.get(), path_));
+  std::lock_guard lock(mutex_);
+  if (fremovexattr(fd_.get(), kMarkAttribute) != 0 && errno != ENODATA)
+    return errno_error(errno, path_, "remove the extended attribute of");
+  marked_ = false;
+  return true;
+}
+
+// --- by inode
+
+Result<std::shared_ptr<BaseFile>> BaseFiles::of(int fd, std::string_view path,
+                                                const std::function<Result<Fd>()>& reopen) {
+  TRY_ASSIGN(FileInfo info, stat_fd(fd, path));
+  const Identity identity{info.device, info.inode};
+  std::lock_guard lock(mutex_);
+  if (auto known = known_.find(identity); known != known_.end()) {
+    // As long as its state lives, so does a descriptor of it, and nobody else can get its inode.
+    if (auto file = known->second.lock()) return file;
+  }
+  TRY_ASSIGN(std::optional<FileMark> mark, read_mark(fd, path));
+  if (!mark) return std::shared_ptr<BaseFile>();
+  if (mark->mount != mount_)
+    return make_error(ErrorKind::damaged, std::string(path), cat("belongs to another mount, ", mark->mount));
+  TRY_ASSIGN(Fd own, reopen());
+  TRY_ASSIGN(std::shared_ptr<BaseFile> file,
+             BaseFile::load(std::move(own), *mark, std::string(path), map_, totals_));
+  if (known_.size() >= sweep_at_) {
+    std::erase_if(known_, [](const auto& entry) { return entry.second.expired(); });
+    sweep_at_ = std::max<size_t>(1024, known_.size() * 2);
+  }
+  known_[identity] = file;
+  recent_.emplace_front(identity, file);
+  if (recent_.size() > kRecent) recent_.pop_back();
+  return file;
+}
+
+std::vector<std::shared_ptr<BaseFile>> BaseFiles::recent() {
+  std::lock_guard lock(mutex_);
+  std::vector<std::shared_ptr<BaseFile>> files;
+  for (const auto& entry : recent_) files.push_back(entry.second);
+  return files;
+}
+
+void BaseFiles::forget(uint64_t device, uint64_t inode) {
+  const Identity identity{device, inode};
+  std::lock_guard lock(mutex_);
+  std::erase_if(recent_, [&](const auto& entry) { return entry.first == identity; });
+}
+
+}  // namespace lifeboat::ops

@@ -1,0 +1,380 @@
+#include "ops/mount/mount.h"
+
+#include <fcntl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <memory>
+#include <thread>
+#include <unordered_set>
+
+#include "ops/mount/fetch_pool.h"
+#include "ops/mount/file_table.h"
+#include "ops/mount/finish.h"
+#include "ops/mount/fuse_server.h"
+#include "ops/mount/hydrate.h"
+#include "ops/mount/status.h"
+#include "repo/lease.h"
+#include "util/clock.h"
+#include "util/strings.h"
+
+namespace lifeboat::ops {
+
+namespace {
+
+constexpr int kFetchThreads = 16;  // requests to the store under way: what hides 20 ms of each
+constexpr int kServeThreads = 3;   // of each tree
+constexpr int64_t kPollUs = 50'000;
+constexpr int64_t kMountWaitUs = 10'000'000;
+constexpr uint64_t kReadAhead = 1 << 20;
+
+// A process whose working directory is in `directory`; 0 when none can be seen. The link's text is the
+// kernel's own, so that a mount that does not answer is not asked.
+pid_t user_of(const std::string& directory) {
+  auto entries = list_dir("/proc");
+  if (!entries) return 0;
+  for (const DirEntry& entry : *entries) {
+    auto pid = parse_u64(entry.name);
+    if (!pid) continue;
+    auto link = read_link(cat("/proc/", entry.name, "/cwd"));
+    if (link && (*link == directory || link->starts_with(cat(directory, "/"))))
+      return static_cast<pid_t>(*pid);
+  }
+  return 0;
+}
+
+// Asks for what the kernel does not remember.
+bool is_dead(const std::string& directory) {
+  struct statvfs status{};
+  return statvfs(directory.c_str(), &status) != 0 && errno == ENOTCONN;
+}
+
+// A mount whose process is gone. Plain unmounting is refused while anybody uses it, and that is the guard: a
+// server that lost only its mount would go on with what is below.
+Status clear_dead(const std::string& directory, Mounter& mounter) {
+  Status gone = mounter.unmount(directory);
+  if (gone || gone.error().kind != ErrorKind::busy) return gone;
+  pid_t user = user_of(directory);
+  return make_error(ErrorKind::precondition, directory,
+                    user != 0 ? cat("the process that served the mount has ended, but process ", user,
+                                    " still uses it")
+                              : "the process that served the mount has ended, but somebody still uses it")
+      .with_hint(
+          "end the server that runs there first, for example: pg_ctl stop -m immediate, or kill its process");
+}
+
+Result<Fd> open_root(const std::string& path) {
+  return open_file(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+}
+
+void allow_many_files() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  (void)setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+// Hands progress on, and keeps the numbers for the status file.
+class CountingReporter : public Reporter {
+ public:
+  explicit CountingReporter(Reporter& inner) : inner_(inner) {}
+  void progress(std::string_view phase, uint64_t done, uint64_t total, ProgressUnit unit) override {
+    brought = done;
+    inner_.progress(phase, done, total, unit);
+  }
+  void note(NoteLevel level, std::string_view message) override { inner_.note(level, message); }
+  std::atomic<uint64_t> brought{0};
+
+ private:
+  Reporter& inner_;
+};
+
+class Serving {
+ public:
+  Serving(const ServeOptions& options, Reporter& reporter, StopToken& stop)
+      : options_(options),
+        mounter_(*options.mounter),
+        reporter_(reporter),
+        stop_(stop),
+        counting_(reporter) {}
+
+  Result<ServeOutcome> run() {
+    TRY(take_up());
+    TRY_ASSIGN(bool over, end_what_had_begun());
+    if (over) return std::move(outcome_);
+    TRY_ASSIGN(repo::Repository repository, open_repository(location()));
+    TRY_ASSIGN(ChosenLineage lineage, choose_lineage(repository, state_.location.cluster, state_.lineage));
+    repo::LeaseOptions lease_options;
+    lease_options.stop = &lease_lost_;
+    TRY_ASSIGN(repo::ReaderLease lease,
+               repo::ReaderLease::acquire(lineage.repo, "mount", {state_.backup}, lease_options));
+    TRY_ASSIGN(FileTable table, FileTable::open(table_path(options_.directory), state_.table_hash));
+    BlockMap map(std::move(table), state_.block_size);
+    BaseFiles files(state_.id, map);
+    FetchThreads pool(lineage.repo, state_.block_size, kFetchThreads);
+    MountEngine engine{files, pool, [this](const Error& error) { note_failure(error); },
+                       [this] { return sync_all(); }};
+    TRY(sync_all());
+    Status served = serve(engine, lineage.repo);
+    // Requests that wait for blocks are answered before their server goes.
+    pool.finish();
+    servers_.clear();
+    TRY(served);
+    TRY(sync_all());
+    outcome_.fetched_bytes = files.totals().fetched_bytes;
+    outcome_.fetches = files.totals().fetches;
+    if (Status ended = lease.end(); !ended) {
+      reporter_.note(NoteLevel::info, cat("the lease could not be ended: ", ended.error().to_string()));
+    }
+    TRY(settle());
+    outcome_.state = std::move(state_);
+    return std::move(outcome_);
+  }
+
+ private:
+  // --- before mounting
+  Status take_up() {
+    umask(0);  // modes are the server's own
+    allow_many_files();
+    TRY_ASSIGN(std::optional<MountState> state, look_at_mount(options_.directory, mounter_));
+    if (!state) {
+      return make_error(ErrorKind::not_found, options_.directory, "is no mount of lifeboat's")
+          .with_hint("make one: lifeboat mount BACKUP DIR, where BACKUP may be latest");
+    }
+    state_ = std::move(*state);
+    TRY_ASSIGN(lock_, lock_state(options_.directory));
+    for (const MountedTree& tree : state_.trees) {
+      if (tree.tablespace == 0) continue;
+      TRY_ASSIGN(bool mounted, is_mounted(tree.path));
+      if (mounted) TRY(clear_dead(tree.path, mounter_));
+    }
+    for (const MountedTree& tree : state_.trees) {
+      TRY_ASSIGN(Fd root, open_root(tree.path));
+      roots_.push_back(std::move(root));
+    }
+    if (options_.hydrate && !state_.hydrate) {
+      state_.hydrate = true;
+      TRY(write_state(options_.directory, state_));
+    }
+    return {};
+  }
+
+  // A crash came between the first and the last step of finishing, or of removing.
+  Result<bool> end_what_had_begun() {
+    TRY_ASSIGN(bool named, path_exists(join_path(options_.directory, "global/pg_control")));
+    if (!named && !state_.removing) return false;
+    outcome_.end = state_.removing ? MountEnd::removed : MountEnd::finished;
+    TRY(state_.removing ? remove_mount(state_) : finish_mount(state_));
+    outcome_.state = state_;
+    return true;
+  }
+
+  RepoLocation location() const {
+    RepoLocation where = state_.location;
+    where.patience = options_.patience;
+    return where;
+  }
+
+  Status sync_all() {
+    for (size_t i = 0; i < roots_.size(); ++i) {
+      if (state_.throw_away) return {};
+      if (syncfs(roots_[i].get()) != 0)
+        return errno_error(errno, state_.trees[i].path, "sync the file system of");
+    }
+    return {};
+  }
+
+  // --- while it is served
+  void note_failure(const Error& error) {
+    std::string text = error.to_string();
+    std::lock_guard lock(noted_mutex_);
+    // One line for each thing that is wrong, however often the server asks for it.
+    if (noted_.size() < 1000 && !noted_.insert(text).second) return;
+    reporter_.note(NoteLevel::warning, cat("the server was told of an input/output error: ", text));
+  }
+
+  Status serve(MountEngine& engine, const repo::LineageRepo& repo) {
+    TRY_ASSIGN(StatusFile file, StatusFile::create(cat("/proc/self/fd/", roots_.front().get()), state_));
+    status_file_.emplace(std::move(file));
+    TRY(write_status());
+    Status mounted = mount_all(engine);
+    if (mounted) {
+      if (options_.mounted) options_.mounted(state_);
+      StopToken stop_bringing;
+      std::thread bringer;
+      if (state_.hydrate) bringer = std::thread([&] { bring_rest(engine, repo, stop_bringing); });
+      mounted = wait();
+      stop_bringing.request();
+      if (bringer.joinable()) bringer.join();
+    }
+    Status unmounted = unmount_all();
+    for (auto& server : servers_) {
+      if (server) server->join();
+    }
+    TRY(mounted);
+    return unmounted;
+  }
+
+  Status write_status() {
+    MountStatus status;
+    status.pid = getpid();
+    status.brought = counting_.brought;
+    status.total = state_.bytes;
+    status.complete = complete_;
+    {
+      std::lock_guard lock(noted_mutex_);
+      status.problem = problem_;
+    }
+    return status_file_->write(status);
+  }
+
+  Status mount_all(MountEngine& engine) {
+    servers_.resize(state_.trees.size());
+    // The data directory last: with it everything is there.
+    for (size_t i = state_.trees.size(); i-- > 0;) {
+      const MountedTree& tree = state_.trees[i];
+      TRY_ASSIGN(Fd device, mounter_.mount(tree.path, state_.read_only ? MountAccess::read_only
+                                                                       : MountAccess::read_write));
+      TRY_ASSIGN(Fd root,
+                 open_file(cat("/proc/self/fd/", roots_[i].get()), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+      servers_[i] = std::make_unique<FuseServer>(std::move(device), std::move(root), tree.kind(), engine);
+      servers_[i]->start(kServeThreads);
+      const int64_t began = Clock::system().monotonic_us();
+      while (!servers_[i]->initialised() && !servers_[i]->ended()) {
+        if (Clock::system().monotonic_us() - began > kMountWaitUs)
+          return make_error(ErrorKind::timeout, tree.path, "the kernel does not use the mount");
+        Clock::system().sleep_us(500);
+      }
+      mounter_.read_ahead(tree.path, kReadAhead);
+    }
+    return {};
+  }
+
+  void bring_rest(MountEngine& engine, const repo::LineageRepo& repo, const StopToken& stop_bringing) {
+    HydrateOptions hydrate;
+    for (const Fd& root : roots_) hydrate.roots.push_back(cat("/proc/self/fd/", root.get()));
+    hydrate.threads = options_.jobs;
+    hydrate.total_bytes = state_.bytes;
+    hydrate.rate = options_.rate;
+    Status done =
+        hydrate_trees(repo, state_.block_size, engine.files, engine.pool, hydrate, counting_, stop_bringing);
+    if (!done) {
+      if (done.error().kind != ErrorKind::cancelled) {
+        {
+          std::lock_guard lock(noted_mutex_);
+          problem_ = done.error().to_string();
+        }
+        reporter_.note(NoteLevel::warning,
+                       cat("not everything could be brought, the directory needs its mount: ",
+                           done.error().to_string()));
+      }
+      return;
+    }
+    complete_ = true;
+    reporter_.note(NoteLevel::info, "every block is in the directory");
+    if (options_.complete) options_.complete();
+  }
+
+  // Until it is to end and nobody uses it, or somebody has unmounted it.
+  Status wait() {
+    bool told = false;
+    bool lease_told = false;
+    for (;;) {
+      if (Status written = write_status(); !written && !status_told_) {
+        status_told_ = true;
+        reporter_.note(NoteLevel::warning,
+                       cat("the status cannot be written: ", written.error().to_string()));
+      }
+      if (servers_[0]->ended()) return {};
+      if (lease_lost_.stopped() && !lease_told) {
+        lease_told = true;
+        reporter_.note(NoteLevel::warning,
+                       "the lease was lost: an expiry may remove what this mount needs; finish with it soon");
+      }
+      if (stop_.stopped()) {
+        Status gone = mounter_.unmount(options_.directory);
+        if (gone) return {};
+        if (gone.error().kind != ErrorKind::busy) return gone;
+        if (!told) {
+          told = true;
+          pid_t user = user_of(options_.directory);
+          reporter_.note(NoteLevel::warning, cat(options_.directory, " is still in use",
+                                                 user != 0 ? cat(" by process ", user) : std::string(),
+                                                 "; it is unmounted as soon as that has ended"));
+        }
+      }
+      Clock::system().sleep_us(kPollUs);
+    }
+  }
+
+  // Of the data directory first: without it nobody finds the tablespaces.
+  Status unmount_all() {
+    for (size_t i = 0; i < state_.trees.size(); ++i) {
+      if (i >= servers_.size() || !servers_[i]) continue;
+      for (bool told = false; !servers_[i]->ended();) {
+        Status gone = mounter_.unmount(state_.trees[i].path);
+        if (gone) break;
+        if (gone.error().kind != ErrorKind::busy) return gone;
+        if (!told) {
+          told = true;
+          reporter_.note(NoteLevel::warning, cat(state_.trees[i].path, " is still in use"));
+        }
+        Clock::system().sleep_us(kPollUs);
+      }
+    }
+    return {};
+  }
+
+  // --- afterwards
+  Status settle() {
+    if (state_.throw_away) {
+      TRY(remove_mount(state_));
+      outcome_.end = MountEnd::removed;
+    } else if (complete_) {
+      TRY(finish_mount(state_));
+      outcome_.end = MountEnd::finished;
+    }
+    return {};
+  }
+
+  const ServeOptions& options_;
+  Mounter& mounter_;
+  Reporter& reporter_;
+  StopToken& stop_;
+  StopToken lease_lost_;
+  MountState state_;
+  ServeOutcome outcome_;
+  Fd lock_;
+  std::vector<Fd> roots_;
+  std::vector<std::unique_ptr<FuseServer>> servers_;
+  std::atomic<bool> complete_{false};
+  std::mutex noted_mutex_;
+  std::unordered_set<std::string> noted_;
+  std::string problem_;
+  bool status_told_ = false;
+  CountingReporter counting_;
+  std::optional<StatusFile> status_file_;
+};
+
+}  // namespace
+
+Result<std::optional<MountState>> look_at_mount(const std::string& directory, Mounter& mounter) {
+  TRY_ASSIGN(bool mounted, is_mounted(directory));
+  if (mounted && !is_dead(directory)) {
+    return make_error(ErrorKind::busy, directory, "is mounted already")
+        .with_hint(cat("to end that: umount ", shell_quote(directory), ", or fusermount3 -u ",
+                       shell_quote(directory)));
+  }
+  if (mounted) TRY(clear_dead(directory, mounter));
+  return read_state(directory);
+}
+
+Result<ServeOutcome> serve_mount(const ServeOptions& options, Reporter& reporter, StopToken& stop) {
+  return Serving(options, reporter, stop).run();
+}
+
+}  // namespace lifeboat::ops

@@ -1,0 +1,370 @@
+#include "ops/restore/instant.h"
+
+#include <signal.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "ops/mount/mount.h"
+#include "ops/mount/status.h"
+#include "ops/restore/start.h"
+#include "pg/client/client.h"
+#include "pg/server/postmaster.h"
+#include "util/clock.h"
+#include "util/files.h"
+#include "util/strings.h"
+
+namespace lifeboat::ops {
+
+namespace {
+
+constexpr int64_t kPollUs = 100'000;
+constexpr int64_t kStopMs = 600'000;
+constexpr int64_t kFinishMs = 120'000;
+constexpr int64_t kKillMs = 10'000;
+
+double seconds_since(int64_t began_us) {
+  return static_cast<double>(Clock::system().monotonic_us() - began_us) / 1e6;
+}
+
+// One that is dead and mounted cannot be resolved itself.
+Result<std::string> real_directory(const std::string& directory) {
+  auto real = resolve_path(directory);
+  if (real) return real;
+  TRY_ASSIGN(std::string parent, resolve_path(parent_path(directory)));
+  return join_path(parent, base_name(directory));
+}
+
+bool gone(pid_t pid) {
+  return kill(pid, 0) != 0 && errno == ESRCH;
+}
+
+// A process that has ended and that nobody has waited for is gone as far as anybody is concerned.
+bool ended(pid_t pid) {
+  if (gone(pid)) return true;
+  auto text = read_text(cat("/proc/", pid, "/stat"), 4096);
+  if (!text) return true;
+  size_t name_end = text->rfind(')');
+  return name_end != std::string::npos && text->size() > name_end + 2 && (*text)[name_end + 2] == 'Z';
+}
+
+// The server's processes whose working directory is the mount. Told from /proc alone: the mount may not
+// answer.
+std::vector<pid_t> servers_in(const std::string& directory) {
+  std::vector<pid_t> found;
+  auto entries = list_dir("/proc");
+  if (!entries) return found;
+  for (const DirEntry& entry : *entries) {
+    auto pid = parse_u64(entry.name);
+    if (!pid) continue;
+    auto cwd = read_link(cat("/proc/", entry.name, "/cwd"));
+    auto program = read_link(cat("/proc/", entry.name, "/exe"));
+    if (cwd && *cwd == directory && program && base_name(*program) == "postgres")
+      found.push_back(static_cast<pid_t>(*pid));
+  }
+  return found;
+}
+
+// A server whose files answer nothing can only be ended.
+Status end_lost_server(const std::string& directory) {
+  for (int number : {SIGQUIT, SIGKILL}) {
+    std::vector<pid_t> lost = servers_in(directory);
+    for (pid_t pid : lost) {
+      if (kill(pid, number) != 0 && errno != ESRCH) return errno_error(errno, cat("process ", pid), "end");
+    }
+    const int64_t began = Clock::system().monotonic_us();
+    while (!std::ranges::all_of(lost, ended) && Clock::system().monotonic_us() - began < kKillMs * 1000)
+      Clock::system().sleep_us(20'000);
+  }
+  if (servers_in(directory).empty()) return {};
+  return make_error(ErrorKind::timeout, directory, "the server that lost its mount does not end");
+}
+
+// What a crash left of locks: its process is certainly gone. (Where process 1 does not reap, it seems alive.)
+Status remove_stale_pid_file(const std::string& directory) {
+  const std::string path = join_path(directory, "postmaster.pid");
+  auto text = read_text(path, 64 << 10);
+  if (!text) return {};
+  auto file = pg::PidFile::parse(*text);
+  if (file && file->pid > 0 && !ended(file->pid)) return {};
+  // Its children may have outlived it.
+  if (!servers_in(directory).empty()) return {};
+  if (file && !file->socket_directory.empty()) {
+    TRY(remove_file(cat(file->socket_directory, "/.s.PGSQL.", file->port, ".lock")));
+    TRY(remove_file(cat(file->socket_directory, "/.s.PGSQL.", file->port)));
+  }
+  return remove_file(path);
+}
+
+class Instant {
+ public:
+  Instant(const InstantOptions& options, std::string directory, int64_t began_us, Reporter& reporter,
+          StopToken& stop)
+      : options_(options),
+        directory_(std::move(directory)),
+        began_us_(began_us),
+        reporter_(reporter),
+        stop_(stop) {}
+
+  Result<InstantOutcome> run() {
+    TRY(mount());
+    TRY(open());
+    TRY(start());
+    TRY(wait_until_complete());
+    TRY(change_over());
+    outcome_.notes.insert(outcome_.notes.end(), restored_.notes.begin(), restored_.notes.end());
+    outcome_.next_command = restored_.next_command;
+    return std::move(outcome_);
+  }
+
+ private:
+  // --- mounted by whom it was, or again
+  Status mount() {
+    TRY_ASSIGN(bool mounted, is_mounted(directory_));
+    if (mounted && read_status(directory_)) {
+      reporter_.note(NoteLevel::info, cat(directory_, " is mounted already; going on with it"));
+      return {};
+    }
+    if (mounted) {
+      // The process that served it is gone.
+      TRY(end_lost_server(directory_));
+    }
+    TRY_ASSIGN(std::optional<MountState> state, look_at_mount(directory_, *options_.mounter));
+    if (!state) return make_error(ErrorKind::internal, directory_, "the skeleton has no state");
+    return options_.start_mount(directory_);
+  }
+
+  // What the state says, as the starting of a restored directory wants it.
+  Status open() {
+    TRY_ASSIGN(std::optional<MountState> state, read_mounted_state(directory_));
+    if (!state) return make_error(ErrorKind::failed, directory_, "the mount does not answer");
+    outcome_.state = std::move(*state);
+    if (!outcome_.state.instant)
+      return make_error(ErrorKind::precondition, directory_, "is not of an instant restore");
+    const InstantRestore& instant = *outcome_.state.instant;
+    start_options_ = options_.restore;
+    start_options_.location = outcome_.state.location;
+    start_options_.location.patience = options_.restore.location.patience;
+    start_options_.lineage = outcome_.state.lineage;
+    start_options_.backup = outcome_.state.backup;
+    if (instant.port != 0) start_options_.port = instant.port;
+    if (!instant.socket_directory.empty()) start_options_.socket_directory = instant.socket_directory;
+    TRY_ASSIGN(source_, open_restore(start_options_));
+    RestorePlan& plan = restored_.plan;
+    plan.cluster = outcome_.state.location.cluster;
+    plan.lineage = outcome_.state.lineage;
+    plan.owner = outcome_.state.owner;
+    TRY_ASSIGN(plan.backup, repo::read_card(source_.repo(), outcome_.state.backup));
+    plan.action = instant.action;
+    plan.reach.stop = instant.stop;
+    plan.reach.wal_bytes = instant.wal_bytes;
+    plan.replay_from = instant.replay_from;
+    TRY_ASSIGN(pg::PgBin bin, pg::find_pg_bin(plan.lineage.major, instant.pg_bin));
+    plan.pg_bin = std::move(bin);
+    Placement data;
+    data.final_path = directory_;
+    data.staging_path = directory_;
+    plan.placements.push_back(std::move(data));
+    start_options_.accepting = [this](int port, const std::string& sockets) {
+      outcome_.accepting_seconds = seconds_since(began_us_);
+      if (options_.accepting) options_.accepting(outcome_.accepting_seconds, port, sockets);
+    };
+    return {};
+  }
+
+  Status start() {
+    TRY(remove_stale_pid_file(directory_));
+    TRY_ASSIGN(std::optional<pg::RunningServer> running, pg::running_server(directory_));
+    // A server takes the file away when its recovery has ended.
+    TRY_ASSIGN(bool recovering, path_exists(join_path(directory_, "recovery.signal")));
+    if (running && recovering) {
+      // Whoever watched its recovery, to promote it in the end, is gone.
+      reporter_.note(NoteLevel::info,
+                     "the server of an earlier call is started again, to watch its recovery");
+      TRY(pg::stop_server(*running, pg::StopMode::fast, kStopMs, &stop_));
+      running.reset();
+    }
+    if (running) {
+      // Somebody may be working with it; it goes on until the switch.
+      reporter_.note(NoteLevel::info,
+                     cat("the server of an earlier call runs, process ", running->pid_file.pid));
+      port_ = running->pid_file.port;
+      sockets_ = running->pid_file.socket_directory;
+      if (options_.accepting) options_.accepting(seconds_since(began_us_), port_, sockets_);
+      return {};
+    }
+    if (recovering) {
+      TRY(start_restored(source_, start_options_, restored_, reporter_, stop_));
+    } else {
+      TRY(start_again(source_, start_options_, restored_, reporter_, stop_));
+    }
+    outcome_.recovery = restored_.recovery;
+    outcome_.recovered_seconds = seconds_since(began_us_);
+    port_ = restored_.recovery->port;
+    sockets_ = restored_.recovery->socket_directory;
+    return {};
+  }
+
+  Status wait_until_complete() {
+    for (;;) {
+      if (stop_.stopped()) {
+        return make_error(ErrorKind::cancelled, directory_, "stopped by request")
+            .with_hint("the server and the mount go on, and so does the same command");
+      }
+      auto status = read_status(directory_);
+      if (!status) {
+        TRY_ASSIGN(bool mounted, is_mounted(directory_));
+        if (!mounted || !read_again()) {
+          return make_error(ErrorKind::failed, directory_, "the process that serves the mount has ended")
+              .with_hint(
+                  "the same command goes on where it was; what happened stands in lifeboat.mount.log there");
+        }
+        continue;
+      }
+      if (status->complete) break;
+      if (!status->problem.empty()) {
+        return make_error(ErrorKind::failed, directory_,
+                          "not every block can be brought; the server runs on the mount")
+            .with_cause(status->problem)
+            .with_hint("when that is mended, the same command goes on");
+      }
+      reporter_.progress("bringing the rest", status->brought, status->total, ProgressUnit::bytes);
+      Clock::system().sleep_us(kPollUs);
+    }
+    outcome_.complete_seconds = seconds_since(began_us_);
+    return {};
+  }
+
+  // The file is overwritten in place: one look in the middle of that says nothing.
+  bool read_again() const {
+    for (int i = 0; i < 20; ++i) {
+      if (read_status(directory_)) return true;
+      Clock::system().sleep_us(10'000);
+    }
+    return false;
+  }
+
+  // --- the switch
+  Status change_over() {
+    auto status = read_status(directory_);
+    if (!status)
+      return make_error(ErrorKind::failed, directory_, "the process that serves the mount has ended");
+    TRY_ASSIGN(std::optional<pg::RunningServer> running, pg::running_server(directory_));
+    if (running) checkpoint();
+    reporter_.note(NoteLevel::info, "every block is there; the server is stopped for a moment");
+    const int64_t stopped_us = Clock::system().monotonic_us();
+    if (running) TRY(pg::stop_server(*running, pg::StopMode::fast, kStopMs, nullptr));
+    TRY(end_mount(status->pid));
+    if (running) {
+      start_options_.accepting = {};
+      TRY(start_again(source_, start_options_, restored_, reporter_, stop_));
+      outcome_.switch_seconds = seconds_since(stopped_us);
+      outcome_.running = true;
+      outcome_.recovery = restored_.recovery;
+      reporter_.note(NoteLevel::info, cat("the server runs on the plain directory, after ",
+                                          format_seconds(outcome_.switch_seconds)));
+    }
+    return {};
+  }
+
+  // Makes the stop short; stopping does the same anyway.
+  void checkpoint() {
+    auto recorded = repo::read_manifest(source_.repo(), outcome_.state.backup);
+    if (!recorded) return;
+    std::string role = bootstrap_role(*recorded);
+    auto value = [](std::string_view text) {
+      std::string quoted_text = "'";
+      for (char c : text) quoted_text += c == '\'' || c == '\\' ? cat("\\", c) : cat(c);
+      return quoted_text + "'";
+    };
+    std::string conninfo = cat("host=", value(sockets_), " port=", port_, " dbname=postgres");
+    if (!role.empty()) conninfo += cat(" user=", value(role));
+    auto client = pg::PgClient::connect(conninfo);
+    if (client) (void)client->query("CHECKPOINT");
+  }
+
+  Status end_mount(pid_t pid) {
+    if (kill(pid, SIGTERM) != 0 && errno != ESRCH) return errno_error(errno, cat("process ", pid), "end");
+    const int64_t began = Clock::system().monotonic_us();
+    for (;;) {
+      TRY_ASSIGN(bool mounted, is_mounted(directory_));
+      if (!mounted) {
+        TRY_ASSIGN(bool ours, path_exists(cat(directory_, "/", kMountFolder)));
+        if (!ours) return {};
+      }
+      if (Clock::system().monotonic_us() - began > kFinishMs * 1000) {
+        return make_error(ErrorKind::timeout, directory_, "does not become a plain directory")
+            .with_hint("somebody may still use it (fuser -m); the same command goes on");
+      }
+      Clock::system().sleep_us(5'000);
+    }
+  }
+
+  const InstantOptions& options_;
+  std::string directory_;
+  int64_t began_us_;
+  Reporter& reporter_;
+  StopToken& stop_;
+  RestoreSource source_;
+  RestoreOptions start_options_;
+  RestoreOutcome restored_;
+  InstantOutcome outcome_;
+  int port_ = 0;
+  std::string sockets_;
+};
+
+// The state of the instant restore that is there; nullopt: there is none.
+Result<std::optional<MountState>> state_there(const std::string& directory) {
+  TRY_ASSIGN(bool mounted, is_mounted(directory));
+  if (!mounted) return read_state(directory);
+  // Behind a dead mount it is found later.
+  return read_mounted_state(directory);
+}
+
+}  // namespace
+
+Result<bool> holds_instant_restore(const std::string& directory) {
+  auto real = real_directory(directory);
+  if (!real) return false;
+  TRY_ASSIGN(bool mounted, is_mounted(*real));
+  if (mounted) return true;
+  TRY_ASSIGN(std::optional<MountState> state, read_state(*real));
+  return state.has_value();
+}
+
+Status prepare_instant(const InstantOptions& options, Reporter& reporter, StopToken& stop) {
+  TRY_ASSIGN(bool there, holds_instant_restore(options.restore.directory));
+  if (!there) {
+    RestoreOptions restore = options.restore;
+    restore.medium = RestoreMedium::mount;
+    restore.hydrate = true;
+    restore.instant = true;
+    restore.start = true;  // the preflight looks for everything that takes
+    TRY_ASSIGN(RestoreSource source, open_restore(restore));
+    TRY_ASSIGN(RestorePlan plan, plan_restore(source, restore, reporter, stop));
+    for (const std::string& note : plan.reach.notes) reporter.note(NoteLevel::info, note);
+    for (const std::string& warning : plan.warnings) reporter.note(NoteLevel::warning, warning);
+    TRY_ASSIGN(RestoreOutcome outcome, execute_restore(source, restore, std::move(plan), reporter, stop));
+    for (const std::string& note : outcome.notes) reporter.note(NoteLevel::info, note);
+    return {};
+  }
+  TRY_ASSIGN(std::string directory, real_directory(options.restore.directory));
+  TRY_ASSIGN(std::optional<MountState> state, state_there(directory));
+  if (!state) return {};
+  if (state->instant &&
+      (!options.target_given || state->instant->target == options.restore.target.to_string()))
+    return {};
+  return make_error(ErrorKind::precondition, directory,
+                    state->instant ? cat("holds an instant restore to ", state->instant->target)
+                                   : "holds a mount that is not of an instant restore")
+      .with_hint("go on with that, or give a new or empty directory with --to");
+}
+
+Result<InstantOutcome> finish_instant(const InstantOptions& options, int64_t began_us, Reporter& reporter,
+                                      StopToken& stop) {
+  TRY_ASSIGN(std::string directory, real_directory(options.restore.directory));
+  return Instant(options, std::move(directory), began_us, reporter, stop).run();
+}
+
+}  // namespace lifeboat::ops
