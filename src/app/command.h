@@ -111,8 +111,8 @@ struct Command {
   // The option that names a directory which this command creates ("repo" of init, "to" of restore). Started
   // as root, the directory is made for the owner when the owner could not make it.
   std::string_view creates = {};
-  // The command mounts over the directory that is its last positional. Started as root it gets a child that
-  // stays root for that (ops/mount/mounter.h).
+  // The command mounts: over the directory that is its last positional, or one of its own. Started as root it
+  // gets a child that stays root for that (ops/mount/mounter.h).
   bool mounts = false;
   std::string_view examples = {};    // lines "# what it does" and "lifeboat …"
   std::string_view exit_notes = {};  // what this command's exit codes mean beyond docs/errors.md

@@ -34,11 +34,11 @@ extern const Command kWalStatusCommand;
 namespace {
 
 constinit const Command* const kCommands[] = {
-    &kInitCommand,     &kDoctorCommand, &kBackupCommand,     &kRestoreCommand,   &kMountCommand,
-    &kDrillCommand,    &kVerifyCommand, &kListCommand,       &kShowCommand,      &kExpireCommand,
-    &kWalPushCommand,  &kWalGetCommand, &kWalReceiveCommand, &kWalStatusCommand, &kWalFindCommand,
-    &kWalCheckCommand, &kWalBeaconCommand, &kMarkCommand,   &kServeCommand,      &kKeyListCommand,   &kKeyAddCommand,
-    &kKeyCheckCommand, &kHelpCommand,   &kVersionCommand,    &kInternalCommand,
+    &kInitCommand,     &kDoctorCommand,    &kBackupCommand,     &kRestoreCommand,   &kMountCommand,
+    &kDrillCommand,    &kVerifyCommand,    &kListCommand,       &kShowCommand,      &kExpireCommand,
+    &kWalPushCommand,  &kWalGetCommand,    &kWalReceiveCommand, &kWalStatusCommand, &kWalFindCommand,
+    &kWalCheckCommand, &kWalBeaconCommand, &kMarkCommand,       &kServeCommand,     &kKeyListCommand,
+    &kKeyAddCommand,   &kKeyCheckCommand,  &kHelpCommand,       &kVersionCommand,   &kInternalCommand,
 };
 
 }  // namespace

@@ -387,7 +387,10 @@ ops::Mounter& Invocation::mounter() const {
 }
 
 bool Invocation::mounts() const {
-  return command().mounts && (find_option(command(), "instant") == nullptr || flag("instant"));
+  if (!command().mounts) return false;
+  for (std::string_view without : {"full", "keep"})
+    if (find_option(command(), without) != nullptr && flag(without)) return false;
+  return find_option(command(), "instant") == nullptr || flag("instant");
 }
 
 std::string Invocation::mount_directory() const {

@@ -99,7 +99,8 @@ Status authorise(Invocation& invocation, std::optional<EmptyDirectoryGuard>& gua
     auto url = invocation.repo();
     if (url && url->starts_with("file://")) paths.push_back(url->substr(7));
   }
-  if (invocation.mounts()) paths.push_back(invocation.mount_directory());
+  if (std::string directory = invocation.mounts() ? invocation.mount_directory() : ""; !directory.empty())
+    paths.push_back(std::move(directory));
   TRY_ASSIGN(OsUser owner, choose_owner(os_user, paths));
   if (invocation.mounts()) {
     TRY_ASSIGN(Fd mounter, ops::start_root_mounter(owner.uid, owner.gid));

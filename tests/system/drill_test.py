@@ -1,9 +1,13 @@
 """Drills of real servers: a passed one proves, a failed one says why, and production never notices either (D1, T10, T11,
 T32, T33, T43, T44)."""
 
-from harness import SystemTest, flip_bit, main, new_directory, tree
+import os
+
+from harness import OS_USER, SystemTest, flip_bit, main, new_directory, tree
 
 CHECK_FAILED = 17
+# Mounts are made as root where the tests run as root: FUSE that does not work there is a failure, not a skip.
+MOUNTER = "root" if os.geteuid() == 0 else OS_USER
 
 
 class Drill(SystemTest):
@@ -16,9 +20,9 @@ class Drill(SystemTest):
                     "CREATE TABLE still AS SELECT g AS n FROM generate_series(1, 100) g; ANALYZE")
         return server, lb
 
-    def drill(self, lb, *options, live=True, **how):
+    def drill(self, lb, *options, live=True, user=MOUNTER, **how):
         to = new_directory("drill") / "d"
-        result = lb("drill", "--to", to, "--pg-bin", lb.server.bin, *options, live=live, **how)
+        result = lb("drill", "--to", to, "--pg-bin", lb.server.bin, *options, live=live, user=user, **how)
         self.assertFalse((to / "data").exists(), "the copy is removed")
         return result
 
@@ -75,6 +79,60 @@ class Drill(SystemTest):
         blind = self.drill(lb, live=False).ok().json
         self.assertIsNone(blind["rpo_seconds"])
         self.assertIn("not measured", blind["rpo_how"])
+
+    def test_a_drill_on_a_mount_costs_what_it_touches_and_comes_round_to_everything(self):
+        for major in self.majors():
+            with self.subTest(major=major):
+                server, lb = self.source(major)
+                server.psql("CREATE TABLE large AS SELECT g AS id, repeat(md5(g::text), 20) AS filler FROM generate_series(1, 60000) g;"
+                            "ALTER TABLE large ADD PRIMARY KEY (id)")
+                for n in range(20):
+                    server.psql(f"CREATE TABLE small{n} AS SELECT g AS id FROM generate_series(1, {n}) g;"
+                                f"CREATE INDEX ON small{n} (id)")
+                lb("backup", live=True).ok()
+                server.wait_archived()
+                whole = self.drill(lb, "--rotation", "1d").ok().json
+                self.assertEqual(whole["medium"], "mount", whole["notes"])
+                self.assertGreater(whole["fetched_bytes"], 0.9 * whole["restored_bytes"])
+                # A day that has its turn in four days does not see most tables. Which day it is decides which.
+                part = self.drill(lb, "--rotation", "4d").ok().json
+                self.assertGreater(part["tables_counted"], 0)
+                self.assertLess(part["tables_counted"], 15)
+                self.assertLess(part["fetched_bytes"], part["restored_bytes"])
+                self.assertEqual(self.checks(part)["page_checksums"]["result"], "skipped")
+                self.assertIn("part ", self.checks(part)["amcheck"]["detail"])
+                again = self.drill(lb, "--rotation", "4d").ok().json
+                self.assertIn("against drill " + part["evidence"], self.checks(again)["row_counts"]["detail"])
+                copy = self.drill(lb, "--full").ok().json
+                self.assertEqual((copy["medium"], copy["fetched_bytes"]), ("copy", 0))
+                self.assertEqual(copy["notes"], [])
+                self.assertEqual(self.checks(copy)["page_checksums"]["result"], "passed")
+
+    def test_a_random_moment_lies_between_the_backup_and_the_last_commit(self):
+        server, lb = self.source(15)
+        lb("backup", live=True).ok()
+        server.psql("CREATE TABLE moments (at timestamptz)")
+        for _ in range(10):
+            server.psql("INSERT INTO moments VALUES (clock_timestamp())")
+        server.switch_wal()
+        server.wait_archived()
+        targets = set()
+        for _ in range(3):
+            done = self.drill(lb, "--random-target", "--rotation", "9d").ok().json
+            self.assertTrue(done["target"].startswith("time "), done["target"])
+            targets.add(done["target"])
+        self.assertEqual(len(targets), 3)
+
+    def test_a_flipped_bit_in_a_pack_fails_the_drill(self):
+        server, lb = self.source(15)
+        made = lb("backup", live=True).ok().json["backup"]
+        server.wait_archived()
+        packs = sorted(lb.repo_path.glob("clusters/*/*/packs/*/*.data"), key=lambda path: path.stat().st_size)
+        flip_bit(packs[-1], packs[-1].stat().st_size // 2)
+        result = self.drill(lb)
+        self.assertNotEqual(result.code, 0, result.out)
+        proofs = lb("show", made).json
+        self.assertFalse(proofs.get("good", False), proofs)
 
     def test_missed_targets_and_failed_assertions_fail_the_drill(self):
         """The canaries: each check can fail."""

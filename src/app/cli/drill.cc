@@ -1,6 +1,7 @@
 // lifeboat drill: a rehearsed, timed restore with checks and evidence.
 #include "ops/drill/drill.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "app/invocation.h"
@@ -21,13 +22,10 @@ using Json = nlohmann::ordered_json;
 
 Json phases_json(const ops::DrillOutcome& outcome) {
   const ops::RestorePhases& phases = outcome.phases;
-  return {{"preflight", phases.preflight},
-          {"copy", phases.copy},
-          {"configure", phases.configure},
-          {"sync", phases.sync},
-          {"start", phases.start},
-          {"recovery", phases.recovery},
-          {"first_query", outcome.first_query_seconds},
+  return {{"preflight", phases.preflight},   {"copy", phases.copy},
+          {"configure", phases.configure},   {"sync", phases.sync},
+          {"mount", outcome.mount_seconds},  {"start", phases.start},
+          {"recovery", phases.recovery},     {"first_query", outcome.first_query_seconds},
           {"checks", outcome.checks_seconds}};
 }
 
@@ -52,7 +50,9 @@ Json to_json(const ops::DrillOutcome& outcome) {
           {"rpo_bound", outcome.loss.bound == ops::LossBound::exact ? "exact" : "at_most"},
           {"beacon_age_seconds", outcome.beacon ? Json(outcome.beacon->seconds) : Json(nullptr)},
           {"lost_commits", outcome.loss.lost_commits},
+          {"medium", to_string(outcome.medium)},
           {"restored_bytes", outcome.plan.bytes},
+          {"fetched_bytes", outcome.fetched_bytes},
           {"wal_bytes", outcome.plan.reach.wal_bytes},
           {"phases", phases_json(outcome)},
           {"checks", checks},
@@ -74,6 +74,10 @@ std::string to_text(const ops::DrillOutcome& outcome) {
   Facts facts;
   facts.add("drill", outcome.passed ? "PASSED" : "FAILED");
   facts.add("backup", outcome.plan.backup.id.text);
+  facts.add("medium", outcome.medium == ops::ScratchMedium::mount
+                          ? cat("mount, ", format_bytes(outcome.fetched_bytes), " of ",
+                                format_bytes(outcome.plan.bytes), " fetched")
+                          : std::string("copy"));
   facts.add("target",
             cat(outcome.plan.asked.to_string(), ", reached ", outcome.recovery->replayed.to_string(),
                 " on timeline ", outcome.plan.reach.timeline.value));
@@ -83,9 +87,9 @@ std::string to_text(const ops::DrillOutcome& outcome) {
   const ops::RestorePhases& p = outcome.phases;
   facts.add("RTO", cat(format_seconds(outcome.rto_seconds), " (preflight ", format_seconds(p.preflight),
                        ", copy ", format_seconds(p.copy), ", configure ", format_seconds(p.configure),
-                       ", sync ", format_seconds(p.sync), ", start ", format_seconds(p.start), ", recovery ",
-                       format_seconds(p.recovery), ", first query ",
-                       format_seconds(outcome.first_query_seconds), ")"));
+                       ", sync ", format_seconds(p.sync), ", mount ", format_seconds(outcome.mount_seconds),
+                       ", start ", format_seconds(p.start), ", recovery ", format_seconds(p.recovery),
+                       ", first query ", format_seconds(outcome.first_query_seconds), ")"));
   facts.add("RPO", rpo_text(outcome.loss));
   facts.add("evidence", outcome.evidence);
   if (!outcome.kept_directory.empty()) facts.add("kept", outcome.kept_directory);
@@ -117,7 +121,14 @@ Result<int> handle(const Invocation& invocation) {
   options.timeline_choice = target.choice;
   options.timeline = target.timeline;
   options.directory = invocation.text("to").value_or(default_directory(invocation));
-  options.after = invocation.flag("keep") ? ops::AfterDrill::keep : ops::AfterDrill::remove;
+  options.after = invocation.flag("keep") ? ops::AfterScratch::keep : ops::AfterScratch::remove;
+  options.random_target = invocation.flag("random-target");
+  if (invocation.flag("full")) options.medium = ops::ScratchMedium::copy;
+  options.mounter = &invocation.mounter();
+  if (auto us = invocation.duration_us("rotation")) {
+    constexpr int64_t kDayUs = 86'400'000'000;
+    options.rotation_days = static_cast<int>(std::max<int64_t>(1, *us / kDayUs));
+  }
   TRY_ASSIGN(options.program, ops::own_program_path());
   options.pg_bin = invocation.pg_bin().value_or("");
   options.jobs = invocation.jobs();
@@ -151,7 +162,20 @@ constexpr Option kDrillOptions[] = {
      .kind = ValueKind::path,
      .placeholder = "DIR",
      .help = "where to restore, absent or empty (default: a new directory below /var/tmp)"},
-    {.name = "keep", .help = "leave the restored directory there, stopped"},
+    {.name = "full", .help = "restore everything first, instead of mounting the backup"},
+    {.name = "keep", .help = "leave the restored directory there, stopped; restores everything"},
+    {.name = "random-target",
+     .help = "recover to a random moment between the backup and the last commit: what a drill on schedule "
+             "should do"},
+    {.name = "rotation",
+     .kind = ValueKind::duration,
+     .placeholder = "TIME",
+     .help =
+         "count and check all tables in so many days, each day a part; 1d: everything each time (default: 1d "
+         "up to 1 GB and with --full, else 7d)",
+     .min = 86'400'000'000,
+     .max = 31'536'000'000'000,
+     .section = ConfigSection::cluster},
     {.name = "sql",
      .kind = ValueKind::text,
      .placeholder = "QUERY",
@@ -182,20 +206,26 @@ constinit const Command kDrillCommand = {
     .path = "drill",
     .summary = "rehearse a restore, time it, check what came back",
     .description =
-        "Restores a backup into a directory of its own, recovers it (to the end of WAL unless a target is "
-        "given), and checks the "
+        "Mounts a backup on a directory of its own, recovers it (to the end of WAL unless a target is "
+        "given), and "
+        "checks the "
         "result: where recovery ended, exact row counts, your own SQL, invalid indexes and collation "
         "versions, amcheck with "
         "heapallindexed, page checksums. Measures the RTO by phase, and with --pgdata the RPO: what would "
         "have been lost if the "
         "source had died when the drill began. The evidence is stored in the repository; list and show cite "
         "it.\n\n"
+        "On a mount a drill costs what it touches, and its RTO is that of restore --instant; with --full, or "
+        "where nothing can be mounted, everything is restored first. Of a large cluster each drill counts "
+        "and "
+        "checks a part of the tables, and comes round to all of them (--rotation).\n\n"
         "The copy is isolated: its own socket and no TCP, archiving off, no subscriptions, no job-running "
         "libraries, tablespaces "
         "beside it. The copy is removed afterwards.",
     .danger = Danger::write,
     .groups = {&kDrillGroup, &kTargetOptions, &kBackupChoiceOptions, &kRepoOptions, &kServerOptions,
                &kGeneralOptions},
+    .mounts = true,
     .examples =
         "# rehearse the newest backup and measure RPO against the running server\n"
         "lifeboat drill --repo /srv/backup --pgdata /var/lib/postgresql/15/main\n"
@@ -220,7 +250,9 @@ constinit const Command kDrillCommand = {
     "rpo_bound": {"enum": ["exact", "at_most"], "description": "at_most: from the age of the newest beacon"},
     "beacon_age_seconds": {"type": ["number", "null"], "description": "of the newest beacon that was recovered, when the drill began"},
     "lost_commits": {"type": "integer"},
-    "restored_bytes": {"type": "integer"},
+    "medium": {"enum": ["mount", "copy"]},
+    "restored_bytes": {"type": "integer", "description": "of the backup"},
+    "fetched_bytes": {"type": "integer", "description": "that a mount brought from the repository"},
     "wal_bytes": {"type": "integer"},
     "phases": {"type": "object", "additionalProperties": {"type": "number"}, "description": "seconds"},
     "checks": {"type": "array", "items": {"type": "object", "properties": {"id": {"type": "string"}, "result": {"enum": ["passed", "failed", "skipped"]}, "detail": {"type": "string"}, "seconds": {"type": "number"}}}},

@@ -11,7 +11,7 @@ namespace lifeboat::ops {
 
 namespace {
 
-constexpr int kFirstWithAmcheckProgram = 14;
+constexpr int kFirstWithAmcheckProgram = 14;  // and with verify_heapam
 constexpr size_t kMostDetail = 2000;
 
 class Stopwatch {
@@ -59,37 +59,82 @@ Result<DrillCheck> run_amcheck_program(pg::PgServer& server, const pg::PgBin& bi
   return check;
 }
 
-// 13: every valid B-tree index, one by one.
-Result<DrillCheck> run_amcheck_functions(pg::PgServer& server, const StopToken& stop) {
-  Stopwatch watch;
-  DrillCheck check{"amcheck", CheckResult::passed, "", 0};
-  uint64_t indexes = 0;
-  TRY_ASSIGN(auto databases, connectable_databases(server));
-  for (const std::string& database : databases) {
-    TRY_ASSIGN(pg::PgClient client, server.connect(database));
-    // Where pg_amcheck --install-missing of later majors puts it; it may be there already, elsewhere.
+// One database's relations of the scope, one by one: its tables where there is verify_heapam, and every valid
+// B-tree index.
+class RelationCheck {
+ public:
+  RelationCheck(pg::PgServer& server, const DrillScope& scope, int major, DrillCheck& check)
+      : server_(server), scope_(scope), major_(major), check_(check) {}
+
+  Status run(const std::string& database, const StopToken& stop) {
+    TRY_ASSIGN(pg::PgClient client, server_.connect(database));
+    // Where pg_amcheck --install-missing puts it; it may be there already, elsewhere.
     TRY(client.exec("create extension if not exists amcheck schema pg_catalog"));
     TRY_ASSIGN(auto schema, client.value("select n.nspname from pg_catalog.pg_extension e join "
                                          "pg_catalog.pg_namespace n on n.oid = e.extnamespace where "
                                          "e.extname = 'amcheck'"));
-    const std::string check_one = cat("select ", sql_identifier(schema.value_or("pg_catalog")),
-                                      ".bt_index_check($1::oid::regclass, true)");
+    const std::string place = sql_identifier(schema.value_or("pg_catalog"));
     TRY_ASSIGN(
         pg::Rows rows,
-        client.query(
-            "select c.oid, c.oid::regclass::text from pg_catalog.pg_index i join pg_catalog.pg_class c on"
-            " c.oid = i.indexrelid join pg_catalog.pg_am a on a.oid = c.relam where a.amname = 'btree' and"
-            " c.relpersistence <> 't' and i.indisready and i.indisvalid"));
-    for (int i = 0; i < rows.size(); ++i, ++indexes) {
+        client.query("select c.oid, n.nspname, t.relname, c.relname, c.relkind from pg_catalog.pg_class c"
+                     " left join pg_catalog.pg_index i on i.indexrelid = c.oid join pg_catalog.pg_class t"
+                     " on t.oid = coalesce(i.indrelid, c.oid) join pg_catalog.pg_namespace n on n.oid ="
+                     " t.relnamespace left join pg_catalog.pg_am a on a.oid = c.relam where"
+                     " c.relpersistence = 'p' and (c.relkind = 'i' and a.amname = 'btree' and i.indisready"
+                     " and i.indisvalid or c.relkind in ('r', 'm') and a.amname = 'heap') order by 1"));
+    for (int i = 0; i < rows.size(); ++i) {
       TRY(stop.check());
-      auto checked = client.query(check_one, {std::string(rows.text(i, 0))});
-      if (checked) continue;
-      check.result = CheckResult::failed;
-      check.detail += cat(database, ".", rows.text(i, 1), ": ", checked.error().to_string(), "\n");
+      const bool index = rows.text(i, 4) == "i";
+      const std::string_view in = rows.text(i, 1);
+      const bool catalogue = in == "pg_catalog" || in == "pg_toast";
+      if (!scope_.all() && !(catalogue && index) && !scope_.has(database, in, rows.text(i, 2))) continue;
+      if (!index && major_ < kFirstWithAmcheckProgram) continue;
+      TRY(look_at(client, place, database, rows, i, index));
     }
+    return {};
   }
-  if (check.result == CheckResult::passed)
-    check.detail = cat("bt_index_check with heapallindexed of ", indexes, " indexes found nothing");
+  uint64_t indexes() const { return indexes_; }
+  uint64_t tables() const { return tables_; }
+
+ private:
+  Status look_at(pg::PgClient& client, const std::string& place, const std::string& database,
+                 const pg::Rows& rows, int row, bool index) {
+    (index ? indexes_ : tables_) += 1;
+    const std::string what =
+        index ? cat("select ", place, ".bt_index_check($1::oid::regclass, true)")
+              : cat("select blkno, msg from ", place, ".verify_heapam($1::oid::regclass) limit 3");
+    auto checked = client.query(what, {std::string(rows.text(row, 0))});
+    if (checked && (index || checked->size() == 0)) return {};
+    check_.result = CheckResult::failed;
+    check_.detail += cat(
+        database, ".", rows.text(row, 1), ".", rows.text(row, 3), ": ",
+        checked ? cat("block ", checked->text(0, 0), ": ", checked->text(0, 1)) : checked.error().to_string(),
+        "\n");
+    return {};
+  }
+
+  pg::PgServer& server_;
+  const DrillScope& scope_;
+  const int major_;
+  DrillCheck& check_;
+  uint64_t indexes_ = 0;
+  uint64_t tables_ = 0;
+};
+
+Result<DrillCheck> run_amcheck_functions(pg::PgServer& server, const DrillScope& scope, int major,
+                                         const StopToken& stop) {
+  Stopwatch watch;
+  DrillCheck check{"amcheck", CheckResult::passed, "", 0};
+  RelationCheck relations(server, scope, major, check);
+  TRY_ASSIGN(auto databases, connectable_databases(server));
+  for (const std::string& database : databases) TRY(relations.run(database, stop));
+  if (check.result == CheckResult::passed) {
+    check.detail =
+        cat(scope.to_string(), ": bt_index_check with heapallindexed of ", relations.indexes(), " indexes",
+            relations.tables() == 0 ? std::string()
+                                    : cat(" and verify_heapam of ", relations.tables(), " tables"),
+            " found nothing");
+  }
   check.detail = shorten(check.detail);
   check.seconds = watch.seconds();
   return check;
@@ -109,8 +154,10 @@ std::string_view to_string(CheckResult result) {
   return "?";
 }
 
-Result<CountedRows> count_rows(pg::PgServer& server, size_t most, Reporter& reporter, const StopToken& stop) {
+Result<CountedRows> count_rows(pg::PgServer& server, const DrillScope& scope, size_t most, Reporter& reporter,
+                               const StopToken& stop) {
   CountedRows counted;
+  counted.scope = scope;
   TRY_ASSIGN(pg::PgClient first, server.connect());
   TRY_ASSIGN(auto next_xid, first.value("select pg_snapshot_xmax(pg_current_snapshot())"));
   counted.next_xid = parse_u64(next_xid.value_or("")).value_or(0);
@@ -127,6 +174,7 @@ Result<CountedRows> count_rows(pg::PgServer& server, size_t most, Reporter& repo
                      " and n.nspname not in ('pg_catalog', 'information_schema', 'pg_toast') order by 1, 2"));
     for (int i = 0; i < tables.size(); ++i) {
       TRY(stop.check());
+      if (!scope.has(database, tables.text(i, 0), tables.text(i, 1))) continue;
       if (counted.counts.size() >= most) {
         ++counted.left_out;
         continue;
@@ -148,8 +196,8 @@ Result<CountedRows> count_rows(pg::PgServer& server, size_t most, Reporter& repo
   return counted;
 }
 
-Result<DrillCheck> check_amcheck(pg::PgServer& server, const pg::PgBin& bin, int jobs,
-                                 const StopToken& stop) {
+Result<DrillCheck> check_amcheck(pg::PgServer& server, const pg::PgBin& bin, const DrillScope& scope,
+                                 int jobs, const StopToken& stop) {
   TRY_ASSIGN(pg::PgClient client, server.connect());
   TRY_ASSIGN(auto available,
              client.value("select count(*) from pg_catalog.pg_available_extensions where name = 'amcheck'"));
@@ -157,7 +205,8 @@ Result<DrillCheck> check_amcheck(pg::PgServer& server, const pg::PgBin& bin, int
     return skipped("amcheck",
                    "the extension amcheck is not installed on this host (package postgresql-contrib)");
   }
-  if (bin.major < kFirstWithAmcheckProgram) return run_amcheck_functions(server, stop);
+  if (bin.major < kFirstWithAmcheckProgram || !scope.all())
+    return run_amcheck_functions(server, scope, bin.major, stop);
   if (access(bin.program("pg_amcheck").c_str(), X_OK) != 0)
     return skipped("amcheck", cat(bin.program("pg_amcheck"), " is not there"));
   return run_amcheck_program(server, bin, jobs, stop);

@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "ops/drill/scope.h"
 #include "pg/server/launcher.h"
 #include "pg/server/pg_bin.h"
 #include "repo/manifest.h"
@@ -41,12 +42,16 @@ struct CountedRows {
   std::vector<RowCount> counts;
   uint64_t left_out = 0;
   uint64_t next_xid = 0;  // the first transaction id that the copy had not given out
+  DrillScope scope = {};  // tables outside were not counted
 };
-Result<CountedRows> count_rows(pg::PgServer& server, size_t most, Reporter& reporter, const StopToken& stop);
+Result<CountedRows> count_rows(pg::PgServer& server, const DrillScope& scope, size_t most, Reporter& reporter,
+                               const StopToken& stop);
 
-// pg_amcheck with heapallindexed on every database (14 on), bt_index_check for 13. The extension is created
-// in the copy. Skipped with its reason where contrib is not installed.
-Result<DrillCheck> check_amcheck(pg::PgServer& server, const pg::PgBin& bin, int jobs, const StopToken& stop);
+// pg_amcheck with heapallindexed on every database (14 on), bt_index_check for 13. Of a part, its tables with
+// verify_heapam (14 on) and their B-tree indexes, and the catalogues' indexes. The extension is created in
+// the copy. Skipped with its reason where contrib is not installed.
+Result<DrillCheck> check_amcheck(pg::PgServer& server, const pg::PgBin& bin, const DrillScope& scope,
+                                 int jobs, const StopToken& stop);
 
 // pg_checksums over the cleanly stopped copy. Skipped when the cluster has no checksums.
 Result<DrillCheck> check_page_checksums(const pg::PgBin& bin, const std::string& directory, bool checksums,

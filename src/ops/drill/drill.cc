@@ -1,12 +1,9 @@
 #include "ops/drill/drill.h"
 
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
+#include <array>
 
 #include "ops/drill/evidence.h"
-#include "ops/drill/isolate.h"
 #include "ops/drill/row_compare.h"
 #include "ops/restore/start.h"
 #include "ops/wal/beacon.h"
@@ -19,172 +16,41 @@ namespace lifeboat::ops {
 namespace {
 
 constexpr size_t kMostTables = 20'000;
-constexpr int kPort = 5432;  // names the socket only: nothing listens on TCP
-constexpr int64_t kStopTimeoutMs = 120'000;
-constexpr size_t kLongestSocketDirectory = 90;  // AF_UNIX paths have 107 bytes
 
 double since(int64_t began_us) {
   return static_cast<double>(Clock::system().monotonic_us() - began_us) / 1e6;
 }
 
-// The drill's own directory: the copy, its socket and its access rules. Removed at the end unless it is to be
-// kept.
-class Scratch {
- public:
-  static Result<Scratch> make(const std::string& directory, AfterDrill after) {
-    auto listing = list_dir(directory);
-    if (listing && !listing->empty()) {
-      return make_error(ErrorKind::precondition, directory, "is not empty")
-          .with_hint("--to takes a directory that is absent or empty");
-    }
-    if (directory.size() > kLongestSocketDirectory - 4) {
-      return make_error(
-                 ErrorKind::usage, directory,
-                 cat("longer than ", kLongestSocketDirectory - 4, " bytes, too long for a Unix socket"))
-          .with_hint("give a shorter --to");
-    }
-    Scratch scratch(directory, after, !listing);
-    TRY(create_dirs(directory, 0700));
-    TRY(create_dirs(directory + "/run", 0700));
-    TRY(write_file_durable(scratch.hba_file(), as_bytes("local all all trust\n"), 0600));
-    TRY(write_file_durable(scratch.ident_file(), as_bytes(""), 0600));
-    return scratch;
-  }
-  Scratch(Scratch&& other) noexcept
-      : directory_(std::move(other.directory_)), after_(other.after_), made_(other.made_) {
-    other.directory_.clear();
-  }
-  Scratch& operator=(Scratch&&) = delete;
-  // Leftovers of a drill are only a waste of space; its verdict stands.
-  ~Scratch() {
-    if (!directory_.empty() && after_ == AfterDrill::remove) (void)remove();
-  }
-
-  Status remove() {
-    for (const char* below :
-         {"/data", "/data_tablespaces", "/run", "/pg_hba.conf", "/pg_ident.conf", "/server.log"}) {
-      TRY(remove_tree(directory_ + below));
-    }
-    if (made_ && rmdir(directory_.c_str()) != 0)
-      return errno_error(errno, directory_, "remove the drill's directory");
-    return {};
-  }
-  std::string data() const { return directory_ + "/data"; }
-  std::string socket_directory() const { return directory_ + "/run"; }
-  std::string hba_file() const { return directory_ + "/pg_hba.conf"; }
-  std::string ident_file() const { return directory_ + "/pg_ident.conf"; }
-  std::string log_file() const { return directory_ + "/server.log"; }
-  const std::string& directory() const { return directory_; }
-
- private:
-  Scratch(std::string directory, AfterDrill after, bool made)
-      : directory_(std::move(directory)), after_(after), made_(made) {}
-  std::string directory_;
-  AfterDrill after_;
-  bool made_;
-};
-
-uint64_t host_memory() {
-  return static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+ScratchOptions scratch_options(const DrillOptions& options) {
+  ScratchOptions scratch;
+  scratch.location = options.location;
+  scratch.lineage = options.lineage;
+  scratch.backup = options.backup;
+  scratch.target = options.target;
+  scratch.timeline_choice = options.timeline_choice;
+  scratch.timeline = options.timeline;
+  scratch.directory = options.directory;
+  scratch.after = options.after;
+  scratch.medium = options.medium;
+  scratch.mounter = options.mounter;
+  scratch.program = options.program;
+  scratch.pg_bin = options.pg_bin;
+  scratch.jobs = options.jobs;
+  scratch.recovery_timeout_ms = options.recovery_timeout_ms;
+  return scratch;
 }
 
-// Libraries of the source's shared_preload_libraries that this host can load and that start no jobs; the
-// others are named in the check.
-std::vector<std::string> usable_libraries(const repo::Manifest& manifest, const pg::PgBin& bin,
-                                          DrillCheck& check) {
-  check = {"preload_libraries", CheckResult::passed, "", 0};
-  std::vector<std::string> usable;
-  // .../bin → .../lib (Debian, PGDG) and .../lib/postgresql (others).
-  std::string root = parent_path(bin.directory);
-  for (const std::string& library : preload_libraries(manifest)) {
-    if (runs_jobs(library)) {
-      check.detail += cat(library, " left out: it would run jobs; ");
-      continue;
-    }
-    std::string file = library.ends_with(".so") ? library : library + ".so";
-    bool there = access(file.c_str(), R_OK) == 0 || access(cat(root, "/lib/", file).c_str(), R_OK) == 0 ||
-                 access(cat(root, "/lib/postgresql/", file).c_str(), R_OK) == 0;
-    if (there) {
-      usable.push_back(library);
-    } else {
-      check.result = CheckResult::failed;
-      check.detail +=
-          cat(library, " is not on this host: a restore here would not start with the source's settings; ");
-    }
+DrillCheck check_libraries(const PreloadedLibraries& libraries) {
+  DrillCheck check{"preload_libraries", CheckResult::passed, "", 0};
+  for (const std::string& library : libraries.left_out)
+    check.detail += cat(library, " left out: it would run jobs; ");
+  for (const std::string& library : libraries.missing) {
+    check.result = CheckResult::failed;
+    check.detail +=
+        cat(library, " is not on this host: a restore here would not start with the source's settings; ");
   }
-  if (check.detail.empty()) check.detail = cat(usable.size(), " libraries, all on this host");
-  return usable;
-}
-
-RestoreOptions restore_options(const DrillOptions& options, const Scratch& scratch) {
-  RestoreOptions restore;
-  restore.location = options.location;
-  restore.lineage = options.lineage;
-  restore.backup = options.backup;
-  restore.target = options.target;
-  restore.timeline_choice = options.timeline_choice;
-  restore.timeline = options.timeline;
-  restore.action = pg::TargetAction::promote;
-  restore.directory = scratch.data();
-  restore.unmapped = UnmappedTablespaces::beside;
-  restore.archive = ArchiveChoice::off;
-  restore.program = options.program;
-  restore.pg_bin = options.pg_bin;
-  restore.jobs = options.jobs;
-  restore.port = kPort;
-  restore.socket_directory = scratch.socket_directory();
-  restore.recovery_timeout_ms = options.recovery_timeout_ms;
-  return restore;
-}
-
-// Starts the restored copy on its socket and follows it until it is open for writing.
-Result<pg::PgServer> recover(const DrillOptions& options, const Scratch& scratch,
-                             const repo::Manifest& manifest, const Settings& settings, DrillOutcome& outcome,
-                             Reporter& reporter, StopToken& stop) {
-  pg::LaunchOptions launch;
-  launch.bin = *outcome.plan.pg_bin;
-  launch.data_directory = scratch.data();
-  launch.socket_directory = scratch.socket_directory();
-  launch.port = kPort;
-  launch.log_file = scratch.log_file();
-  launch.role = recorded_setting(manifest, "lifeboat.bootstrap_role");
-  launch.settings = settings;
-  launch.stop = &stop;
-  int64_t began = Clock::system().monotonic_us();
-  TRY_ASSIGN(pg::PgServer server, pg::PgServer::start(std::move(launch)));
-  bool replaying = false;
-  pg::PgServer::WaitFor wait;
-  int64_t timeout = options.recovery_timeout_ms > 0 ? options.recovery_timeout_ms : INT64_MAX / 2000;
-  TRY_ASSIGN(pg::ServerState state, server.wait(wait, timeout, [&](const pg::ServerState& now) {
-    if (!replaying && now.phase != pg::ServerPhase::starting) {
-      replaying = true;
-      outcome.phases.start = since(began);
-      began = Clock::system().monotonic_us();
-    }
-    reporter.progress("recovering",
-                      now.replayed.value > outcome.plan.replay_from.value
-                          ? now.replayed.value - outcome.plan.replay_from.value
-                          : 0,
-                      outcome.plan.reach.wal_bytes, ProgressUnit::bytes);
-  }));
-  outcome.phases.recovery = since(began);
-  if (state.phase != pg::ServerPhase::ready) {
-    return make_error(ErrorKind::check_failed, scratch.data(), "the restored server did not come up")
-        .with_cause(state.last_error);
-  }
-  began = Clock::system().monotonic_us();
-  TRY_ASSIGN(pg::PgClient client, server.connect());
-  TRY_ASSIGN(pg::Rows rows, client.query("select count(*) from pg_catalog.pg_class"));
-  outcome.first_query_seconds = since(began);
-  outcome.recovery = RecoveryResult{state.phase,
-                                    outcome.plan.reach.stop,
-                                    outcome.plan.reach.last_commit,
-                                    state.timeline,
-                                    kPort,
-                                    scratch.socket_directory(),
-                                    scratch.log_file(),
-                                    server.pid()};
-  return server;
+  if (check.detail.empty()) check.detail = cat(libraries.loaded.size(), " libraries, all on this host");
+  return check;
 }
 
 // Where recovery really ended: the history file that the promotion wrote tells.
@@ -201,6 +67,31 @@ Result<DrillCheck> check_reached(const Scratch& scratch, DrillOutcome& outcome) 
                      ", expected ", reach.stop.to_string());
   if (!same_wal_position(ended, reach.stop)) check.result = CheckResult::failed;
   return check;
+}
+
+DrillScope choose_scope(const DrillOptions& options, const DrillOutcome& outcome) {
+  const Timestamp now{Clock::system().unix_us()};
+  if (options.rotation_days) return DrillScope::of(*options.rotation_days, now);
+  const bool all = outcome.medium == ScratchMedium::copy || outcome.plan.bytes <= DrillScope::kAllUpTo;
+  return all ? DrillScope::everything() : DrillScope::of(DrillScope::kUsualDays, now);
+}
+
+// A moment between the backup's end and the last commit that is stored; the end itself when nothing was
+// committed in between.
+Result<RecoveryTarget> random_target(const RestoreSource& source, RestoreOptions restore, Reporter& reporter,
+                                     StopToken& stop) {
+  restore.target = {};
+  TRY_ASSIGN(RestorePlan latest, plan_restore(source, restore, reporter, stop));
+  const int64_t from = latest.backup.stopped.unix_us;
+  const int64_t to = latest.reach.last_commit.unix_us;
+  if (!latest.reach.last_commit.valid() || to <= from) return restore.target;
+  std::array<uint8_t, 8> random{};
+  codec::random_bytes(random);
+  RecoveryTarget target;
+  target.kind = pg::TargetKind::time;
+  target.time = {from + 1 +
+                 static_cast<int64_t>(load_le<uint64_t>(random.data()) % static_cast<uint64_t>(to - from))};
+  return target;
 }
 
 DrillCheck check_target(std::string id, std::optional<double> measured, double target, std::string_view why) {
@@ -229,7 +120,7 @@ void measure_rpo(const DrillOptions& options, const std::optional<SourcePosition
                  const Lineage& lineage, DrillOutcome& outcome, const StopToken& stop) {
   const Reach& reach = outcome.plan.reach;
   outcome.loss.last_recovered = reach.last_commit;
-  if (options.target.kind != pg::TargetKind::latest) {
+  if (outcome.plan.asked.kind != pg::TargetKind::latest) {
     outcome.loss.how = "not measured: the target was chosen, so nothing was lost against it";
     return;
   }
@@ -274,7 +165,7 @@ void look_for_beacon(const DrillOptions& options, const RestoreSource& source, T
     check.result = CheckResult::passed;
     check.detail = cat("the newest that was recovered was written at ", written.to_string(), ", ",
                        format_seconds(outcome.beacon->seconds), " before the drill began");
-    if (!outcome.loss.seconds && options.target.kind == pg::TargetKind::latest) {
+    if (!outcome.loss.seconds && outcome.plan.asked.kind == pg::TargetKind::latest) {
       outcome.loss.seconds = std::max(0.0, outcome.beacon->seconds);
       outcome.loss.bound = LossBound::at_most;
       outcome.loss.how = "the age of the newest beacon that was recovered";
@@ -284,18 +175,19 @@ void look_for_beacon(const DrillOptions& options, const RestoreSource& source, T
   outcome.checks.push_back(std::move(check));
 }
 
-Result<CountedRows> run_checks(const DrillOptions& options, const RestoreSource& source,
-                               const Scratch& scratch, const repo::Manifest& manifest, pg::PgServer& server,
+Result<CountedRows> run_checks(const DrillOptions& options, const RestoreSource& source, Scratch& scratch,
                                DrillOutcome& outcome, Reporter& reporter, StopToken& stop) {
+  pg::PgServer& server = scratch.server();
   TRY_ASSIGN(DrillCheck reached, check_reached(scratch, outcome));
   outcome.checks.push_back(std::move(reached));
 
+  const DrillScope scope = choose_scope(options, outcome);
   int64_t began = Clock::system().monotonic_us();
-  TRY_ASSIGN(CountedRows counted, count_rows(server, kMostTables, reporter, stop));
+  TRY_ASSIGN(CountedRows counted, count_rows(server, scope, kMostTables, reporter, stop));
   TRY_ASSIGN(WalHistory history, WalHistory::load(*source.lineage));
   Timeline timeline = outcome.plan.reach.timeline;
   Lsn ended = outcome.recovery->replayed;
-  TRY_ASSIGN(auto earlier, read_earlier_counts(source.repo(), history, timeline, ended));
+  TRY_ASSIGN(auto earlier, read_earlier_counts(source.repo(), history, timeline, ended, scope));
   std::optional<RowChanges> changes;
   if (earlier) {
     TRY_ASSIGN(const pg::VersionTraits* version, pg::require_version(source.lineage->record.lineage.major));
@@ -314,13 +206,20 @@ Result<CountedRows> run_checks(const DrillOptions& options, const RestoreSource&
   TRY_ASSIGN(auto catalogues, check_catalogues(server, stop));
   outcome.checks.insert(outcome.checks.end(), catalogues.begin(), catalogues.end());
   reporter.progress("amcheck", 0, 0, ProgressUnit::items);
-  TRY_ASSIGN(DrillCheck amcheck, check_amcheck(server, *outcome.plan.pg_bin, options.jobs, stop));
+  TRY_ASSIGN(DrillCheck amcheck, check_amcheck(server, *outcome.plan.pg_bin, scope, options.jobs, stop));
   outcome.checks.push_back(std::move(amcheck));
-  TRY(server.stop(pg::StopMode::fast, kStopTimeoutMs));
-  reporter.progress("page checksums", 0, 0, ProgressUnit::items);
-  TRY_ASSIGN(DrillCheck pages,
-             check_page_checksums(*outcome.plan.pg_bin, scratch.data(), manifest.card.data_checksums, stop));
-  outcome.checks.push_back(std::move(pages));
+  TRY(scratch.stop_server());
+  if (scope.all()) {
+    reporter.progress("page checksums", 0, 0, ProgressUnit::items);
+    TRY_ASSIGN(DrillCheck pages, check_page_checksums(*outcome.plan.pg_bin, scratch.data(),
+                                                      scratch.manifest().card.data_checksums, stop));
+    outcome.checks.push_back(std::move(pages));
+  } else {
+    // Each block that came was compared with its hash, and the server checked the pages that it read.
+    outcome.checks.push_back(
+        {"page_checksums", CheckResult::skipped,
+         "only of what was read, by the server and by hash; everything with --rotation 1d", 0});
+  }
   return counted;
 }
 
@@ -332,35 +231,26 @@ bool all_passed(const std::vector<DrillCheck>& checks) {
 }
 
 // From the plan to the checks; the outcome is filled in as far as it got.
-Result<CountedRows> rehearse(const DrillOptions& options, const RestoreSource& source, const Scratch& scratch,
+Result<CountedRows> rehearse(const DrillOptions& options, const RestoreSource& source, Scratch& scratch,
                              int64_t began_us, DrillOutcome& outcome, Reporter& reporter, StopToken& stop) {
   const Timestamp began{Clock::system().unix_us() - (Clock::system().monotonic_us() - began_us)};
-  if (!outcome.plan.pg_bin) {
-    return make_error(ErrorKind::not_found, cat("PostgreSQL ", source.lineage->record.lineage.major),
-                      "its programs are not on this host")
-        .with_hint("install that major's server packages, or give --pg-bin");
-  }
-  TRY_ASSIGN(repo::Manifest manifest, repo::read_manifest(source.repo(), outcome.plan.backup.id));
-  DrillCheck preload;
-  IsolationInput isolation{&manifest, scratch.hba_file(), scratch.ident_file(),
-                           usable_libraries(manifest, *outcome.plan.pg_bin, preload), host_memory()};
-  outcome.checks.push_back(std::move(preload));
-  Settings settings = isolation_settings(isolation);
-
-  RestoreOptions restore = restore_options(options, scratch);
-  restore.settings = settings;
-  TRY_ASSIGN(RestoreOutcome restored, execute_restore(source, restore, outcome.plan, reporter, stop));
-  double preflight = outcome.phases.preflight;
-  outcome.phases = restored.phases;
-  outcome.phases.preflight = preflight;
-  TRY_ASSIGN(pg::PgServer server, recover(options, scratch, manifest, settings, outcome, reporter, stop));
+  const double preflight = outcome.phases.preflight;
+  TRY(scratch.start(source, outcome.plan, reporter, stop));
   outcome.rto_seconds = since(began_us);
+  outcome.plan = scratch.plan();
+  outcome.phases = scratch.phases();
+  outcome.phases.preflight = preflight;
+  outcome.medium = scratch.medium();
+  outcome.mount_seconds = scratch.mount_seconds();
+  outcome.first_query_seconds = scratch.first_query_seconds();
+  outcome.recovery = scratch.recovery();
+  outcome.checks.push_back(check_libraries(scratch.libraries()));
   look_for_beacon(options, source, began, outcome, reporter, stop);
 
   int64_t checks_began = Clock::system().monotonic_us();
-  TRY_ASSIGN(CountedRows counted,
-             run_checks(options, source, scratch, manifest, server, outcome, reporter, stop));
+  TRY_ASSIGN(CountedRows counted, run_checks(options, source, scratch, outcome, reporter, stop));
   outcome.checks_seconds = since(checks_began);
+  TRY_ASSIGN(outcome.fetched_bytes, scratch.end());
   outcome.proven = all_passed(outcome.checks);
   return counted;
 }
@@ -370,18 +260,21 @@ Result<CountedRows> rehearse(const DrillOptions& options, const RestoreSource& s
 Result<DrillOutcome> run_drill(const DrillOptions& options, Reporter& reporter, StopToken& stop) {
   int64_t began_us = Clock::system().monotonic_us();
   DrillOutcome outcome;
-  TRY_ASSIGN(Scratch scratch, Scratch::make(options.directory, options.after));
-  RestoreOptions restore = restore_options(options, scratch);
+  TRY_ASSIGN(std::unique_ptr<Scratch> scratch, Scratch::make(scratch_options(options)));
+  RestoreOptions& restore = scratch->restore();
   TRY_ASSIGN(RestoreSource source, open_restore(restore));
   const Lineage& lineage = source.lineage->record.lineage;
   std::optional<SourcePosition> position = look_at_source(options, lineage, outcome, stop);
+  if (options.random_target) {
+    TRY_ASSIGN(restore.target, random_target(source, restore, reporter, stop));
+  }
   TRY_ASSIGN(outcome.plan, plan_restore(source, restore, reporter, stop));
   outcome.phases.preflight = since(began_us);
   // Now, not later: what reaches the repository from here on would be lost if the source had died just
   // before.
   measure_rpo(options, position, lineage, outcome, stop);
 
-  auto counted = rehearse(options, source, scratch, began_us, outcome, reporter, stop);
+  auto counted = rehearse(options, source, *scratch, began_us, outcome, reporter, stop);
   if (!counted) {
     if (counted.error().kind == ErrorKind::cancelled) return std::move(counted).error();
     auto written = write_failed_drill(source.repo(), options, outcome.plan.backup.id, counted.error());
@@ -395,10 +288,11 @@ Result<DrillOutcome> run_drill(const DrillOptions& options, Reporter& reporter, 
   if (options.rpo_seconds)
     outcome.checks.push_back(
         check_target("rpo", outcome.loss.seconds, *options.rpo_seconds, outcome.loss.how));
+  outcome.notes.insert(outcome.notes.end(), scratch->notes().begin(), scratch->notes().end());
   outcome.counts = counted->counts;
   outcome.passed = all_passed(outcome.checks);
   TRY_ASSIGN(outcome.evidence, write_drill_evidence(source.repo(), options, outcome, *counted));
-  if (options.after == AfterDrill::keep) outcome.kept_directory = scratch.data();
+  if (options.after == AfterScratch::keep) outcome.kept_directory = scratch->data();
   return outcome;
 }
 

@@ -1,8 +1,8 @@
 // `lifeboat drill`: a rehearsed, timed restore. A backup without one is not a backup.
 //
-// Restores into a directory of its own, recovers, checks, measures RTO by phase and RPO, stores the evidence,
-// and takes everything away again. Isolation is absolute (T10, T11, T32, T33, T43, T44; drill/isolate.h):
-// nothing that the copy does reaches production, its archive or its files.
+// Restores into a directory of its own, or mounts the backup there, recovers, checks, measures RTO by phase
+// and RPO, stores the evidence, and takes everything away again. Isolation is absolute (T10, T11, T32, T33,
+// T43, T44; drill/isolate.h): nothing that the copy does reaches production, its archive or its files.
 #pragma once
 
 #include <cstdint>
@@ -12,24 +12,26 @@
 
 #include "ops/drill/checks.h"
 #include "ops/drill/loss.h"
-#include "ops/restore/restore.h"
+#include "ops/scratch/scratch.h"
 #include "util/reporter.h"
 #include "util/stop.h"
 
 namespace lifeboat::ops {
-
-enum class AfterDrill : uint8_t { remove, keep };  // of the restored directory
 
 struct DrillOptions {
   RepoLocation location;
   std::optional<Lineage> lineage;
   std::optional<BackupId> backup;
   RecoveryTarget target;
+  bool random_target = false;  // a moment between the backup and the last commit, instead of `target`
   TimelineChoice timeline_choice = TimelineChoice::unset;
   Timeline timeline;
   std::string directory;  // absolute; made, must be absent or empty
-  AfterDrill after = AfterDrill::remove;
-  std::string program;  // lifeboat itself, for restore_command
+  AfterScratch after = AfterScratch::remove;
+  ScratchMedium medium = ScratchMedium::mount;
+  Mounter* mounter = nullptr;        // of a mount
+  std::optional<int> rotation_days;  // DrillScope; unset: everything of what is small or a copy, else a week
+  std::string program;               // lifeboat itself, for restore_command
   std::string pg_bin;
   int jobs = 1;
   std::vector<std::string>
@@ -51,6 +53,9 @@ struct DrillOutcome {
   std::string evidence;  // id of the record
   RestorePlan plan;
   RestorePhases phases;
+  ScratchMedium medium = ScratchMedium::copy;  // that it was
+  double mount_seconds = 0;
+  uint64_t fetched_bytes = 0;      // from the repository, of a mount, plain
   double first_query_seconds = 0;  // from the end of the recovery to the first answer
   double checks_seconds = 0;
   double rto_seconds = 0;  // from the command to the first answer of the recovered server

@@ -1,8 +1,8 @@
 // The pure parts of a drill: what isolates it, and how counts of two drills are compared.
 #include <gtest/gtest.h>
 
-#include "ops/drill/isolate.h"
 #include "ops/drill/row_compare.h"
+#include "ops/scratch/isolate.h"
 
 namespace lifeboat::ops {
 namespace {

@@ -45,11 +45,16 @@ std::string details(const DrillOptions& options, const DrillOutcome& outcome, co
                        {"plain_bytes", outcome.plan.bytes},
                        {"wal_bytes", outcome.plan.reach.wal_bytes},
                        {"jobs", options.jobs},
+                       {"medium", to_string(outcome.medium)},
+                       {"fetched_bytes", outcome.fetched_bytes},
+                       {"rotation_days", counted.scope.days},
+                       {"rotation_turn", counted.scope.turn},
                        {"phases",
                         {{"preflight", phases.preflight},
                          {"copy", phases.copy},
                          {"configure", phases.configure},
                          {"sync", phases.sync},
+                         {"mount", outcome.mount_seconds},
                          {"start", phases.start},
                          {"recovery", phases.recovery},
                          {"promote", phases.promote},
@@ -116,7 +121,7 @@ Result<std::string> write_failed_drill(const repo::LineageRepo& repo, const Dril
 
 Result<std::optional<EarlierCounts>> read_earlier_counts(const repo::LineageRepo& repo,
                                                          const WalHistory& history, Timeline timeline,
-                                                         Lsn end) {
+                                                         Lsn end, const DrillScope& scope) {
   const StoredTimeline* here = history.find(timeline);
   if (here == nullptr || !here->history) return std::optional<EarlierCounts>();
   TRY_ASSIGN(std::vector<std::string> ids, repo::list_evidence(repo));
@@ -134,6 +139,9 @@ Result<std::optional<EarlierCounts>> read_earlier_counts(const repo::LineageRepo
       earlier.end = *lsn;
       earlier.timeline = {document.at("end_timeline").get<uint32_t>()};
       earlier.next_xid = document.at("next_xid").get<uint64_t>();
+      const int days = document.value("rotation_days", 1);
+      const DrillScope counted{days, document.value("rotation_turn", 0)};
+      if (!counted.all() && counted != scope) continue;
       if (earlier.end > end || !here->history->contains(earlier.timeline, earlier.end)) continue;
       for (const json& row : document.at("counts")) {
         earlier.counts.push_back({row.at(0).get<std::string>(), row.at(1).get<std::string>(),

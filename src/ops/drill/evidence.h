@@ -15,9 +15,10 @@ Result<std::string> write_drill_evidence(const repo::LineageRepo& repo, const Dr
 // Of a drill whose restore failed: the backup was not proven, and why.
 Result<std::string> write_failed_drill(const repo::LineageRepo& repo, const DrillOptions& options,
                                        const BackupId& backup, const Error& error);
-// The newest drill whose end lies on the history of `timeline` at or before `end`.
+// The newest drill whose end lies on the history of `timeline` at or before `end` and that counted the tables
+// of `scope`.
 Result<std::optional<EarlierCounts>> read_earlier_counts(const repo::LineageRepo& repo,
                                                          const WalHistory& history, Timeline timeline,
-                                                         Lsn end);
+                                                         Lsn end, const DrillScope& scope);
 
 }  // namespace lifeboat::ops

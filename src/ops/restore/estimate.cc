@@ -33,6 +33,8 @@ std::optional<Rates> rates_of(const std::string& text) {
   if (!document.is_object()) return std::nullopt;
   auto kind = document.find("kind");
   if (kind == document.end() || *kind != "drill") return std::nullopt;
+  // One on a mount copied nothing and replays slower than a plain directory would.
+  if (document.value("medium", "copy") != "copy") return std::nullopt;
   auto phases = document.find("phases");
   if (phases == document.end() || !phases->is_object()) return std::nullopt;
   double seconds = member(*phases, "copy") + member(*phases, "configure") + member(*phases, "sync");

@@ -48,9 +48,9 @@ class AheadPusher::Row {
     join();
   }
 
-  // One thread for each core that is free, and one at least, because storing also waits for the disk.
-  void start(int free_cores) {
-    size_t count = std::min(places_.size(), static_cast<size_t>(std::max(1, free_cores)));
+  // As many threads as there are cores, and the caller, because storing also waits for the disk.
+  void start() {
+    size_t count = std::min(places_.size(), static_cast<size_t>(cores()));
     try {
       while (threads_.size() < count) threads_.emplace_back([this] { work(); });
     } catch (const std::system_error&) {
@@ -136,7 +136,7 @@ Result<std::unique_ptr<AheadPusher::Row>> AheadPusher::begin_for(const WalFileNa
   waiting.insert(waiting.begin(), {file, *identity});
   auto row = std::make_unique<Row>(*this, std::move(waiting),
                                    behind ? repo::WalEffort::hurried : repo::WalEffort::usual);
-  row->start(cores() - 1);
+  row->start();
   return row;
 }
 
@@ -201,7 +201,7 @@ void AheadPusher::look_on(const WalFileName& last) {
   const bool behind = waiting->size() > static_cast<size_t>(options_.ahead);
   next_ = std::make_unique<Row>(*this, *std::move(waiting),
                                 behind ? repo::WalEffort::hurried : repo::WalEffort::usual);
-  next_->start(cores());
+  next_->start();
 }
 
 }  // namespace lifeboat::ops

@@ -41,7 +41,7 @@ namespace lifeboat::ops {
 int default_ahead();
 
 struct AheadOptions {
-  int ahead = 0;                    // how many segments at most; 0: none
+  int ahead = 0;  // how many segments at most; 0: none
   PusherLife life = PusherLife::one_call;
   const StopToken* stop = nullptr;  // nothing new is begun once it is requested
 };

@@ -298,8 +298,9 @@ class Receiver {
   Status start_stream(ReplicationClient& client, const StreamStart& start) {
     Status started = client.start(outcome_.slot, start.at, start.timeline);
     if (started || !client.slot_is_lost()) return started;
-    reporter_.note(NoteLevel::warning, cat("the server had given the slot ", outcome_.slot,
-                                           " up, to save its disk; it is made again (", started.error().cause, ")"));
+    reporter_.note(NoteLevel::warning,
+                   cat("the server had given the slot ", outcome_.slot,
+                       " up, to save its disk; it is made again (", started.error().cause, ")"));
     TRY(client.remake_slot(outcome_.slot));
     return client.start(outcome_.slot, start.at, start.timeline);
   }

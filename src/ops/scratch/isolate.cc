@@ -1,4 +1,4 @@
-#include "ops/drill/isolate.h"
+#include "ops/scratch/isolate.h"
 
 #include <algorithm>
 

@@ -1,0 +1,219 @@
+#include "ops/scratch/scratch.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "util/clock.h"
+#include "util/files.h"
+#include "util/strings.h"
+
+namespace lifeboat::ops {
+
+namespace {
+
+constexpr int kPort = 5432;  // names the socket only: nothing listens on TCP
+constexpr int64_t kStopTimeoutMs = 120'000;
+constexpr size_t kLongestSocketDirectory = 90;  // AF_UNIX paths have 107 bytes
+
+double since(int64_t began_us) {
+  return static_cast<double>(Clock::system().monotonic_us() - began_us) / 1e6;
+}
+
+uint64_t host_memory() {
+  return static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+}
+
+RestoreOptions restore_options(const ScratchOptions& options) {
+  RestoreOptions restore;
+  restore.location = options.location;
+  restore.lineage = options.lineage;
+  restore.backup = options.backup;
+  restore.target = options.target;
+  restore.timeline_choice = options.timeline_choice;
+  restore.timeline = options.timeline;
+  restore.action = pg::TargetAction::promote;
+  restore.directory = options.directory + "/data";
+  restore.unmapped = UnmappedTablespaces::beside;
+  restore.archive = ArchiveChoice::off;
+  restore.program = options.program;
+  restore.pg_bin = options.pg_bin;
+  restore.jobs = options.jobs;
+  restore.port = kPort;
+  restore.socket_directory = options.directory + "/run";
+  restore.recovery_timeout_ms = options.recovery_timeout_ms;
+  return restore;
+}
+
+}  // namespace
+
+std::string_view to_string(ScratchMedium medium) {
+  return medium == ScratchMedium::mount ? "mount" : "copy";
+}
+
+Result<std::unique_ptr<Scratch>> Scratch::make(ScratchOptions options) {
+  const std::string& directory = options.directory;
+  auto listing = list_dir(directory);
+  if (listing && !listing->empty()) {
+    return make_error(ErrorKind::precondition, directory, "is not empty")
+        .with_hint("--to takes a directory that is absent or empty");
+  }
+  if (directory.size() > kLongestSocketDirectory - 4) {
+    return make_error(ErrorKind::usage, directory,
+                      cat("longer than ", kLongestSocketDirectory - 4, " bytes, too long for a Unix socket"))
+        .with_hint("give a shorter --to");
+  }
+  std::unique_ptr<Scratch> scratch(new Scratch(std::move(options), !listing));
+  TRY(scratch->prepare());
+  return scratch;
+}
+
+std::string Scratch::file(std::string_view name) const {
+  return join_path(options_.directory, name);
+}
+
+Status Scratch::prepare() {
+  TRY(create_dirs(options_.directory, 0700));
+  TRY(create_dirs(file("run"), 0700));
+  TRY(write_file_durable(file("pg_hba.conf"), as_bytes("local all all trust\n"), 0600));
+  TRY(write_file_durable(file("pg_ident.conf"), as_bytes(""), 0600));
+  restore_ = restore_options(options_);
+  choose_medium();
+  return {};
+}
+
+void Scratch::choose_medium() {
+  medium_ = ScratchMedium::copy;
+  if (options_.medium == ScratchMedium::copy || options_.after == AfterScratch::keep ||
+      options_.mounter == nullptr)
+    return;
+  if (Status available = options_.mounter->available(); !available) {
+    notes_.push_back(cat("restored whole, because nothing can be mounted: ", available.error().to_string()));
+    return;
+  }
+  medium_ = ScratchMedium::mount;
+}
+
+Scratch::~Scratch() {
+  server_.reset();
+  mount_.reset();
+  if (options_.after == AfterScratch::remove) (void)remove();
+}
+
+Status Scratch::remove() {
+  for (const char* below : {"data", "data_tablespaces", "run", "pg_hba.conf", "pg_ident.conf", "server.log"})
+    TRY(remove_tree(file(below)));
+  if (made_ && rmdir(options_.directory.c_str()) != 0)
+    return errno_error(errno, options_.directory, "remove the directory");
+  return {};
+}
+
+Status Scratch::start(const RestoreSource& source, RestorePlan plan, Reporter& reporter, StopToken& stop) {
+  plan_ = std::move(plan);
+  if (!plan_.pg_bin) {
+    return make_error(ErrorKind::not_found, cat("PostgreSQL ", source.lineage->record.lineage.major),
+                      "its programs are not on this host")
+        .with_hint("install that major's server packages, or give --pg-bin");
+  }
+  TRY_ASSIGN(manifest_, repo::read_manifest(source.repo(), plan_.backup.id));
+  libraries_ = look_for_libraries();
+  IsolationInput isolation{&manifest_, file("pg_hba.conf"), file("pg_ident.conf"), libraries_.loaded,
+                           host_memory()};
+  restore_.settings = isolation_settings(isolation);
+  restore_.target = plan_.asked;
+  TRY(restore_files(source, reporter, stop));
+  if (medium_ == ScratchMedium::mount) {
+    const int64_t began = Clock::system().monotonic_us();
+    TRY_ASSIGN(mount_, ScratchMount::begin(data(), *options_.mounter, options_.jobs, reporter));
+    mount_seconds_ = since(began);
+  }
+  return recover(restore_.settings, reporter, stop);
+}
+
+// Libraries of the source's shared_preload_libraries that this host can load and that start no jobs.
+PreloadedLibraries Scratch::look_for_libraries() const {
+  PreloadedLibraries found;
+  // .../bin → .../lib (Debian, PGDG) and .../lib/postgresql (others).
+  std::string root = parent_path(plan_.pg_bin->directory);
+  for (const std::string& library : preload_libraries(manifest_)) {
+    if (runs_jobs(library)) {
+      found.left_out.push_back(library);
+      continue;
+    }
+    std::string name = library.ends_with(".so") ? library : library + ".so";
+    bool there = access(name.c_str(), R_OK) == 0 || access(cat(root, "/lib/", name).c_str(), R_OK) == 0 ||
+                 access(cat(root, "/lib/postgresql/", name).c_str(), R_OK) == 0;
+    (there ? found.loaded : found.missing).push_back(library);
+  }
+  return found;
+}
+
+// A skeleton or everything. A file system that cannot carry a mount gets a copy.
+Status Scratch::restore_files(const RestoreSource& source, Reporter& reporter, StopToken& stop) {
+  const bool mounted = medium_ == ScratchMedium::mount;
+  restore_.medium = mounted ? RestoreMedium::mount : RestoreMedium::copy;
+  restore_.throw_away = mounted;
+  auto restored = execute_restore(source, restore_, plan_, reporter, stop);
+  if (!restored && mounted && restored.error().kind == ErrorKind::unsupported) {
+    notes_.push_back(cat("restored whole, because it cannot be mounted: ", restored.error().to_string()));
+    medium_ = ScratchMedium::copy;
+    TRY_ASSIGN(plan_, plan_restore(source, restore_, reporter, stop));
+    return restore_files(source, reporter, stop);
+  }
+  TRY(restored);
+  phases_ = restored->phases;
+  return {};
+}
+
+// Starts the copy on its socket and follows it until it is open for writing.
+Status Scratch::recover(const Settings& settings, Reporter& reporter, StopToken& stop) {
+  pg::LaunchOptions launch;
+  launch.bin = *plan_.pg_bin;
+  launch.data_directory = data();
+  launch.socket_directory = file("run");
+  launch.port = kPort;
+  launch.log_file = file("server.log");
+  launch.role = recorded_setting(manifest_, "lifeboat.bootstrap_role");
+  launch.settings = settings;
+  launch.stop = &stop;
+  int64_t began = Clock::system().monotonic_us();
+  TRY_ASSIGN(pg::PgServer server, pg::PgServer::start(std::move(launch)));
+  bool replaying = false;
+  pg::PgServer::WaitFor wait;
+  int64_t timeout = options_.recovery_timeout_ms > 0 ? options_.recovery_timeout_ms : INT64_MAX / 2000;
+  TRY_ASSIGN(pg::ServerState state, server.wait(wait, timeout, [&](const pg::ServerState& now) {
+    if (!replaying && now.phase != pg::ServerPhase::starting) {
+      replaying = true;
+      phases_.start = since(began);
+      began = Clock::system().monotonic_us();
+    }
+    const bool begun = now.replayed > plan_.replay_from;
+    reporter.progress("recovering", begun ? now.replayed.value - plan_.replay_from.value : 0,
+                      plan_.reach.wal_bytes, ProgressUnit::bytes);
+  }));
+  phases_.recovery = since(began);
+  if (state.phase != pg::ServerPhase::ready) {
+    return make_error(ErrorKind::check_failed, data(), "the restored server did not come up")
+        .with_cause(state.last_error);
+  }
+  began = Clock::system().monotonic_us();
+  TRY_ASSIGN(pg::PgClient client, server.connect());
+  TRY_ASSIGN(pg::Rows rows, client.query("select count(*) from pg_catalog.pg_class"));
+  first_query_seconds_ = since(began);
+  recovery_ = RecoveryResult{state.phase, plan_.reach.stop, plan_.reach.last_commit, state.timeline,
+                             kPort,       file("run"),      file("server.log"),      server.pid()};
+  server_.emplace(std::move(server));
+  return {};
+}
+
+Status Scratch::stop_server() {
+  return server_->stop(pg::StopMode::fast, kStopTimeoutMs);
+}
+
+Result<uint64_t> Scratch::end() {
+  if (!mount_) return uint64_t{0};
+  TRY_ASSIGN(ServeOutcome served, mount_->end());
+  mount_.reset();
+  return served.fetched_bytes;
+}
+
+}  // namespace lifeboat::ops

@@ -1,0 +1,113 @@
+// A backup as a running server for a while: mounted (or restored) into a directory of its own, recovered,
+// promoted, cut off from production, and taken away again. What drills, the return of single tables and
+// comparisons stand on.
+//
+// Isolation is absolute (T10, T11, T32, T33, T43, T44; isolate.h): nothing that the copy does reaches
+// production, its archive or its files.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "ops/restore/restore.h"
+#include "ops/scratch/isolate.h"
+#include "ops/scratch/scratch_mount.h"
+#include "pg/server/launcher.h"
+#include "util/reporter.h"
+#include "util/stop.h"
+
+namespace lifeboat::ops {
+
+enum class ScratchMedium : uint8_t {
+  mount,  // blocks come when they are read (ops/mount); where that is not possible, a copy
+  copy,   // everything is restored first
+};
+std::string_view to_string(ScratchMedium medium);
+enum class AfterScratch : uint8_t { remove, keep };  // of the restored directory; kept ones are copies
+
+struct ScratchOptions {
+  RepoLocation location;
+  std::optional<Lineage> lineage;
+  std::optional<BackupId> backup;
+  RecoveryTarget target;
+  TimelineChoice timeline_choice = TimelineChoice::unset;
+  Timeline timeline;
+  std::string directory;  // absolute; made, must be absent or empty
+  AfterScratch after = AfterScratch::remove;
+  ScratchMedium medium = ScratchMedium::mount;
+  Mounter* mounter = nullptr;  // of a mount; none: a copy
+  std::string program;         // lifeboat itself, for restore_command
+  std::string pg_bin;
+  int jobs = 1;
+  int64_t recovery_timeout_ms = 0;  // 0: no limit
+};
+
+// What the source preloads and what became of it here.
+struct PreloadedLibraries {
+  std::vector<std::string> loaded;
+  std::vector<std::string> left_out;  // they would run jobs
+  std::vector<std::string> missing;   // not on this host
+};
+
+// Thread rule: one thread.
+class Scratch {
+ public:
+  // Makes the directory and decides on the medium. Errors: precondition (not empty), usage (its path is too
+  // long for a socket).
+  static Result<std::unique_ptr<Scratch>> make(ScratchOptions options);
+  ~Scratch();  // ends the server and takes everything away; a leftover is only a waste of space
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+
+  // What a restore is asked for; the target may be changed before plan().
+  RestoreOptions& restore() { return restore_; }
+  // Restores or mounts, starts the server and follows it until it is open for writing. Errors: not_found
+  // (PostgreSQL's programs), check_failed (the server did not come up), those of restoring and mounting.
+  Status start(const RestoreSource& source, RestorePlan plan, Reporter& reporter, StopToken& stop);
+  // After start().
+  pg::PgServer& server() { return *server_; }
+  const repo::Manifest& manifest() const { return manifest_; }
+  const RestorePlan& plan() const { return plan_; }
+  const RestorePhases& phases() const { return phases_; }
+  RecoveryResult& recovery() { return recovery_; }
+  const PreloadedLibraries& libraries() const { return libraries_; }
+  double mount_seconds() const { return mount_seconds_; }
+  double first_query_seconds() const { return first_query_seconds_; }
+
+  ScratchMedium medium() const { return medium_; }
+  std::string data() const { return options_.directory + "/data"; }
+  const std::vector<std::string>& notes() const { return notes_; }
+  // A clean stop, so that the files below can be looked at.
+  Status stop_server();
+  // Ends the mount: how much it brought from the repository, plain; 0 of a copy.
+  Result<uint64_t> end();
+
+ private:
+  Scratch(ScratchOptions options, bool made) : options_(std::move(options)), made_(made) {}
+  Status prepare();
+  void choose_medium();
+  Status restore_files(const RestoreSource& source, Reporter& reporter, StopToken& stop);
+  Status recover(const Settings& settings, Reporter& reporter, StopToken& stop);
+  PreloadedLibraries look_for_libraries() const;
+  Status remove();
+  std::string file(std::string_view name) const;
+
+  ScratchOptions options_;
+  bool made_;  // the directory, by us
+  ScratchMedium medium_ = ScratchMedium::copy;
+  RestoreOptions restore_;
+  RestorePlan plan_;
+  repo::Manifest manifest_;
+  RestorePhases phases_;
+  RecoveryResult recovery_;
+  PreloadedLibraries libraries_;
+  double mount_seconds_ = 0;
+  double first_query_seconds_ = 0;
+  std::vector<std::string> notes_;
+  std::unique_ptr<ScratchMount> mount_;
+  std::optional<pg::PgServer> server_;  // ends before its mount
+};
+
+}  // namespace lifeboat::ops
