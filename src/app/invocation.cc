@@ -390,6 +390,7 @@ bool Invocation::mounts() const {
   if (!command().mounts) return false;
   for (std::string_view without : {"full", "keep"})
     if (find_option(command(), without) != nullptr && flag(without)) return false;
+  if (find_option(command(), "table") != nullptr && (!list("table").empty() || has("database"))) return true;
   return find_option(command(), "instant") == nullptr || flag("instant");
 }
 

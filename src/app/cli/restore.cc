@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "app/cli/instant.h"
+#include "app/cli/restore_tables.h"
 #include "app/invocation.h"
 #include "app/location.h"
 #include "app/options.h"
@@ -197,8 +198,12 @@ Result<ops::RestoreOptions> restore_options(const Invocation& invocation) {
     TRY_ASSIGN(options.directory, resolve_path(*pgdata));
   } else if (auto to = invocation.text("to")) {
     options.directory = *to;
+  } else if (restores_tables(invocation)) {
+    options.directory = cat("/var/tmp/lifeboat-table-", invocation.cluster(), "-",
+                            Timestamp{invocation.clock().unix_us()}.to_compact());
   } else {
-    return make_error(ErrorKind::usage, "lifeboat restore", "needs --to DIR, or --replace with --pgdata DIR");
+    return make_error(ErrorKind::usage, "lifeboat restore",
+                      "needs --to DIR, or --replace with --pgdata DIR, or --table");
   }
   while (options.directory.size() > 1 && options.directory.ends_with('/')) options.directory.pop_back();
   options.tablespaces = invocation.mappings("tablespace");
@@ -256,6 +261,7 @@ Result<int> handle(const Invocation& invocation) {
   OutputReporter reporter(invocation.output());
   TRY_ASSIGN(std::optional<ops::WalFinding> found, stop_before(invocation, options, reporter));
   bool dry_run = invocation.flag("dry-run");
+  if (restores_tables(invocation) && !dry_run) return restore_tables(invocation, options);
   if (invocation.flag("instant") && !dry_run) {
     bool target_given = found || has_target(invocation);
     return restore_instantly(invocation, options, target_given);
@@ -330,6 +336,29 @@ constexpr Option kRestoreOptions[] = {
      .placeholder = "MODE",
      .help = "archiving of the restored cluster (default: off with --to, kept with --replace)",
      .choices = "keep|off"},
+    {.name = "table",
+     .kind = ValueKind::text,
+     .placeholder = "TABLE",
+     .help = "bring only this table (also SCHEMA.TABLE), with its partitions, to the server of --pg; --to is then "
+             "where the backup is mounted meanwhile (default: below /var/tmp)",
+     .repeatable = true,
+     .excludes = "replace|instant|start"},
+    {.name = "database",
+     .kind = ValueKind::text,
+     .placeholder = "NAME",
+     .help = "of --table: its database in the backup (default: postgres); alone: bring this database",
+     .excludes = "replace|instant|start"},
+    {.name = "into-database",
+     .kind = ValueKind::text,
+     .placeholder = "NAME",
+     .help = "database that gets the tables (default: of the same name), or that is made (default: NAME_restored)"},
+    {.name = "schema",
+     .kind = ValueKind::text,
+     .placeholder = "NAME",
+     .help = "schema that is made for the tables (default: restored_TIME)"},
+    {.name = "merge",
+     .help = "then insert the rows that the original tables lack, by primary key; rows that are there are not "
+             "changed"},
     {.name = "start", .help = "start the server, watch its recovery, compare where it ended with the plan"},
     {.name = "instant",
      .help = "answer queries within seconds from a mount (see lifeboat mount), bring everything meanwhile, "
@@ -387,6 +416,10 @@ constinit const Command kRestoreCommand = {
         "Without --start the last line printed is the command that starts the server. With --start "
         "the recovery is watched, and where it ended is compared with the plan before it is promoted. "
         "pg_verifybackup --no-parse-wal accepts the directory before its first start.\n\n"
+        "With --table, or --database, nothing is restored: the backup is mounted, recovered to the target, and only "
+        "what was asked for is brought to the server of --pg, tables into a schema of their own with indexes, "
+        "constraints, sequences, privileges and comments. Every row is compared. The original tables are not "
+        "touched, unless --merge is given.\n\n"
         "With --instant the directory is mounted first and the server started on that: read-only queries are "
         "answered as "
         "soon as the backup is consistent, whatever its size. Behind it every block is brought, small and "
@@ -408,6 +441,9 @@ constinit const Command kRestoreCommand = {
         "--port 5433\n"
         "# a table was dropped, nobody knows when\n"
         "lifeboat restore --repo /srv/backup --to /srv/copy --before-drop orders --start --port 5433\n"
+        "# only that table, back into the database it came from, beside whatever is there now\n"
+        "lifeboat restore --repo /srv/backup --table orders --database shop --before-drop orders --pg "
+        "host=/run/postgresql\n"
         "# queries within seconds, of a backup of any size\n"
         "lifeboat restore --repo /srv/backup --to /srv/copy --instant --port 5433\n"
         "# everything there is, in place of a broken cluster\n"
