@@ -4,6 +4,8 @@ again; what it was told is durable stays when the serving process is killed; wha
 never zeros (T48); a directory that is not mounted cannot be started (T04)."""
 import contextlib
 import os
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from system import harness  # noqa: E402
-from system.harness import (Background, Cluster, SystemTest, amcheck, checksums, flip_bit, main, new_directory, run,  # noqa: E402
+from system.harness import (Background, Cluster, SystemTest, amcheck, checksums, flip_bit, give, main, new_directory, run,  # noqa: E402
                             skip, wait_until)
 
 ROOT = os.geteuid() == 0
@@ -339,6 +341,33 @@ class MountTest(MountCase):
         command.stop(60)
         # Unmounted it is still somebody's: a restore does not take it for its own unfinished one.
         self.assertFails(lb("restore", "--to", data), 14, "mount")
+
+    def test_a_user_who_is_not_root_mounts_with_fusermount3(self):
+        """Where /dev/fuse may be opened by all, as distributions have it; here in a mount name space of its own."""
+        if not ROOT:
+            skip("makes a device, which needs root")
+        if not shutil.which("fusermount3"):
+            skip("fusermount3 is not installed (Debian's package fuse3)")
+        _, lb, _ = self.source(15)
+        data, sockets = self.place(), new_directory("s")
+        bin_dir = harness.pg_bin(15)
+        script = new_directory("script") / "story.sh"
+        mount = " ".join(shlex.quote(str(word)) for word in lb.argv("mount", "latest", data, "--detach", json=False))
+        script.write_text(f"""set -e
+            {mount}
+            grep -q ' {data} .*fuse.lifeboat' /proc/self/mountinfo
+            {bin_dir}/pg_ctl -D {data} -l {sockets}/log -o '-k {sockets} -p 5432 -c listen_addresses=' -w start >{sockets}/out 2>&1
+            {bin_dir}/psql -XqAt -h {sockets} -p 5432 -U postgres -c 'SELECT count(*) FROM ledger' postgres
+            {bin_dir}/pg_ctl -D {data} -m fast -w stop >{sockets}/out 2>&1
+            fusermount3 -u {data}
+            test ! -e {data}/global/pg_control
+            """)
+        give(script)
+        device = ("mount -t tmpfs -o dev,mode=755 none /mnt && mknod /mnt/fuse c 10 229 && chmod 666 /mnt/fuse && "
+                  f"mount --bind /mnt/fuse /dev/fuse && exec runuser -u {harness.OS_USER} -- sh {script}")
+        done = run(["unshare", "-m", "--propagation", "private", "sh", "-c", device], user="root", check=False)
+        self.assertEqual(0, done.code, done.out + done.err)
+        self.assertIn(str(ROWS), done.out)
 
     def test_without_permission_it_says_so_and_touches_nothing(self):
         if not ROOT:

@@ -241,7 +241,7 @@ TEST_F(BaseFileTest, a_frame_is_fetched_once_however_many_wait) {
 }
 
 TEST_F(BaseFileTest, reading_on_brings_what_follows) {
-  prepare(400 * kBlock);
+  prepare(2000 * kBlock);
   for (uint64_t at = 0; at < 100 * kBlock; at += 16 * kBlock) {
     ASSERT_TRUE(read(at, 16 * kBlock));
     file_->read_ahead(at, 16 * kBlock, *pool_);
@@ -249,7 +249,7 @@ TEST_F(BaseFileTest, reading_on_brings_what_follows) {
   for (int i = 0; i < 5000 && !file_->readable(112 * kBlock, 16 * kBlock); ++i)
     Clock::system().sleep_us(1000);
   EXPECT_TRUE(file_->readable(112 * kBlock, 16 * kBlock));
-  EXPECT_FALSE(file_->readable(390 * kBlock, kBlock)) << "no more than some frames";
+  EXPECT_FALSE(file_->readable(1900 * kBlock, kBlock)) << "no more than some frames";
 }
 
 TEST_F(BaseFileTest, what_is_damaged_is_an_error_and_stays_missing) {

@@ -1,6 +1,7 @@
 #include "ops/mount/hydrate.h"
 
 #include <fcntl.h>
+#include <sys/resource.h>
 
 #include <mutex>
 #include <utility>
@@ -18,6 +19,7 @@ constexpr size_t kQueuedTasks = 32;
 // Small files are read together: each by itself would cost a request to the store.
 constexpr uint64_t kBatchBytes = 4 << 20;
 constexpr size_t kBatchFiles = 128;
+constexpr int kNice = 10;
 
 enum class Pass : uint8_t { small, all };
 
@@ -119,6 +121,8 @@ class Hydration {
   }
 
   void work(WorkQueue<Paths>& queue) {
+    // The server's own reads and writes come first. On Linux this is of the thread alone (setpriority(2)).
+    (void)setpriority(PRIO_PROCESS, 0, kNice);
     FetchHands hands(repo_, block_size_, pool_);
     while (auto paths = queue.pop()) {
       // Together; what that leaves, each by itself.

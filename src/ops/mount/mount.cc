@@ -298,7 +298,12 @@ class Serving {
       if (stop_.stopped()) {
         Status gone = mounter_.unmount(options_.directory);
         if (gone) return {};
-        if (gone.error().kind != ErrorKind::busy) return gone;
+        if (gone.error().kind != ErrorKind::busy) {
+          reporter_.note(
+              NoteLevel::warning,
+              cat("it cannot be unmounted, and is served until somebody does: ", gone.error().to_string()));
+          return gone;
+        }
         if (!told) {
           told = true;
           pid_t user = user_of(options_.directory);
