@@ -339,7 +339,8 @@ constexpr Option kRestoreOptions[] = {
     {.name = "table",
      .kind = ValueKind::text,
      .placeholder = "TABLE",
-     .help = "bring only this table (also SCHEMA.TABLE), with its partitions, to the server of --pg; --to is then "
+     .help = "bring only this table (also SCHEMA.TABLE), with its partitions, to the server of --pg; --to is "
+             "then "
              "where the backup is mounted meanwhile (default: below /var/tmp)",
      .repeatable = true,
      .excludes = "replace|instant|start"},
@@ -351,14 +352,16 @@ constexpr Option kRestoreOptions[] = {
     {.name = "into-database",
      .kind = ValueKind::text,
      .placeholder = "NAME",
-     .help = "database that gets the tables (default: of the same name), or that is made (default: NAME_restored)"},
+     .help = "database that gets the tables (default: of the same name), or that is made (default: "
+             "NAME_restored)"},
     {.name = "schema",
      .kind = ValueKind::text,
      .placeholder = "NAME",
      .help = "schema that is made for the tables (default: restored_TIME)"},
     {.name = "merge",
-     .help = "then insert the rows that the original tables lack, by primary key; rows that are there are not "
-             "changed"},
+     .help =
+         "then insert the rows that the original tables lack, by primary key; rows that are there are not "
+         "changed"},
     {.name = "start", .help = "start the server, watch its recovery, compare where it ended with the plan"},
     {.name = "instant",
      .help = "answer queries within seconds from a mount (see lifeboat mount), bring everything meanwhile, "
@@ -416,8 +419,10 @@ constinit const Command kRestoreCommand = {
         "Without --start the last line printed is the command that starts the server. With --start "
         "the recovery is watched, and where it ended is compared with the plan before it is promoted. "
         "pg_verifybackup --no-parse-wal accepts the directory before its first start.\n\n"
-        "With --table, or --database, nothing is restored: the backup is mounted, recovered to the target, and only "
-        "what was asked for is brought to the server of --pg, tables into a schema of their own with indexes, "
+        "With --table, or --database, nothing is restored: the backup is mounted, recovered to the target, "
+        "and only "
+        "what was asked for is brought to the server of --pg, tables into a schema of their own with "
+        "indexes, "
         "constraints, sequences, privileges and comments. Every row is compared. The original tables are not "
         "touched, unless --merge is given.\n\n"
         "With --instant the directory is mounted first and the server started on that: read-only queries are "

@@ -62,8 +62,8 @@ std::string to_text(const ops::TableRestoreOutcome& outcome) {
   if (outcome.medium == ops::ScratchMedium::mount) {
     facts.add("fetched", cat(format_bytes(outcome.fetched_bytes), " of ", format_bytes(outcome.plan.bytes)));
   }
-  facts.add("time", cat(format_seconds(outcome.seconds), ", of which ", format_seconds(outcome.recovered_seconds),
-                        " until the backup was recovered"));
+  facts.add("time", cat(format_seconds(outcome.seconds), ", of which ",
+                        format_seconds(outcome.recovered_seconds), " until the backup was recovered"));
   Table table({{"table"}, {"is now"}, {"rows, all compared", Align::right}, {"merged", Align::right}});
   for (const ops::BroughtTable& one : outcome.tables)
     table.add({one.original, one.brought, cat(one.rows), one.merged ? cat(*one.merged) : std::string("-")});

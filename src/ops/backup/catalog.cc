@@ -50,30 +50,6 @@ Status read_database(pg::PgClient& client, repo::DatabaseInfo& database, Catalog
 
 }  // namespace
 
-// Later keywords win in libpq's keyword/value form; of a URI the path is replaced.
-std::string with_database(const std::string& conninfo, const std::string& database) {
-  auto quote = [](std::string_view value) {
-    std::string text = "'";
-    for (char c : value) {
-      if (c == '\'' || c == '\\') text += '\\';
-      text += c;
-    }
-    return text + "'";
-  };
-  bool uri = conninfo.starts_with("postgres://") || conninfo.starts_with("postgresql://");
-  if (!uri) return cat(conninfo, " dbname=", quote(database));
-  size_t authority = conninfo.find("://") + 3;
-  size_t path = conninfo.find_first_of("/?", authority);
-  size_t query = conninfo.find('?', authority);
-  std::string escaped;
-  for (char c : database) {
-    bool plain = std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_' || c == '-';
-    escaped += plain ? std::string(1, c) : cat("%", hex_number(static_cast<unsigned char>(c), 2));
-  }
-  return cat(std::string_view(conninfo).substr(0, path), "/", escaped,
-             query == std::string::npos ? std::string_view() : std::string_view(conninfo).substr(query));
-}
-
 const std::vector<std::string>& recorded_settings() {
   static const std::vector<std::string> names = {"archive_command",
                                                  "archive_library",
@@ -127,7 +103,7 @@ Result<CatalogRecord> read_catalog(pg::PgClient& client, const std::string& conn
       pg::ConnectOptions options;
       options.statement_timeout_ms = kStatementTimeoutMs;
       options.stop = &stop;
-      auto there = pg::PgClient::connect(with_database(conninfo, from.name), options);
+      auto there = pg::PgClient::connect(pg::with_database(conninfo, from.name), options);
       Status read = there ? read_database(*there, database, record) : Status(there.error());
       if (!read)
         record.warnings.push_back(

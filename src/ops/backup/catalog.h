@@ -28,9 +28,6 @@ inline constexpr int kMostTables = 10'000;
 // dot there.
 inline constexpr std::string_view kBootstrapRoleSetting = "lifeboat.bootstrap_role";
 
-// `conninfo` with another database.
-std::string with_database(const std::string& conninfo, const std::string& database);
-
 // Connects to each database in turn; `client` is connected to any of them.
 Result<CatalogRecord> read_catalog(pg::PgClient& client, const std::string& conninfo,
                                    const pg::ServerFacts& facts, const StopToken& stop);

@@ -35,7 +35,7 @@ Status ask(const std::string& conninfo, const std::string& database, const std::
            const StopToken& stop) {
   pg::ConnectOptions connect = connect_options(stop);
   connect.statement_timeout_ms = kStatementTimeoutMs;
-  TRY_ASSIGN(pg::PgClient client, pg::PgClient::connect(with_database(conninfo, database), connect));
+  TRY_ASSIGN(pg::PgClient client, pg::PgClient::connect(pg::with_database(conninfo, database), connect));
   std::vector<std::string> spaces;
   std::vector<std::string> nodes;
   for (const Unnamed& one : unnamed) {

@@ -100,8 +100,8 @@ Scratch::~Scratch() {
 }
 
 Status Scratch::remove() {
-  for (const char* below : {"data", "data_tablespaces", "run", "pg_hba.conf", "pg_ident.conf", "server.log", "dump",
-                            "others.list", "keys.list"})
+  for (const char* below : {"data", "data_tablespaces", "run", "pg_hba.conf", "pg_ident.conf", "server.log",
+                            "dump", "others.list", "keys.list"})
     TRY(remove_tree(file(below)));
   if (made_ && rmdir(options_.directory.c_str()) != 0)
     return errno_error(errno, options_.directory, "remove the directory");

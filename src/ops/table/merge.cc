@@ -11,13 +11,14 @@ namespace {
 constexpr std::string_view kForeignKeyViolation = "23503";
 
 Result<std::string> insert_statement(pg::PgClient& client, const MergePair& pair) {
-  TRY_ASSIGN(pg::Rows columns,
-             client.query("select a.attname, o.attname is null from pg_catalog.pg_attribute a left join "
-                          "pg_catalog.pg_attribute o on o.attrelid = $2::pg_catalog.regclass and o.attname = "
-                          "a.attname and o.attnum > 0 and not o.attisdropped where a.attrelid = "
-                          "$1::pg_catalog.regclass and a.attnum > 0 and not a.attisdropped and a.attgenerated = "
-                          "'' order by a.attnum",
-                          {pair.from, pair.into}));
+  TRY_ASSIGN(
+      pg::Rows columns,
+      client.query("select a.attname, o.attname is null from pg_catalog.pg_attribute a left join "
+                   "pg_catalog.pg_attribute o on o.attrelid = $2::pg_catalog.regclass and o.attname = "
+                   "a.attname and o.attnum > 0 and not o.attisdropped where a.attrelid = "
+                   "$1::pg_catalog.regclass and a.attnum > 0 and not a.attisdropped and a.attgenerated = "
+                   "'' order by a.attnum",
+                   {pair.from, pair.into}));
   std::vector<std::string> names;
   for (int i = 0; i < columns.size(); ++i) {
     if (columns.text(i, 1) == "t") {
@@ -27,11 +28,12 @@ Result<std::string> insert_statement(pg::PgClient& client, const MergePair& pair
     }
     names.push_back(sql_identifier(columns.text(i, 0)));
   }
-  TRY_ASSIGN(pg::Rows keys,
-             client.query("select a.attname from pg_catalog.pg_index i join pg_catalog.pg_attribute a on a.attrelid "
-                          "= i.indrelid and a.attnum = any (i.indkey) where i.indrelid = $1::pg_catalog.regclass "
-                          "and i.indisprimary",
-                          {pair.into}));
+  TRY_ASSIGN(
+      pg::Rows keys,
+      client.query("select a.attname from pg_catalog.pg_index i join pg_catalog.pg_attribute a on a.attrelid "
+                   "= i.indrelid and a.attnum = any (i.indkey) where i.indrelid = $1::pg_catalog.regclass "
+                   "and i.indisprimary",
+                   {pair.into}));
   if (keys.size() == 0) {
     return make_error(ErrorKind::precondition, pair.into, "has no primary key to merge by")
         .with_hint("merge by hand: both tables are there");

@@ -16,7 +16,8 @@ struct MergePair {
 };
 
 // All of them in one transaction, in an order that foreign keys allow. Existing rows are not changed. Errors:
-// precondition (no primary key, a column that the target lacks), those of the server; then nothing was merged.
+// precondition (no primary key, a column that the target lacks), those of the server; then nothing was
+// merged.
 Status merge_missing_rows(pg::PgClient& client, std::vector<MergePair>& pairs);
 
 }  // namespace lifeboat::ops

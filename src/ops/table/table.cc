@@ -22,30 +22,6 @@ std::string qualified(std::string_view schema, std::string_view table) {
   return cat(sql_identifier(schema), ".", sql_identifier(table));
 }
 
-// As libpq reads a value of a connection string.
-std::string conninfo_value(std::string_view text) {
-  std::string quoted = "'";
-  for (char c : text) {
-    if (c == '\'' || c == '\\') quoted += '\\';
-    quoted += c;
-  }
-  return quoted + "'";
-}
-
-std::string uri_value(std::string_view text) {
-  constexpr std::string_view kHex = "0123456789ABCDEF";
-  std::string escaped;
-  for (char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
-    if (plain)
-      escaped += c;
-    else
-      escaped += cat("%", kHex[byte >> 4], kHex[byte & 15]);
-  }
-  return escaped;
-}
-
 // A table of the backup that was chosen.
 struct Chosen {
   std::string schema;
@@ -97,7 +73,7 @@ class TableRestore {
   Result<pg::PgClient> destination(const std::string& database) const {
     pg::ConnectOptions connect;
     connect.stop = &stop_;
-    return pg::PgClient::connect(with_database(options_.destination, database), connect);
+    return pg::PgClient::connect(pg::with_database(options_.destination, database), connect);
   }
 
   Status look_at_destination() {
@@ -143,21 +119,24 @@ class TableRestore {
   Status choose() {
     TRY_ASSIGN(pg::PgClient client, scratch_client(pg::NameLookup::as_configured));
     if (whole_) {
-      return take(client,
-                  "select n.nspname, c.relname, c.relkind from pg_catalog.pg_class c join pg_catalog.pg_namespace n "
-                  "on n.oid = c.relnamespace where c.relkind in ('r', 'p') and n.nspname not in ('pg_catalog', "
-                  "'information_schema') and n.nspname !~ '^pg_' order by 1, 2",
-                  {});
+      return take(
+          client,
+          "select n.nspname, c.relname, c.relkind from pg_catalog.pg_class c join pg_catalog.pg_namespace n "
+          "on n.oid = c.relnamespace where c.relkind in ('r', 'p') and n.nspname not in ('pg_catalog', "
+          "'information_schema') and n.nspname !~ '^pg_' order by 1, 2",
+          {});
     }
     for (const std::string& name : options_.tables) {
       const size_t before = chosen_.size();
       // With its partitions.
-      TRY(take(client,
-               "select n.nspname, c.relname, c.relkind from pg_catalog.pg_class c join pg_catalog.pg_namespace n on "
-               "n.oid = c.relnamespace where c.relkind in ('r', 'p') and (c.oid = pg_catalog.to_regclass($1) or "
-               "c.oid in (select relid from pg_catalog.pg_partition_tree(pg_catalog.to_regclass($1)))) order by "
-               "c.oid = pg_catalog.to_regclass($1) desc, 1, 2",
-               {name}));
+      TRY(take(
+          client,
+          "select n.nspname, c.relname, c.relkind from pg_catalog.pg_class c join pg_catalog.pg_namespace n "
+          "on "
+          "n.oid = c.relnamespace where c.relkind in ('r', 'p') and (c.oid = pg_catalog.to_regclass($1) or "
+          "c.oid in (select relid from pg_catalog.pg_partition_tree(pg_catalog.to_regclass($1)))) order by "
+          "c.oid = pg_catalog.to_regclass($1) desc, 1, 2",
+          {name}));
       if (chosen_.size() > before) continue;
       return make_error(ErrorKind::not_found, name,
                         cat("is no table of database ", options_.database, " at that moment"))
@@ -181,14 +160,15 @@ class TableRestore {
     std::set<std::string> names;
     for (const Chosen& one : chosen_) {
       if (names.insert(one.table).second) continue;
-      return make_error(ErrorKind::usage, one.table, "two tables of this name, from two schemas, were asked for")
+      return make_error(ErrorKind::usage, one.table,
+                        "two tables of this name, from two schemas, were asked for")
           .with_hint("bring them one by one: they go into one schema");
     }
     TRY_ASSIGN(pg::PgClient client, scratch_client(pg::NameLookup::catalog_only));
     TRY(client.exec(cat("create schema ", sql_identifier(outcome_.schema))));
     for (const Chosen& one : chosen_) {
-      TRY(client.exec(
-          cat("alter table ", qualified(one.schema, one.table), " set schema ", sql_identifier(outcome_.schema))));
+      TRY(client.exec(cat("alter table ", qualified(one.schema, one.table), " set schema ",
+                          sql_identifier(outcome_.schema))));
     }
     return {};
   }
@@ -214,13 +194,18 @@ class TableRestore {
     const std::string program(base_name(argv.front()));
     TRY_ASSIGN(ProcessOutcome outcome, run_program(std::move(argv)));
     if (outcome.ok()) return {};
-    return make_error(ErrorKind::failed, program, outcome.describe()).with_cause(std::string(trim(outcome.err)));
+    return make_error(ErrorKind::failed, program, outcome.describe())
+        .with_cause(std::string(trim(outcome.err)));
   }
 
   Status dump() {
     reporter_.progress("dumping", 0, 0, ProgressUnit::items);
-    std::vector<std::string> argv = {scratch_->plan().pg_bin->program("pg_dump"), "--format=custom", "--compress=1",
-                                     "--no-publications", "--no-subscriptions", cat("--file=", dump_file())};
+    std::vector<std::string> argv = {scratch_->plan().pg_bin->program("pg_dump"),
+                                     "--format=custom",
+                                     "--compress=1",
+                                     "--no-publications",
+                                     "--no-subscriptions",
+                                     cat("--file=", dump_file())};
     if (!whole_) argv.push_back(cat("--schema=", sql_identifier(outcome_.schema)));
     argv.push_back(cat("--dbname=", scratch_->server().conninfo(options_.database)));
     return run_checked(std::move(argv));
@@ -230,11 +215,11 @@ class TableRestore {
     reporter_.progress("bringing", 0, 0, ProgressUnit::items);
     if (whole_) TRY(create_database());
     TRY_ASSIGN(std::vector<std::string> options, owner_options());
-    const std::string target = cat("--dbname=", with_database(options_.destination, outcome_.database));
+    const std::string target = cat("--dbname=", pg::with_database(options_.destination, outcome_.database));
     const std::string program = scratch_->plan().pg_bin->program("pg_restore");
     TRY_ASSIGN(ForeignKeys keys, list_contents(program));
-    // Rows of other tables that foreign keys refer to may be gone or different: such a key is reported, and the
-    // rest stands.
+    // Rows of other tables that foreign keys refer to may be gone or different: such a key is reported, and
+    // the rest stands.
     std::vector<std::string> argv = {program, "--single-transaction", cat("--use-list=", keys.others)};
     argv.insert(argv.end(), options.begin(), options.end());
     argv.insert(argv.end(), {target, dump_file()});
@@ -279,19 +264,21 @@ class TableRestore {
                client.query("select pg_catalog.pg_encoding_to_char(encoding), datcollate, datctype from "
                             "pg_catalog.pg_database where datname = current_database()"));
     TRY_ASSIGN(pg::PgClient there, destination("postgres"));
-    return there.exec(cat("create database ", sql_identifier(outcome_.database), " template template0 encoding ",
-                          sql_literal(rows.text(0, 0)), " lc_collate ", sql_literal(rows.text(0, 1)), " lc_ctype ",
-                          sql_literal(rows.text(0, 2))));
+    return there.exec(cat("create database ", sql_identifier(outcome_.database),
+                          " template template0 encoding ", sql_literal(rows.text(0, 0)), " lc_collate ",
+                          sql_literal(rows.text(0, 1)), " lc_ctype ", sql_literal(rows.text(0, 2))));
   }
 
   // Owners and grantees that the destination does not know would fail everything.
   Result<std::vector<std::string>> owner_options() {
     TRY_ASSIGN(pg::PgClient client, scratch_client(pg::NameLookup::catalog_only));
-    TRY_ASSIGN(pg::Rows rows,
-               client.query("select distinct pg_catalog.pg_get_userbyid(role) from (select c.relowner as role from "
-                            "pg_catalog.pg_class c where c.relkind in ('r', 'p', 'S', 'v', 'm') union select a.grantee "
-                            "from pg_catalog.pg_class c, pg_catalog.aclexplode(c.relacl) a union select nspowner from "
-                            "pg_catalog.pg_namespace) r where role <> 0"));
+    TRY_ASSIGN(
+        pg::Rows rows,
+        client.query(
+            "select distinct pg_catalog.pg_get_userbyid(role) from (select c.relowner as role from "
+            "pg_catalog.pg_class c where c.relkind in ('r', 'p', 'S', 'v', 'm') union select a.grantee "
+            "from pg_catalog.pg_class c, pg_catalog.aclexplode(c.relacl) a union select nspowner from "
+            "pg_catalog.pg_namespace) r where role <> 0"));
     TRY_ASSIGN(pg::PgClient there, destination(outcome_.database));
     std::vector<std::string> missing;
     for (int i = 0; i < rows.size(); ++i) {
@@ -300,8 +287,8 @@ class TableRestore {
       if (known == "0") missing.emplace_back(rows.text(i, 0));
     }
     if (missing.empty()) return std::vector<std::string>();
-    outcome_.notes.push_back(cat("without owners and privileges, because these roles are not there: ",
-                                 join(missing, ", ")));
+    outcome_.notes.push_back(
+        cat("without owners and privileges, because these roles are not there: ", join(missing, ", ")));
     return std::vector<std::string>{"--no-owner", "--no-privileges"};
   }
 
@@ -348,12 +335,6 @@ class TableRestore {
 };
 
 }  // namespace
-
-std::string with_database(const std::string& conninfo, const std::string& database) {
-  const bool uri = conninfo.starts_with("postgresql://") || conninfo.starts_with("postgres://");
-  if (!uri) return cat(conninfo, conninfo.empty() ? "" : " ", "dbname=", conninfo_value(database));
-  return cat(conninfo, conninfo.find('?') == std::string::npos ? "?" : "&", "dbname=", uri_value(database));
-}
 
 Result<TableRestoreOutcome> restore_tables(const TableRestoreOptions& options, Reporter& reporter,
                                            StopToken& stop) {

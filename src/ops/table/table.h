@@ -1,8 +1,9 @@
-// `restore --table`, `restore --database`: single tables, or one database, back from a backup, without restoring
-// the rest.
+// `restore --table`, `restore --database`: single tables, or one database, back from a backup, without
+// restoring the rest.
 //
 //   scratch   the backup as a server for a while, on a mount, recovered to the target (ops/scratch)
-//   choose    the tables with their partitions; they move to a schema of the new name there, which takes their
+//   choose    the tables with their partitions; they move to a schema of the new name there, which takes
+//   their
 //             indexes, constraints, sequences and comments along
 //   bring     pg_dump from there, pg_restore into the destination, in one transaction
 //   compare   number of rows and a sum over every row's text, on both sides
@@ -29,9 +30,9 @@ struct TableRestoreOptions {
   std::vector<std::string> tables;  // TABLE or SCHEMA.TABLE, as SQL writes them; none: the whole database
   std::string database;             // in the backup
   std::string destination;          // conninfo of the server that gets them
-  std::string into_database;        // there: the database that has the schema made, or that is made; empty: the
-                                    // same name for tables, NAME_restored for a database
-  std::string schema;               // of tables, at the destination, made; empty: restored_<time>
+  std::string into_database;  // there: the database that has the schema made, or that is made; empty: the
+                              // same name for tables, NAME_restored for a database
+  std::string schema;         // of tables, at the destination, made; empty: restored_<time>
   TableMerge merge = TableMerge::none;
 };
 
@@ -59,8 +60,5 @@ struct TableRestoreOutcome {
 // without a primary key or with other columns), those of restoring and of the destination.
 Result<TableRestoreOutcome> restore_tables(const TableRestoreOptions& options, Reporter& reporter,
                                            StopToken& stop);
-
-// The connection string for another database of the same server. Keyword form and URI.
-std::string with_database(const std::string& conninfo, const std::string& database);
 
 }  // namespace lifeboat::ops

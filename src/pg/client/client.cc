@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cctype>
 #include <cstdlib>
 #include <mutex>
 
@@ -366,6 +367,30 @@ Status PgClient::check_conninfo(const std::string& conninfo) {
   TRY_ASSIGN(const Libpq* pq, load_libpq());
   TRY_ASSIGN(Options options, parse_conninfo(*pq, conninfo));
   return {};
+}
+
+// Later keywords win in libpq's keyword/value form; of a URI the path is replaced.
+std::string with_database(const std::string& conninfo, const std::string& database) {
+  auto quote = [](std::string_view value) {
+    std::string text = "'";
+    for (char c : value) {
+      if (c == '\'' || c == '\\') text += '\\';
+      text += c;
+    }
+    return text + "'";
+  };
+  bool uri = conninfo.starts_with("postgres://") || conninfo.starts_with("postgresql://");
+  if (!uri) return cat(conninfo, conninfo.empty() ? "" : " ", "dbname=", quote(database));
+  size_t authority = conninfo.find("://") + 3;
+  size_t path = conninfo.find_first_of("/?", authority);
+  size_t query = conninfo.find('?', authority);
+  std::string escaped;
+  for (char c : database) {
+    bool plain = std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_' || c == '-';
+    escaped += plain ? std::string(1, c) : cat("%", hex_number(static_cast<unsigned char>(c), 2));
+  }
+  return cat(std::string_view(conninfo).substr(0, path), "/", escaped,
+             query == std::string::npos ? std::string_view() : std::string_view(conninfo).substr(query));
 }
 
 Result<PgClient> PgClient::connect(const std::string& conninfo, const ConnectOptions& options) {

@@ -87,6 +87,9 @@ enum class ResultFormat : uint8_t { text, binary };
 // A parameter of a query: text, or null.
 using Param = std::optional<std::string>;
 
+// The connection string for another database of the same server; keyword form or URI.
+std::string with_database(const std::string& conninfo, const std::string& database);
+
 class PgClient {
  public:
   // conninfo: libpq's keyword/value or URI form; empty: libpq's environment. When nothing names a database,

@@ -1,0 +1,132 @@
+#!/usr/bin/env python3
+"""One table, or one database, back from a backup without restoring the rest (R7): every row is compared, and the original is not
+touched unless that was asked for."""
+
+import os
+
+from harness import OS_USER, SystemTest, main, new_directory
+
+CONFLICT, NOT_FOUND, USAGE, PRECONDITION, SERVER = 5, 4, 2, 14, 19
+# Mounts are made as root where the tests run as root: FUSE that does not work there is a failure, not a skip.
+MOUNTER = "root" if os.geteuid() == 0 else OS_USER
+
+
+class Tables(SystemTest):
+    def shop(self, major):
+        """A database with a large table that nobody wants back, and some that they do."""
+        server = self.cluster(major)
+        lb = self.lifeboat(server)
+        lb("init", "--yes", live=True).ok()
+        server.archive_with(lb.archive_command())
+        server.psql("CREATE ROLE clerk; CREATE DATABASE shop")
+        server.psql("CREATE TABLE large AS SELECT g AS id, repeat(md5(g::text), 30) AS filler FROM generate_series(1, 40000) g;"
+                    "CREATE TABLE customers (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text NOT NULL);"
+                    "CREATE TABLE orders (id serial PRIMARY KEY, customer int REFERENCES customers, what jsonb, at timestamptz,"
+                    " price numeric(10, 2) CHECK (price > 0), twice numeric GENERATED ALWAYS AS (price * 2) STORED);"
+                    "CREATE INDEX ON orders (at); COMMENT ON TABLE orders IS 'what people want'; GRANT SELECT ON orders TO clerk;"
+                    "INSERT INTO customers (name) SELECT 'customer ' || g FROM generate_series(1, 500) g;"
+                    "INSERT INTO orders (customer, what, at, price) SELECT 1 + g % 500, jsonb_build_object('n', g),"
+                    " '2026-01-01'::timestamptz + g * interval '1 hour', g FROM generate_series(1, 5000) g;"
+                    "CREATE TABLE parts (id int, region text, PRIMARY KEY (id, region)) PARTITION BY LIST (region);"
+                    "CREATE TABLE parts_north PARTITION OF parts FOR VALUES IN ('north');"
+                    "CREATE TABLE parts_rest PARTITION OF parts DEFAULT;"
+                    "INSERT INTO parts SELECT g, CASE WHEN g % 3 = 0 THEN 'north' ELSE 'south' END FROM generate_series(1, 300) g",
+                    "shop")
+        return server, lb
+
+    def bring(self, lb, *options, user=MOUNTER):
+        to = new_directory("t") / "d"
+        result = lb("restore", "--to", to, "--pg-bin", lb.server.bin, *options, live=True, user=user)
+        self.assertFalse(to.exists() and any(to.iterdir()), "nothing is left")
+        return result
+
+    def archived(self, server):
+        server.switch_wal()
+        server.wait_archived()
+
+    def test_a_dropped_table_comes_back_beside_what_is_there(self):
+        for major in self.two_majors():
+            with self.subTest(major=major):
+                server, lb = self.shop(major)
+                lb("backup", live=True).ok()
+                server.psql("UPDATE orders SET price = price + 1 WHERE id <= 10; INSERT INTO orders (customer, what, at, price)"
+                            " VALUES (1, '{}', now(), 5)", "shop")
+                expected = server.rows("SELECT * FROM orders ORDER BY id", "shop")
+                server.psql("DROP TABLE orders", "shop")
+                self.archived(server)
+                done = self.bring(lb, "--table", "orders", "--database", "shop", "--before-drop", "orders", "--schema", "back").ok()
+                self.assertEqual(done.json["medium"], "mount", done.err)
+                self.assertEqual([(t["original"], t["brought"], t["rows"]) for t in done.json["tables"]],
+                                 [('"public"."orders"', '"back"."orders"', 5001)])
+                self.assertEqual(server.rows("SELECT * FROM back.orders ORDER BY id", "shop"), expected)
+                # With everything that belongs to it.
+                self.assertEqual(server.value("SELECT count(*) FROM pg_indexes WHERE schemaname = 'back'", "shop"), "2")
+                self.assertEqual(server.value("SELECT obj_description('back.orders'::regclass)", "shop"), "what people want")
+                self.assertEqual(server.value("SELECT has_table_privilege('clerk', 'back.orders', 'SELECT')", "shop"), "t")
+                self.assertEqual(server.value("SELECT count(*) FROM pg_constraint WHERE conrelid = 'back.orders'::regclass AND"
+                                              " contype IN ('c', 'f', 'p')", "shop"), "3")
+                # Recovery brings a sequence back up to 32 values ahead, as after a crash.
+                self.assertIn(int(server.value("SELECT nextval('back.orders_id_seq')", "shop")), range(5002, 5036))
+                # What nobody wanted was hardly touched.
+                self.assertLess(done.json["fetched_bytes"], 0.5 * done.json["backup_bytes"])
+
+    def test_deleted_rows_are_merged_and_others_stay(self):
+        server, lb = self.shop(15)
+        lb("backup", live=True).ok()
+        self.archived(server)
+        before = server.now()
+        server.psql("DELETE FROM orders WHERE id % 10 <> 0; DELETE FROM customers WHERE id % 10 <> 1;", "shop")
+        server.psql("UPDATE orders SET price = 77 WHERE id = 10; INSERT INTO orders (customer, what, at, price)"
+                    " VALUES (1, '{}', now(), 5)", "shop", check=False)
+        self.archived(server)
+        done = self.bring(lb, "--table", "orders", "--table", "public.customers", "--database", "shop", "--target-time", before,
+                          "--merge").ok().json
+        merged = {t["original"]: t["merged_rows"] for t in done["tables"]}
+        self.assertEqual(merged['"public"."orders"'], 4500)
+        self.assertEqual(server.value("SELECT count(*) FROM orders", "shop"), "5001")
+        self.assertEqual(server.value("SELECT price FROM orders WHERE id = 10", "shop"), "77.00")
+        self.assertEqual(server.value("SELECT count(*) FROM customers", "shop"), "500")
+
+    def test_partitions_come_with_their_table_and_a_database_comes_whole(self):
+        server, lb = self.shop(self.two_majors()[-1])
+        lb("backup", live=True).ok()
+        self.archived(server)
+        done = self.bring(lb, "--table", "parts", "--database", "shop", "--schema", "back").ok().json
+        self.assertEqual(sorted(t["rows"] for t in done["tables"]), [100, 200])
+        self.assertEqual(server.value("SELECT count(*) FROM back.parts", "shop"), "300")
+        whole = self.bring(lb, "--database", "shop").ok().json
+        self.assertEqual(whole["database"], "shop_restored")
+        for table in ("large", "orders", "customers", "parts"):
+            self.assertEqual(server.value(f"SELECT count(*), sum(hashtext(t::text)) FROM {table} t", "shop_restored"),
+                             server.value(f"SELECT count(*), sum(hashtext(t::text)) FROM {table} t", "shop"))
+
+    def test_another_server_that_lacks_the_roles(self):
+        server, lb = self.shop(15)
+        lb("backup", live=True).ok()
+        self.archived(server)
+        other = self.cluster(15)
+        other.psql("CREATE DATABASE elsewhere")
+        to = new_directory("t") / "d"
+        done = lb("restore", "--to", to, "--table", "orders", "--database", "shop", "--into-database", "elsewhere", "--schema",
+                  "back", "--pg", other.conninfo(), user=MOUNTER).ok().json
+        self.assertTrue(any("clerk" in note for note in done["notes"]), done["notes"])
+        self.assertTrue(any("foreign key" in note for note in done["notes"]), done["notes"])
+        self.assertEqual(other.value("SELECT count(*) FROM back.orders", "elsewhere"), "5000")
+
+    def test_bad_input_changes_nothing(self):
+        server, lb = self.shop(15)
+        lb("backup", live=True).ok()
+        self.archived(server)
+        server.psql("CREATE SCHEMA taken", "shop")
+        self.assertFails(self.bring(lb, "--table", "orders", "--database", "shop", "--schema", "taken"), CONFLICT, "taken")
+        self.assertFails(self.bring(lb, "--table", "odrers", "--database", "shop"), NOT_FOUND, "odrers")
+        self.assertFails(self.bring(lb, "--table", "orders", "--database", "shpo"), SERVER, "shpo")
+        self.assertFails(self.bring(lb, "--database", "shop", "--merge"), USAGE, "--table")
+        self.assertFails(self.bring(lb, "--table", "large", "--database", "shop", "--schema", "b", "--merge"), PRECONDITION, "primary key")
+        schemas = server.value("SELECT string_agg(nspname::text, ' ' ORDER BY nspname) FROM pg_namespace WHERE nspname !~ '^pg_'", "shop")
+        self.assertEqual(schemas, "b information_schema public taken")
+        self.assertEqual(server.value("SELECT count(*) FROM large", "shop"), "40000")
+
+
+if __name__ == "__main__":
+    main()
