@@ -6,6 +6,7 @@
 namespace lifeboat::app {
 
 extern const Command kBackupCommand;
+extern const Command kDiffCommand;
 extern const Command kDoctorCommand;
 extern const Command kDrillCommand;
 extern const Command kExpireCommand;
@@ -34,11 +35,12 @@ extern const Command kWalStatusCommand;
 namespace {
 
 constinit const Command* const kCommands[] = {
-    &kInitCommand,     &kDoctorCommand,    &kBackupCommand,     &kRestoreCommand,   &kMountCommand,
-    &kDrillCommand,    &kVerifyCommand,    &kListCommand,       &kShowCommand,      &kExpireCommand,
-    &kWalPushCommand,  &kWalGetCommand,    &kWalReceiveCommand, &kWalStatusCommand, &kWalFindCommand,
-    &kWalCheckCommand, &kWalBeaconCommand, &kMarkCommand,       &kServeCommand,     &kKeyListCommand,
-    &kKeyAddCommand,   &kKeyCheckCommand,  &kHelpCommand,       &kVersionCommand,   &kInternalCommand,
+    &kInitCommand,     &kDoctorCommand,   &kBackupCommand,    &kRestoreCommand,    &kMountCommand,
+    &kDrillCommand,    &kDiffCommand,     &kVerifyCommand,    &kListCommand,       &kShowCommand,
+    &kExpireCommand,   &kWalPushCommand,  &kWalGetCommand,    &kWalReceiveCommand, &kWalStatusCommand,
+    &kWalFindCommand,  &kWalCheckCommand, &kWalBeaconCommand, &kMarkCommand,       &kServeCommand,
+    &kKeyListCommand,  &kKeyAddCommand,   &kKeyCheckCommand,  &kHelpCommand,       &kVersionCommand,
+    &kInternalCommand,
 };
 
 }  // namespace

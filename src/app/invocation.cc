@@ -395,7 +395,11 @@ bool Invocation::mounts() const {
 }
 
 std::string Invocation::mount_directory() const {
-  std::string path = positionals().empty() ? text("to").value_or("") : positionals().back();
+  std::string path;
+  if (!positionals().empty() && command().positionals.back().kind == ValueKind::path)
+    path = positionals().back();
+  else if (find_option(command(), "to") != nullptr)
+    path = text("to").value_or("");
   if (path.empty()) return path;
   if (!path.starts_with('/')) path = join_path(working_directory_, path);
   while (path.size() > 1 && path.ends_with('/')) path.pop_back();

@@ -1,0 +1,246 @@
+// lifeboat diff: what is different between two states of a database.
+#include "ops/diff/diff.h"
+
+#include <nlohmann/json.hpp>
+
+#include "app/invocation.h"
+#include "app/location.h"
+#include "app/options.h"
+#include "app/output.h"
+#include "app/render.h"
+#include "app/reporter.h"
+#include "ops/wal/commands.h"
+#include "util/strings.h"
+
+namespace lifeboat::app {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Result<ops::DiffSide> side_of(const Invocation& invocation, const std::string& name,
+                              std::string_view letter) {
+  ops::DiffSide side;
+  side.name = name;
+  side.conninfo = invocation.conninfo();
+  if (name == "live") return side;
+  ops::ScratchOptions scratch;
+  if (auto id = BackupId::parse(name)) {
+    scratch.backup = *id;
+    scratch.target.kind = pg::TargetKind::immediate;
+  } else if (auto time = parse_time(name)) {
+    scratch.target.kind = pg::TargetKind::time;
+    scratch.target.time = *time;
+  } else if (name != "latest") {
+    Error error = make_error(ErrorKind::usage, name, "is no state of a database");
+    error.hint =
+        cat("live, latest (the end of the stored WAL), the id of a backup, or a time with its zone; ",
+            time.error().to_string());
+    return error;
+  }
+  TRY_ASSIGN(scratch.location, repo_location(invocation));
+  scratch.directory = cat(invocation.value("scratch-dir"), "/lifeboat-diff-", letter, "-",
+                          invocation.cluster(), "-", Timestamp{invocation.clock().unix_us()}.to_compact());
+  scratch.mounter = &invocation.mounter();
+  TRY_ASSIGN(scratch.program, ops::own_program_path());
+  scratch.pg_bin = invocation.pg_bin().value_or("");
+  scratch.jobs = invocation.jobs();
+  side.scratch = std::move(scratch);
+  return side;
+}
+
+Json to_json(const ops::TableDiff& table, bool data) {
+  Json rows = Json::array();
+  for (const ops::ChangedRow& row : table.rows) {
+    Json one = {{"change", to_string(row.change)}, {"key", row.key}};
+    if (data) {
+      one["before"] = row.before.empty() ? Json(nullptr) : Json(row.before);
+      one["after"] = row.after.empty() ? Json(nullptr) : Json(row.after);
+    }
+    rows.push_back(std::move(one));
+  }
+  return {{"table", table.table},
+          {"equal", table.equal},
+          {"by_key", table.by_key},
+          {"rows_before", table.rows_before},
+          {"rows_after", table.rows_after},
+          {"removed", table.removed},
+          {"added", table.added},
+          {"changed", table.changed},
+          {"rows", rows}};
+}
+
+Json to_json(const ops::DiffOutcome& outcome, bool data) {
+  Json schema = Json::array();
+  for (const ops::SchemaDiff& one : outcome.schema)
+    schema.push_back({{"table", one.table}, {"removed", one.removed}, {"added", one.added}});
+  Json tables = Json::array();
+  for (const ops::TableDiff& table : outcome.tables) tables.push_back(to_json(table, data));
+  return {{"equal", outcome.equal()},
+          {"before", outcome.before},
+          {"after", outcome.after},
+          {"removed_tables", outcome.removed_tables},
+          {"added_tables", outcome.added_tables},
+          {"schema", schema},
+          {"uncompared", outcome.uncompared},
+          {"tables", tables},
+          {"fetched_bytes", outcome.fetched_bytes},
+          {"seconds", outcome.seconds},
+          {"notes", outcome.notes}};
+}
+
+std::string to_text(const ops::DiffOutcome& outcome, bool data) {
+  Facts facts;
+  facts.add("before", outcome.before);
+  facts.add("after", outcome.after);
+  for (const std::string& table : outcome.removed_tables) facts.add("removed table", table);
+  for (const std::string& table : outcome.added_tables) facts.add("added table", table);
+  for (const ops::SchemaDiff& one : outcome.schema) {
+    for (const std::string& line : one.removed) facts.add(one.table, cat("- ", line));
+    for (const std::string& line : one.added) facts.add(one.table, cat("+ ", line));
+  }
+  for (const std::string& table : outcome.uncompared) facts.add(table, "rows not compared: other columns");
+  std::string text = facts.to_string();
+  Table table({{"table"},
+               {"rows before", Align::right},
+               {"after", Align::right},
+               {"removed", Align::right},
+               {"added", Align::right},
+               {"changed", Align::right}});
+  size_t equal = 0;
+  std::string rows;
+  for (const ops::TableDiff& one : outcome.tables) {
+    if (one.equal) {
+      ++equal;
+      continue;
+    }
+    table.add({one.table, cat(one.rows_before), cat(one.rows_after), cat(one.removed), cat(one.added),
+               cat(one.changed)});
+    for (const ops::ChangedRow& row : one.rows) {
+      // Without a key the key is the row itself, which is data.
+      if (!one.by_key && !data) continue;
+      rows += cat(to_string(row.change), " ", one.table, " ", row.key, "\n");
+      if (!data) continue;
+      if (!row.before.empty()) rows += cat("  - ", row.before, "\n");
+      if (!row.after.empty()) rows += cat("  + ", row.after, "\n");
+    }
+  }
+  if (!table.empty()) text += cat("\n", table.to_string());
+  if (!rows.empty()) text += cat("\n", rows);
+  return cat(text, "\n", counted(equal, "table"), " equal, row by row\n");
+}
+
+Result<int> handle(const Invocation& invocation) {
+  ops::DiffOptions options;
+  TRY_ASSIGN(options.before, side_of(invocation, invocation.positional(0), "a"));
+  TRY_ASSIGN(options.after, side_of(invocation, invocation.positional(1), "b"));
+  options.database = invocation.value("database");
+  options.tables = invocation.list("table");
+  options.rows.most_rows = static_cast<size_t>(invocation.integer("rows").value_or(10));
+  options.rows.show_data = invocation.flag("show-data");
+  OutputReporter reporter(invocation.output());
+  TRY_ASSIGN(ops::DiffOutcome outcome, ops::run_diff(options, reporter, invocation.stop()));
+  // A key that is the whole row is data.
+  for (ops::TableDiff& table : outcome.tables)
+    if (!table.by_key && !options.rows.show_data) table.rows.clear();
+  for (const std::string& note : outcome.notes) invocation.output().note(LogLevel::warning, note);
+  invocation.output().text(to_text(outcome, options.rows.show_data));
+  invocation.output().document(to_json_text(to_json(outcome, options.rows.show_data)));
+  return 0;
+}
+
+constexpr Positional kPositionals[] = {
+    {.name = "A", .kind = ValueKind::text, .help = "the first state: live, latest, a backup's id, or a time"},
+    {.name = "B", .kind = ValueKind::text, .help = "the second one"},
+};
+
+constexpr Option kDiffOptions[] = {
+    {.name = "database",
+     .kind = ValueKind::text,
+     .placeholder = "NAME",
+     .help = "whose tables are compared",
+     .default_text = "postgres"},
+    {.name = "table",
+     .kind = ValueKind::text,
+     .placeholder = "TABLE",
+     .help = "only this table (also SCHEMA.TABLE)",
+     .repeatable = true},
+    {.name = "rows",
+     .kind = ValueKind::integer,
+     .placeholder = "N",
+     .help = "how many rows of each table are listed, by key",
+     .default_text = "10",
+     .min = 0,
+     .max = 1'000'000},
+    {.name = "show-data", .help = "list the values of these rows too"},
+    {.name = "scratch-dir",
+     .kind = ValueKind::path,
+     .placeholder = "DIR",
+     .help = "below which backups are mounted meanwhile",
+     .default_text = "/var/tmp",
+     .section = ConfigSection::cluster},
+};
+constinit const OptionGroup kDiffGroup = {"Diff", kDiffOptions};
+
+}  // namespace
+
+extern const Command kDiffCommand;
+constinit const Command kDiffCommand = {
+    .path = "diff",
+    .summary = "what is different between two backups, two moments, or a backup and the server",
+    .description =
+        "Compares the tables of one database in two states: `live` is the server of --pg, `latest` the end "
+        "of the "
+        "stored WAL, a backup's id that backup, a time (with its zone) that moment. Backups are mounted and "
+        "recovered, and taken away again.\n\n"
+        "Said are tables that only one of them has, differences of columns, indexes and constraints, numbers "
+        "of "
+        "rows, and rows that were added, removed or changed, by primary key. Equal tables cost one pass on "
+        "each "
+        "side. Of the server one snapshot is read, and nothing is written there. Values are shown with "
+        "--show-data "
+        "only.",
+    .danger = Danger::read,
+    .positionals = kPositionals,
+    .groups = {&kDiffGroup, &kRepoOptions, &kServerOptions, &kGeneralOptions},
+    .mounts = true,
+    .examples =
+        "# what has changed since the moment before the release?\n"
+        "lifeboat diff --repo /srv/backup '2026-11-20 10:56:25+00' live --database shop --pg "
+        "host=/run/postgresql\n"
+        "# is what would be recovered what the server has?\n"
+        "lifeboat diff --repo /srv/backup latest live --database shop --table orders --pg "
+        "host=/run/postgresql",
+    .schema = R"({
+  "type": "object",
+  "required": ["equal", "before", "after", "removed_tables", "added_tables", "schema", "uncompared", "tables"],
+  "properties": {
+    "equal": {"type": "boolean"},
+    "before": {"type": "string"},
+    "after": {"type": "string"},
+    "removed_tables": {"type": "array", "items": {"type": "string"}},
+    "added_tables": {"type": "array", "items": {"type": "string"}},
+    "schema": {"type": "array", "items": {"type": "object", "properties": {"table": {"type": "string"}, "removed": {"type": "array", "items": {"type": "string"}}, "added": {"type": "array", "items": {"type": "string"}}}}},
+    "uncompared": {"type": "array", "items": {"type": "string"}, "description": "tables whose columns differ"},
+    "tables": {"type": "array", "items": {
+      "type": "object",
+      "required": ["table", "equal", "rows_before", "rows_after", "removed", "added", "changed"],
+      "properties": {
+        "table": {"type": "string"},
+        "equal": {"type": "boolean"},
+        "by_key": {"type": "boolean", "description": "false: it has no primary key, a changed row is one removed and one added"},
+        "rows_before": {"type": "integer"},
+        "rows_after": {"type": "integer"},
+        "removed": {"type": "integer"},
+        "added": {"type": "integer"},
+        "changed": {"type": "integer"},
+        "rows": {"type": "array", "items": {"type": "object", "properties": {"change": {"enum": ["removed", "added", "changed"]}, "key": {"type": "string"}, "before": {"type": ["string", "null"]}, "after": {"type": ["string", "null"]}}}}
+      }}},
+    "fetched_bytes": {"type": "integer"},
+    "seconds": {"type": "number"},
+    "notes": {"type": "array", "items": {"type": "string"}}
+  }
+})",
+    .handler = handle,
+};
+
+}  // namespace lifeboat::app
