@@ -123,6 +123,61 @@ class Drill(SystemTest):
             targets.add(done["target"])
         self.assertEqual(len(targets), 3)
 
+    def test_an_index_that_is_silently_wrong_fails_the_drill(self):
+        """The canary of amcheck: an index that lacks entries, on a mount, whole and in part."""
+        server, lb = self.source(15)
+        system = ("BEGIN; SET LOCAL allow_system_table_mods = on; UPDATE pg_index SET indisready = %s, indisvalid = %s WHERE"
+                  " indexrelid = 't_pkey'::regclass; COMMIT")
+        server.psql(system % ("false", "false"))
+        server.psql("INSERT INTO t VALUES (777777, 'not indexed')")
+        server.psql(system % ("true", "true"))
+        lb("backup", live=True).ok()
+        server.wait_archived()
+        for options in ((), ("--full",)):
+            with self.subTest(options=options):
+                result = self.drill(lb, *options)
+                self.assertEqual(result.code, CHECK_FAILED, result.out)
+                found = self.checks(result.json)["amcheck"]
+                self.assertEqual(found["result"], "failed")
+                self.assertIn("t_pkey", found["detail"])
+
+    def test_an_extension_that_is_not_here_fails_the_drill(self):
+        server, lb = self.source(15)
+        server.psql("CREATE EXTENSION pgcrypto; SET allow_system_table_mods = on;"
+                    "UPDATE pg_extension SET extname = 'somewhere_else' WHERE extname = 'pgcrypto'")
+        lb("backup", live=True).ok()
+        server.wait_archived()
+        result = self.drill(lb)
+        self.assertEqual(result.code, CHECK_FAILED, result.out)
+        found = self.checks(result.json)["extensions"]
+        self.assertEqual(found["result"], "failed")
+        self.assertIn("somewhere_else", found["detail"])
+
+    def test_missing_wal_and_a_lost_key_fail_the_drill(self):
+        server, lb = self.source(15)
+        lb("backup", live=True).ok()
+        for n in range(4):
+            server.psql(f"INSERT INTO t VALUES ({-10 - n}, 'x')")
+            server.switch_wal()
+        server.wait_archived()
+        wal = sorted(lb.repo_path.glob("clusters/*/*/wal/00000001/*/*"))
+        wal[-2].unlink()
+        result = self.drill(lb)
+        self.assertNotEqual(result.code, 0, result.out)
+        self.assertIn("missing", result.out)
+
+        key = new_directory("key") / "key"
+        encrypted = self.lifeboat(server, repo=new_directory("e") / "repo", options=("--key-file", key))
+        encrypted("init", "--yes", live=True).ok()
+        server.archive_with(encrypted.archive_command())
+        encrypted("backup", live=True).ok()
+        server.wait_archived()
+        self.drill(encrypted).ok()
+        key.unlink()
+        lost = self.drill(encrypted)
+        self.assertNotEqual(lost.code, 0)
+        self.assertIn("key", lost.out)
+
     def test_a_flipped_bit_in_a_pack_fails_the_drill(self):
         server, lb = self.source(15)
         made = lb("backup", live=True).ok().json["backup"]

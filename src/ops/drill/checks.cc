@@ -257,6 +257,7 @@ Result<std::vector<DrillCheck>> check_catalogues(pg::PgServer& server, const Sto
   Stopwatch watch;
   DrillCheck indexes{"invalid_indexes", CheckResult::passed, "", 0};
   DrillCheck collations{"collation_versions", CheckResult::passed, "", 0};
+  DrillCheck extensions{"extensions", CheckResult::passed, "", 0};
   TRY_ASSIGN(auto databases, connectable_databases(server));
   for (const std::string& database : databases) {
     TRY(stop.check());
@@ -269,6 +270,10 @@ Result<std::vector<DrillCheck>> check_catalogues(pg::PgServer& server, const Sto
                client.query("select collname from pg_catalog.pg_collation where collversion is not null and"
                             " collversion is distinct from pg_catalog.pg_collation_actual_version(oid)"));
     for (int i = 0; i < changed.size(); ++i) collations.detail += cat(database, ".", changed.text(i, 0), " ");
+    TRY_ASSIGN(pg::Rows missing,
+               client.query("select extname from pg_catalog.pg_extension where extname not in (select name from "
+                            "pg_catalog.pg_available_extensions)"));
+    for (int i = 0; i < missing.size(); ++i) extensions.detail += cat(database, ".", missing.text(i, 0), " ");
   }
   // An index that is invalid was so on the source: the copy is right, and its owner should know.
   if (!indexes.detail.empty()) indexes.detail = cat("invalid, as on the source: ", indexes.detail);
@@ -276,8 +281,14 @@ Result<std::vector<DrillCheck>> check_catalogues(pg::PgServer& server, const Sto
     collations.detail =
         cat("other versions on this host, indexes on them would have to be rebuilt: ", collations.detail);
   }
+  if (extensions.detail.empty()) {
+    extensions.detail = "all that the databases use are on this host";
+  } else {
+    extensions.result = CheckResult::failed;
+    extensions.detail = cat("used by the databases and not on this host: ", extensions.detail);
+  }
   indexes.seconds = watch.seconds();
-  return std::vector<DrillCheck>{indexes, collations};
+  return std::vector<DrillCheck>{indexes, collations, extensions};
 }
 
 }  // namespace lifeboat::ops
