@@ -8,7 +8,7 @@ import datetime
 import os
 import shlex
 
-from harness import ALL_MAJORS, Cluster, SystemTest, main, new_directory, run, tool, wait_until
+from harness import ALL_MAJORS, Background, Cluster, SystemTest, main, new_directory, run, tool, wait_until
 
 ROWS = 1000
 
@@ -145,6 +145,29 @@ class FindTest(SystemTest):
         text = lb("wal", "find", "--dropped", "orders", json=False).ok().out
         self.assertIn("dropped table public.orders in database app", text)
         self.assertIn(f"--target-lsn {found['drop']['target_lsn']} --exclusive", text)
+
+    def test_what_stands_in_a_tail_is_found(self):
+        """The table was dropped a second ago, and its segment is not full yet."""
+        for major in self.two_majors():
+            with self.subTest(major=major):
+                server, lb = self.shop(major)
+                receiver = Background(lb.argv("wal", "receive", "--pg", server.conninfo()))
+                self.addCleanup(receiver.kill)
+                server.switch_wal()
+                server.wait_archived()
+                expected = server.rows("SELECT * FROM orders ORDER BY id", "app")
+                loss = self.lose(server, "DROP TABLE orders")
+                server.psql("INSERT INTO sessions VALUES (-1, 'after', '')", "app")
+                lsn = server.value("SELECT pg_current_wal_flush_lsn()")
+                wait_until(lambda: server.value(f"SELECT count(*) FROM pg_stat_replication WHERE flush_lsn >= '{lsn}'") == "1",
+                           "the tail")
+                found = self.one(lb, loss, "--dropped", "orders")
+                to = new_directory("copy") / "data"
+                lb("restore", "--to", to, "--before-drop", "orders", "--pg-bin", server.bin, "--action", "promote").ok()
+                copy = Cluster.attach(to, major).start().wait_recovered()
+                self.assertEqual(copy.rows("SELECT * FROM orders ORDER BY id", "app"), expected)
+                copy.stop()
+                receiver.stop()
 
     def test_small_tables_are_watched_too(self):
         server, lb = self.shop(self.majors()[0])

@@ -270,9 +270,10 @@ Result<std::vector<DrillCheck>> check_catalogues(pg::PgServer& server, const Sto
                client.query("select collname from pg_catalog.pg_collation where collversion is not null and"
                             " collversion is distinct from pg_catalog.pg_collation_actual_version(oid)"));
     for (int i = 0; i < changed.size(); ++i) collations.detail += cat(database, ".", changed.text(i, 0), " ");
-    TRY_ASSIGN(pg::Rows missing,
-               client.query("select extname from pg_catalog.pg_extension where extname not in (select name from "
-                            "pg_catalog.pg_available_extensions)"));
+    TRY_ASSIGN(
+        pg::Rows missing,
+        client.query("select extname from pg_catalog.pg_extension where extname not in (select name from "
+                     "pg_catalog.pg_available_extensions)"));
     for (int i = 0; i < missing.size(); ++i) extensions.detail += cat(database, ".", missing.text(i, 0), " ");
   }
   // An index that is invalid was so on the source: the copy is right, and its owner should know.

@@ -60,7 +60,8 @@ Result<DrillCheck> check_page_checksums(const pg::PgBin& bin, const std::string&
 // The operator's SQL: one row whose first column is true.
 Result<DrillCheck> check_assertion(pg::PgServer& server, const std::string& database, const std::string& sql);
 
-// Indexes that are not valid, collations whose version differs from this host's, extensions that it lacks (PR1).
+// Indexes that are not valid, collations whose version differs from this host's, extensions that it lacks
+// (PR1).
 Result<std::vector<DrillCheck>> check_catalogues(pg::PgServer& server, const StopToken& stop);
 
 }  // namespace lifeboat::ops

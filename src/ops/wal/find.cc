@@ -293,7 +293,9 @@ class Finder {
     std::optional<BackupId> found;
     for (const repo::Card& card : backups_) {
       if (card.stop_lsn > target) break;
-      if (history_.path(target_->timeline, card.start_lsn).end > target) found = card.id;
+      WalPath path = history_.path(target_->timeline, card.start_lsn);
+      if (path.tail) path.go_on_with(PartialSegment(*path.tail));
+      if (path.end > target) found = card.id;
     }
     return found;
   }

@@ -4,12 +4,28 @@
 #include <utility>
 
 #include "ops/wal/changes.h"
+#include "ops/wal/scan.h"
 #include "util/check.h"
 #include "util/strings.h"
 
 namespace lifeboat::ops {
 
 namespace {
+
+// A stored tail in the place of a server's pg_wal.
+class TailWal : public ServerWal {
+ public:
+  TailWal(const ChosenLineage& lineage, PartialSegment tail) : lineage_(lineage), tail_(std::move(tail)) {}
+  Result<bool> read(const SegmentName& segment, const std::function<Status(ByteView)>& sink) override {
+    if (segment != tail_.segment) return false;
+    TRY(read_partial(lineage_, tail_, sink));
+    return true;
+  }
+
+ private:
+  const ChosenLineage& lineage_;
+  PartialSegment tail_;
+};
 
 class Surveyor {
  public:
@@ -22,7 +38,7 @@ class Surveyor {
     for (std::optional<Lsn> at = from; at;) {
       WalPath path = history_.path(target_.timeline, *at);
       Lsn ended = *at;
-      if (!path.empty()) {
+      if (!path.empty() || path.tail) {
         TRY_ASSIGN(ended, follow(path));
         survey_.paths.push_back(path);
       }
@@ -35,8 +51,18 @@ class Surveyor {
 
  private:
   // Returns where it ended: the path's end, or the segment that cannot be taken in.
-  Result<Lsn> follow(const WalPath& path) {
+  // What stands in a tail behind it is taken in too.
+  Result<Lsn> follow(WalPath& path) {
     ChangesRequest request;
+    std::optional<TailWal> tail;
+    if (path.tail) {
+      const PartialSegment& partial = *path.tail;
+      TRY_ASSIGN(uint64_t valid, valid_size(lineage_, partial));
+      tail.emplace(lineage_, partial);
+      path.go_on_with(partial);
+      path.end = std::min(path.end, partial.segment.start(history_.segment_size()) + valid);
+    }
+    if (tail) request.server_wal = &*tail;
     request.lineage = &lineage_;
     request.history = *target_.history;
     request.from = path.from;
