@@ -151,6 +151,7 @@ class Reader {
     }
     if (block.section == ConfigSection::cluster && name == "hooks") return hooks(block, node);
     if (block.section == ConfigSection::cluster && name == "serve") return service(block, node);
+    if (block.section == ConfigSection::cluster && name == "drill") return drill(block, node);
     if (block.section == ConfigSection::cluster && name == "schedule") return schedule(block, node);
     auto options = options_of(block.section);
     auto found = std::ranges::find_if(options, [&](const Option* option) { return option->name == name; });
@@ -189,6 +190,22 @@ class Reader {
       }
       TRY_ASSIGN(std::vector<std::string> argv, program(key, value));
       block.hooks.push_back(
+          {std::string(key.str()), std::move(argv), static_cast<int>(key.source().begin.line)});
+    }
+    return {};
+  }
+
+  // Any name but timeout is that of a check.
+  Status drill(ConfigBlock& block, const toml::node& node) {
+    TRY_ASSIGN(const toml::table* table, own_section(block, "drill", node));
+    for (auto&& [key, value] : *table) {
+      if (key.str() == "timeout") {
+        TRY_ASSIGN(std::string text, scalar(hook_timeout_option(), key, value));
+        block.drill_timeout_us = *parse_duration(text);
+        continue;
+      }
+      TRY_ASSIGN(std::vector<std::string> argv, program(key, value));
+      block.drill_checks.push_back(
           {std::string(key.str()), std::move(argv), static_cast<int>(key.source().begin.line)});
     }
     return {};

@@ -1,7 +1,8 @@
 // The configuration file: TOML with sections [cluster.NAME] and [repo.NAME], whose keys are the names of
 // options that may be set there (Option::section), plus `repo` in a cluster (a repository URL or the NAME of
 // a section) and `url` in a repository. A cluster may have sections [cluster.NAME.hooks] (app/hooks.h), and
-// [cluster.NAME.serve] and [cluster.NAME.schedule] for the daemon (app/daemon/).
+// [cluster.NAME.serve] and [cluster.NAME.schedule] for the daemon (app/daemon/), and [cluster.NAME.drill]
+// with programs that check what a drill brought back.
 // Unknown sections, unknown keys and values of the wrong kind are `config` errors with the line.
 #pragma once
 
@@ -55,10 +56,12 @@ struct ConfigBlock {
   std::string url;   // of a repo
   std::string repo;  // of a cluster: URL or name, empty when not set
   std::vector<ConfigValue> values;
-  std::vector<ConfigHook> hooks;                    // of a cluster
-  int64_t hook_timeout_us = kDefaultHookTimeoutUs;  // of each of them
-  ConfigService service;                            // of a cluster
-  std::vector<ConfigJob> schedule;                  // of a cluster
+  std::vector<ConfigHook> hooks;                     // of a cluster
+  int64_t hook_timeout_us = kDefaultHookTimeoutUs;   // of each of them
+  ConfigService service;                             // of a cluster
+  std::vector<ConfigHook> drill_checks;              // of a cluster: [cluster.NAME.drill]
+  int64_t drill_timeout_us = kDefaultHookTimeoutUs;  // of each of them
+  std::vector<ConfigJob> schedule;                   // of a cluster
 };
 
 struct Config {

@@ -114,6 +114,22 @@ TEST(config, hooks_are_programs_with_arguments) {
   }
 }
 
+TEST(config, drills_have_programs_of_any_name) {
+  auto config = parse_config(R"([cluster.main.drill]
+fresh = ["/usr/bin/check", "a b"]
+timeout = "90s"
+)",
+                             "/f");
+  ASSERT_TRUE(config) << config.error().to_string();
+  const ConfigBlock& block = config->blocks.front();
+  ASSERT_EQ(block.drill_checks.size(), 1u);
+  EXPECT_EQ(block.drill_checks.front().name, "fresh");
+  EXPECT_THAT(block.drill_checks.front().argv, testing::ElementsAre("/usr/bin/check", "a b"));
+  EXPECT_EQ(block.drill_timeout_us, 90'000'000);
+  EXPECT_THAT(refusal("[cluster.main.drill]\nfresh = 'check'\n"), HasSubstr("a program and its arguments"));
+  EXPECT_THAT(refusal("[cluster.main.drill]\nfresh = ['check']\n"), HasSubstr("absolute path"));
+}
+
 TEST(config, hooks_that_could_not_run_are_refused) {
   auto with = [](std::string_view line) { return refusal(cat("[cluster.main.hooks]\n", line, "\n")); };
   EXPECT_THAT(with("before-backup = '/bin/x a'"),

@@ -3,7 +3,7 @@ T32, T33, T43, T44)."""
 
 import os
 
-from harness import OS_USER, SystemTest, flip_bit, main, new_directory, tree
+from harness import OS_USER, SystemTest, flip_bit, main, new_directory, tool, tree
 
 CHECK_FAILED = 17
 # Mounts are made as root where the tests run as root: FUSE that does not work there is a failure, not a skip.
@@ -140,6 +140,33 @@ class Drill(SystemTest):
                 found = self.checks(result.json)["amcheck"]
                 self.assertEqual(found["result"], "failed")
                 self.assertIn("t_pkey", found["detail"])
+
+    def test_programs_of_the_operator_look_at_the_copy(self):
+        server, lb = self.source(15)
+        lb("backup", live=True).ok()
+        server.wait_archived()
+        server.psql("DELETE FROM t")  # the copy is looked at, not the source
+        place = new_directory("checks", mode=0o755)
+        psql = tool("psql", 15)
+        for name, line in (("counts", f"{psql} -XAtc 'select count(*) from t'"), ("refuses", "echo the reason >&2; exit 3"),
+                           ("hangs", "sleep 60")):
+            script = place / name
+            script.write_text(f"#!/bin/sh\n{line}\n")
+            script.chmod(0o755)
+        config = place / "lifeboat.toml"
+
+        def drill(*names):
+            checks = "".join(f'{name} = ["{place}/{name}"]\n' for name in names)
+            config.write_text(f"[cluster.main.drill]\ntimeout = \"2s\"\n{checks}")
+            config.chmod(0o644)
+            return self.drill(lb, "--config", config)
+        passed = drill("counts").ok().json
+        self.assertEqual(self.checks(passed)["counts"]["detail"], "5000")
+        failed = drill("counts", "refuses", "hangs")
+        self.assertEqual(failed.code, CHECK_FAILED, failed.out)
+        checks = self.checks(failed.json)
+        self.assertEqual([checks[name]["result"] for name in ("counts", "refuses", "hangs")], ["passed", "failed", "failed"])
+        self.assertIn("the reason", checks["refuses"]["detail"])
 
     def test_an_extension_that_is_not_here_fails_the_drill(self):
         server, lb = self.source(15)

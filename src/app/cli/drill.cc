@@ -134,6 +134,10 @@ Result<int> handle(const Invocation& invocation) {
   options.jobs = invocation.jobs();
   options.assertions = invocation.list("sql");
   options.assertion_database = invocation.value("sql-database");
+  if (const ConfigBlock* block = invocation.config().find(ConfigSection::cluster, invocation.cluster())) {
+    for (const ConfigHook& check : block->drill_checks) options.programs.push_back({check.name, check.argv});
+    options.program_timeout_ms = block->drill_timeout_us / 1000;
+  }
   options.rto_seconds = seconds_of(invocation, "rto");
   options.rpo_seconds = seconds_of(invocation, "rpo");
   options.source_pgdata = invocation.pgdata();
@@ -219,6 +223,10 @@ constinit const Command kDrillCommand = {
         "where nothing can be mounted, everything is restored first. Of a large cluster each drill counts "
         "and "
         "checks a part of the tables, and comes round to all of them (--rotation).\n\n"
+        "[cluster.NAME.drill] in the configuration file names programs of yours, as name = [\"/path\", "
+        "\"argument\"]; "
+        "each finds the copy by PGHOST, PGPORT, PGUSER and PGDATABASE, and fails the drill when it ends with "
+        "anything but 0 or takes longer than `timeout` (5min).\n\n"
         "The copy is isolated: its own socket and no TCP, archiving off, no subscriptions, no job-running "
         "libraries, tablespaces "
         "beside it. The copy is removed afterwards.",

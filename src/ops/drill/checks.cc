@@ -253,6 +253,37 @@ Result<DrillCheck> check_assertion(pg::PgServer& server, const std::string& data
   return check;
 }
 
+Result<DrillCheck> check_by_program(pg::PgServer& server, const DrillProgram& program,
+                                    const std::string& database, int64_t timeout_ms, const StopToken& stop) {
+  Stopwatch watch;
+  const pg::LaunchOptions& launch = server.options();
+  ProcessSpec spec;
+  spec.argv = program.argv;
+  spec.env = {{"PGHOST", launch.socket_directory}, {"PGPORT", cat(launch.port)}, {"PGDATABASE", database}};
+  if (!launch.role.empty()) spec.env.emplace_back("PGUSER", launch.role);
+  spec.ends_with_us = true;
+  RunOptions options;
+  options.stop = &stop;
+  options.timeout_ms = timeout_ms;
+  DrillCheck check{program.name, CheckResult::failed, "", 0};
+  auto outcome = run_process(spec, options);
+  if (!outcome) {
+    if (outcome.error().kind == ErrorKind::cancelled) return std::move(outcome).error();
+    check.detail = outcome.error().to_string();
+  } else {
+    const std::string_view said = trim(trim(outcome->out).empty() ? outcome->err : outcome->out);
+    check.detail =
+        shorten(said.substr(said.rfind('\n') == std::string_view::npos ? 0 : said.rfind('\n') + 1));
+    if (outcome->ok()) {
+      check.result = CheckResult::passed;
+    } else {
+      check.detail = cat(outcome->describe(), check.detail.empty() ? "" : ": ", check.detail);
+    }
+  }
+  check.seconds = watch.seconds();
+  return check;
+}
+
 Result<std::vector<DrillCheck>> check_catalogues(pg::PgServer& server, const StopToken& stop) {
   Stopwatch watch;
   DrillCheck indexes{"invalid_indexes", CheckResult::passed, "", 0};

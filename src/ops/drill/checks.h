@@ -60,6 +60,15 @@ Result<DrillCheck> check_page_checksums(const pg::PgBin& bin, const std::string&
 // The operator's SQL: one row whose first column is true.
 Result<DrillCheck> check_assertion(pg::PgServer& server, const std::string& database, const std::string& sql);
 
+// A program of the operator's: it finds the copy by PGHOST, PGPORT, PGUSER and PGDATABASE, and exit code 0
+// says that all is well. The last line that it printed is the detail.
+struct DrillProgram {
+  std::string name;
+  std::vector<std::string> argv;  // the first is an absolute path
+};
+Result<DrillCheck> check_by_program(pg::PgServer& server, const DrillProgram& program,
+                                    const std::string& database, int64_t timeout_ms, const StopToken& stop);
+
 // Indexes that are not valid, collations whose version differs from this host's, extensions that it lacks
 // (PR1).
 Result<std::vector<DrillCheck>> check_catalogues(pg::PgServer& server, const StopToken& stop);

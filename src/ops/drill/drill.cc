@@ -203,6 +203,11 @@ Result<CountedRows> run_checks(const DrillOptions& options, const RestoreSource&
     TRY_ASSIGN(DrillCheck check, check_assertion(server, options.assertion_database, sql));
     outcome.checks.push_back(std::move(check));
   }
+  for (const DrillProgram& program : options.programs) {
+    TRY_ASSIGN(DrillCheck check, check_by_program(server, program, options.assertion_database,
+                                                  options.program_timeout_ms, stop));
+    outcome.checks.push_back(std::move(check));
+  }
   TRY_ASSIGN(auto catalogues, check_catalogues(server, stop));
   outcome.checks.insert(outcome.checks.end(), catalogues.begin(), catalogues.end());
   reporter.progress("amcheck", 0, 0, ProgressUnit::items);

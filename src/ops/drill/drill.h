@@ -37,7 +37,9 @@ struct DrillOptions {
   std::vector<std::string>
       assertions;  // the operator's SQL: each must return one row whose first column is true
   std::string assertion_database = "postgres";
-  std::optional<double> rto_seconds;  // targets; without them the verdict is from the checks alone
+  std::vector<DrillProgram> programs;  // the operator's own checks
+  int64_t program_timeout_ms = 0;      // of each; 0: no limit
+  std::optional<double> rto_seconds;   // targets; without them the verdict is from the checks alone
   std::optional<double> rpo_seconds;
   // Where the lost server's last commit can be learnt, for the RPO. Both may be empty: then it is not
   // measured.
