@@ -85,6 +85,7 @@ Status PieceReader::read_run(size_t begin, size_t end, const std::vector<std::st
   }
   if (stored_.size() < to - from) stored_.resize(to - from);
   TRY(reader->read_raw(from, MutableBytes(stored_).first(to - from)));
+  stored_bytes_ += to - from;
   const FrameRef* decoded = nullptr;
   for (size_t at = begin; at < end; ++at) {
     Piece& piece = *order_[at];

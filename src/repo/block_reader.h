@@ -43,6 +43,8 @@ class PieceReader {
   using Take = std::function<Status(Piece& piece, ByteView plain)>;
   Status read(std::span<Piece> pieces, const std::vector<std::string_view>& paths, const StopToken* stop,
               const Take& take);
+  // Read from packs so far.
+  uint64_t stored_bytes() const { return stored_bytes_; }
 
  private:
   // Of the decoded frame, a run whose hash was compared.
@@ -58,6 +60,7 @@ class PieceReader {
 
   PackReaders packs_;
   uint32_t block_size_;
+  uint64_t stored_bytes_ = 0;
   std::vector<Proven> proven_;
   std::vector<Piece*> order_;
   Bytes stored_;

@@ -69,6 +69,7 @@ Json plan_json(const ops::RestorePlan& plan) {
             {"replay_seconds", or_null(plan.estimate.replay_seconds)},
             {"basis", plan.estimate.basis}}},
           {"replace", plan.replace},
+          {"delta", plan.delta},
           {"rescue", plan.rescue},
           {"owner", plan.owner},
           {"pg_bin", plan.pg_bin ? Json(plan.pg_bin->directory) : Json(nullptr)},
@@ -90,6 +91,13 @@ Json found_json(const std::optional<ops::WalFinding>& found) {
           {"time", json_time(found->time)},
           {"commit_lsn", found->commit.to_string()},
           {"what", found->to_string()}};
+}
+
+Json compared_json(const std::optional<ops::RestoreOutcome::Compared>& compared) {
+  if (!compared) return nullptr;
+  return {{"read_bytes", compared->read},       {"unchanged_bytes", compared->unchanged},
+          {"fetched_bytes", compared->fetched}, {"fetched_stored_bytes", compared->fetched_stored},
+          {"written_bytes", compared->written}, {"removed", compared->removed}};
 }
 
 Json outcome_json(const ops::RestoreOutcome& outcome) {
@@ -115,6 +123,7 @@ Json outcome_json(const ops::RestoreOutcome& outcome) {
           {"plan", plan_json(outcome.plan)},
           {"files", outcome.files},
           {"bytes", outcome.bytes},
+          {"compared", compared_json(outcome.compared)},
           {"phases", phases_json(outcome.phases)},
           {"seconds", outcome.phases.total()},
           {"kept", outcome.kept},
@@ -139,7 +148,17 @@ std::string outcome_text(const ops::RestoreOutcome& outcome) {
   facts.add("backup", outcome.plan.backup.id.text);
   facts.add("target", cat(outcome.plan.asked.to_string(), ", reaches ", outcome.plan.reach.stop.to_string(),
                           " on timeline ", outcome.plan.reach.timeline.value));
-  facts.add("written", cat(format_bytes(outcome.bytes), " in ", counted(outcome.files, "file")));
+  if (outcome.compared) {
+    const ops::RestoreOutcome::Compared& c = *outcome.compared;
+    facts.add("compared", cat(format_bytes(outcome.bytes), " in ", counted(outcome.files, "file"), ": ",
+                              format_bytes(c.read), " read here, ", format_bytes(c.unchanged), " unchanged"));
+    facts.add("fetched", cat(format_bytes(c.fetched), " (", format_bytes(c.fetched_stored), " as stored), ",
+                             format_bytes(c.written), " written"));
+    if (c.removed > 0)
+      facts.add("removed", cat(counted(c.removed, "file"), " that the backup does not have"));
+  } else {
+    facts.add("written", cat(format_bytes(outcome.bytes), " in ", counted(outcome.files, "file")));
+  }
   std::string time = cat(format_seconds(p.total()), " (preflight ", format_seconds(p.preflight));
   for (auto [name, seconds] : {std::pair<const char*, double>{"rescue", p.rescue},
                                {"copy", p.copy},
@@ -188,22 +207,31 @@ Result<ops::RestoreOptions> restore_options(const Invocation& invocation) {
   options.timeline_choice = target.choice;
   options.timeline = target.timeline;
   if (auto action = invocation.text("action")) options.action = action_of(*action);
-  options.replace = invocation.flag("replace");
+  options.delta = invocation.flag("delta");
+  auto to = invocation.text("to");
+  options.replace = invocation.flag("replace") || (options.delta && !to);
   if (options.replace) {
     auto pgdata = invocation.pgdata();
     if (!pgdata) {
-      return make_error(ErrorKind::usage, "--replace", "needs --pgdata, the data directory to be replaced");
+      return options.delta
+                 ? make_error(ErrorKind::usage, "--delta",
+                              "needs --pgdata, the data directory to be brought back, or --to with a copy")
+                 : make_error(ErrorKind::usage, "--replace",
+                              "needs --pgdata, the data directory to be replaced");
     }
     // What is replaced is the directory itself, never a symbolic link that leads to it.
     TRY_ASSIGN(options.directory, resolve_path(*pgdata));
-  } else if (auto to = invocation.text("to")) {
+  } else if (to) {
     options.directory = *to;
+    if (options.delta) {
+      TRY_ASSIGN(options.directory, resolve_path(*to));
+    }
   } else if (restores_tables(invocation)) {
     options.directory = cat("/var/tmp/lifeboat-table-", invocation.cluster(), "-",
                             Timestamp{invocation.clock().unix_us()}.to_compact());
   } else {
     return make_error(ErrorKind::usage, "lifeboat restore",
-                      "needs --to DIR, or --replace with --pgdata DIR, or --table");
+                      "needs --to DIR, or --replace or --delta with --pgdata DIR, or --table");
   }
   while (options.directory.size() > 1 && options.directory.ends_with('/')) options.directory.pop_back();
   options.tablespaces = invocation.mappings("tablespace");
@@ -270,7 +298,8 @@ Result<int> handle(const Invocation& invocation) {
     return make_error(ErrorKind::usage, invocation.flag("detach") ? "--detach" : "--hydrate-rate",
                       "goes with --instant");
   }
-  if (dry_run || options.replace) {
+  const bool destroys = options.replace || options.delta;
+  if (dry_run || destroys) {
     auto plan = plan_only(options, reporter, invocation.stop());
     // What is not stored yet may be what the target needs: it is rescued before the real preflight.
     if (!plan && (dry_run || plan.error().kind != ErrorKind::unreachable)) return std::move(plan).error();
@@ -280,10 +309,13 @@ Result<int> handle(const Invocation& invocation) {
           to_json_text({{"dry_run", true}, {"found", found_json(found)}, {"plan", plan_json(*plan)}}));
     }
     if (dry_run) return 0;
-    TRY(invocation.confirm(cat("Replace ", options.directory, "? What is there now is kept aside.")));
+    TRY(invocation.confirm(options.delta
+                               ? cat("Bring ", options.directory,
+                                     " back by block? What is there now is overwritten and not kept.")
+                               : cat("Replace ", options.directory, "? What is there now is kept aside.")));
   }
   TRY_ASSIGN(ops::RestoreOutcome outcome, ops::run_restore(options, reporter, invocation.stop()));
-  if (!options.replace) {
+  if (!destroys) {
     for (const std::string& note : outcome.plan.reach.notes) invocation.output().note(LogLevel::info, note);
     for (const std::string& warning : outcome.plan.warnings)
       invocation.output().note(LogLevel::warning, warning);
@@ -306,6 +338,12 @@ constexpr Option kRestoreOptions[] = {
      .help = "put the restored cluster in the place of --pgdata; what is there is kept aside, its "
              "un-archived WAL is "
              "stored first"},
+    {.name = "delta",
+     .help =
+         "bring back by block what is there, in --pgdata or in a copy (--to): only what differs from the "
+         "backup is "
+         "fetched and written; what is there is not kept, but un-archived WAL of --pgdata is stored first",
+     .excludes = "replace|instant"},
     {.name = "before-drop",
      .kind = ValueKind::text,
      .placeholder = "TABLE",
@@ -334,7 +372,7 @@ constexpr Option kRestoreOptions[] = {
     {.name = "archive-mode",
      .kind = ValueKind::choice,
      .placeholder = "MODE",
-     .help = "archiving of the restored cluster (default: off with --to, kept with --replace)",
+     .help = "archiving of the restored cluster (default: off with --to, kept in its place)",
      .choices = "keep|off"},
     {.name = "table",
      .kind = ValueKind::text,
@@ -343,12 +381,12 @@ constexpr Option kRestoreOptions[] = {
              "then "
              "where the backup is mounted meanwhile (default: below /var/tmp)",
      .repeatable = true,
-     .excludes = "replace|instant|start"},
+     .excludes = "replace|delta|instant|start"},
     {.name = "database",
      .kind = ValueKind::text,
      .placeholder = "NAME",
      .help = "of --table: its database in the backup (default: postgres); alone: bring this database",
-     .excludes = "replace|instant|start"},
+     .excludes = "replace|delta|instant|start"},
     {.name = "into-database",
      .kind = ValueKind::text,
      .placeholder = "NAME",
@@ -415,7 +453,14 @@ constinit const Command kRestoreCommand = {
         "--to puts a copy beside the original, with archiving and subscriptions off so that it cannot "
         "write into the original's archive. --replace takes the place of --pgdata: un-archived WAL of the "
         "old directory "
-        "is stored first, the old directory and tablespaces are kept aside whole.\n\n"
+        "is stored first, the old directory and tablespaces are kept aside whole. --delta overwrites "
+        "--pgdata, or a copy that --to names, where its blocks differ from the backup's: every block is "
+        "compared "
+        "by its hash, whatever sizes and times say, so a damaged directory, an older or a newer one and "
+        "one of another timeline all end as the backup. What the backup does not have is removed at the "
+        "end, and "
+        "until then PostgreSQL cannot start there; a call that was cut off is gone on with by the same "
+        "command.\n\n"
         "Without --start the last line printed is the command that starts the server. With --start "
         "the recovery is watched, and where it ended is compared with the plan before it is promoted. "
         "pg_verifybackup --no-parse-wal accepts the directory before its first start.\n\n"
@@ -452,7 +497,9 @@ constinit const Command kRestoreCommand = {
         "# queries within seconds, of a backup of any size\n"
         "lifeboat restore --repo /srv/backup --to /srv/copy --instant --port 5433\n"
         "# everything there is, in place of a broken cluster\n"
-        "lifeboat restore --repo /srv/backup --replace --pgdata /var/lib/postgresql/15/main --yes",
+        "lifeboat restore --repo /srv/backup --replace --pgdata /var/lib/postgresql/15/main --yes\n"
+        "# the same without room for a second copy, fetching only what differs\n"
+        "lifeboat restore --repo /srv/backup --delta --pgdata /var/lib/postgresql/15/main --yes",
     .schema = R"({
   "type": "object",
   "required": ["dry_run", "plan"],
@@ -483,6 +530,7 @@ constinit const Command kRestoreCommand = {
       "space": {"type": "array", "items": {"type": "object"}},
       "estimate": {"type": "object", "properties": {"copy_seconds": {"type": ["number", "null"]}, "replay_seconds": {"type": ["number", "null"]}, "basis": {"type": "string"}}},
       "replace": {"type": "boolean"},
+      "delta": {"type": "boolean"},
       "rescue": {"type": "array", "items": {"type": "string"}},
       "owner": {"type": "string"},
       "pg_bin": {"type": ["string", "null"]},
@@ -491,6 +539,7 @@ constinit const Command kRestoreCommand = {
       "warnings": {"type": "array", "items": {"type": "string"}}}},
     "files": {"type": "integer"},
     "bytes": {"type": "integer"},
+    "compared": {"type": ["object", "null"], "description": "with --delta, plain bytes but for fetched_stored_bytes", "properties": {"read_bytes": {"type": "integer", "description": "of the directory"}, "unchanged_bytes": {"type": "integer", "description": "of these"}, "fetched_bytes": {"type": "integer", "description": "from the repository"}, "fetched_stored_bytes": {"type": "integer"}, "written_bytes": {"type": "integer"}, "removed": {"type": "integer", "description": "files and directories"}}},
     "phases": {"type": "object", "additionalProperties": {"type": "number"}, "description": "seconds"},
     "seconds": {"type": "number"},
     "kept": {"type": "array", "items": {"type": "string"}},

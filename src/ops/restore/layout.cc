@@ -77,7 +77,9 @@ class Placer {
     place.staging_path = directory;
     place.bytes = survey_.data_directory.allocated;
     place.files = survey_.data_directory.files;
+    place.room = place.bytes;
     TRY_ASSIGN(DirectoryLook look, look_at_directory(directory));
+    if (look.overwrites() && !options_.delta) look.state = DirectoryState::occupied;
     switch (look.state) {
       case DirectoryState::absent:
         TRY(check_can_create(directory));
@@ -85,24 +87,39 @@ class Placer {
       case DirectoryState::empty:
       case DirectoryState::incomplete:
         TRY(check_writable(directory));
+        place.overwrites = options_.delta && look.state == DirectoryState::incomplete;
         break;
       case DirectoryState::occupied:
-        if (!options_.replace) {
+        if (options_.delta) {
+          TRY(refuse_mount(directory));
+          TRY(check_writable(directory));
+          place.overwrites = true;
+        } else if (options_.replace) {
+          stage_replacement(place);
+        } else {
           return occupied_error(directory, look);
         }
-        stage_replacement(place);
     }
     placements_.push_back(std::move(place));
     return {};
   }
 
+  static constexpr std::string_view kElsewhere =
+      "give a new or empty directory with --to, or --replace with --pgdata to keep what is there aside";
+
+  static Status refuse_mount(const std::string& directory) {
+    auto mount = path_exists(state_path(directory));
+    if (!mount || !*mount) return {};
+    return make_error(ErrorKind::precondition, directory, "holds a mount that is not mounted now")
+        .with_hint(cat("to go on with it: lifeboat mount ", shell_quote(directory),
+                       "; to be rid of it remove the directory; otherwise ", kElsewhere));
+  }
+
   static Error occupied_error(const std::string& directory, const DirectoryLook& look) {
-    constexpr std::string_view kElsewhere =
-        "give a new or empty directory with --to, or --replace with --pgdata to keep what is there aside";
-    if (auto mount = path_exists(state_path(directory)); mount && *mount) {
-      return make_error(ErrorKind::precondition, directory, "holds a mount that is not mounted now")
-          .with_hint(cat("to go on with it: lifeboat mount ", shell_quote(directory),
-                         "; to be rid of it remove the directory; otherwise ", kElsewhere));
+    if (Status mount = refuse_mount(directory); !mount) return std::move(mount).error();
+    if (look.marker && !look.marker->overwrites.empty() && !look.finished) {
+      return make_error(ErrorKind::precondition, directory, "holds an unfinished restore --delta")
+          .with_hint("the same command with --delta goes on");
     }
     if (!look.finished) {
       return make_error(ErrorKind::precondition, directory, cat("is not empty, it holds ", look.found))
@@ -178,8 +195,13 @@ class Placer {
     } else {
       place.final_path = normal_path(tablespace.location, "/");
     }
+    const std::string linked = options_.delta ? link_of(tablespace.oid) : "";
+    const bool elsewhere = options_.replace || linked != place.final_path;
+    if (!linked.empty() && elsewhere && mapped == mapped_.end()) place.final_path = linked;
     place.staging_path = place.final_path;
+    place.room = place.bytes;
     TRY_ASSIGN(DirectoryLook look, look_at_directory(place.final_path));
+    if (look.overwrites() && !options_.delta) look.state = DirectoryState::occupied;
     switch (look.state) {
       case DirectoryState::absent:
         TRY(check_can_create(place.final_path));
@@ -187,9 +209,14 @@ class Placer {
       case DirectoryState::empty:
       case DirectoryState::incomplete:
         TRY(check_writable(place.final_path));
+        place.overwrites = options_.delta && look.state == DirectoryState::incomplete;
         break;
       case DirectoryState::occupied:
-        if (options_.replace && placements_.front().staging_path != placements_.front().final_path) {
+        if (options_.delta && may_overwrite(place, linked, mapped != mapped_.end())) {
+          TRY(check_writable(place.final_path));
+          place.overwrites = true;
+        } else if (!options_.delta && options_.replace &&
+                   placements_.front().staging_path != placements_.front().final_path) {
           place.staging_path = cat(place.final_path, "/lifeboat.new-", suffix_);
           place.kept_as = cat(place.final_path, "/lifeboat.old-", suffix_);
           place.moves_contents = true;
@@ -199,6 +226,20 @@ class Placer {
     }
     placements_.push_back(std::move(place));
     return {};
+  }
+
+  // Where the directory that is there has this tablespace; "": nowhere.
+  std::string link_of(Oid tablespace) const {
+    auto target = read_link(cat(options_.directory, "/pg_tblspc/", tablespace));
+    return target && target->starts_with('/') ? normal_path(*target, "/") : "";
+  }
+
+  // A copy that was made by other means may have links that lead to the original's tablespaces, so one at its
+  // recorded location is a copy's only when somebody says so (T11).
+  bool may_overwrite(const Placement& place, const std::string& linked, bool named) const {
+    if (linked.empty()) return options_.replace;
+    if (linked != place.final_path) return false;
+    return options_.replace || named || place.final_path != normal_path(place.recorded, "/");
   }
 
   Error blocked_error() const {

@@ -55,13 +55,14 @@ std::string staging_inside(std::string_view directory) {
 RestoreMarker RestoreMarker::make(const BackupId& backup, Timestamp now) {
   std::array<uint8_t, 8> random{};
   codec::random_bytes(random);
-  return {to_hex(random), backup, now, "", ""};
+  return {to_hex(random), backup, now, "", "", ""};
 }
 
 std::string RestoreMarker::to_text() const {
   return cat(kFirstLine, "\nid ", id, "\nbackup ", backup.text, "\nstarted_us ", started.unix_us, "\n",
              replaces.empty() ? "" : cat("replaces ", replaces, "\n"),
-             part_of.empty() ? "" : cat("part_of ", part_of, "\n"));
+             part_of.empty() ? "" : cat("part_of ", part_of, "\n"),
+             overwrites.empty() ? "" : cat("overwrites ", overwrites, "\n"));
 }
 
 std::optional<RestoreMarker> RestoreMarker::parse(std::string_view text) {
@@ -73,10 +74,11 @@ std::optional<RestoreMarker> RestoreMarker::parse(std::string_view text) {
   auto backup = BackupId::parse(lines[2].substr(7));
   auto started = parse_i64(lines[3].substr(11));
   if (!backup || !started) return std::nullopt;
-  RestoreMarker marker{std::string(lines[1].substr(3)), *backup, {*started}, "", ""};
+  RestoreMarker marker{std::string(lines[1].substr(3)), *backup, {*started}, "", "", ""};
   for (std::string_view line : lines) {
     if (line.starts_with("replaces ")) marker.replaces = line.substr(9);
     if (line.starts_with("part_of ")) marker.part_of = line.substr(8);
+    if (line.starts_with("overwrites ")) marker.overwrites = line.substr(11);
   }
   return marker;
 }
@@ -145,7 +147,7 @@ Status remove_temporary_files(const std::string& directory) {
 Status clear_incomplete(const std::string& directory) {
   TRY_ASSIGN(DirectoryLook look, look_at_directory(directory));
   if (look.state == DirectoryState::absent || look.state == DirectoryState::empty) return {};
-  if (look.state != DirectoryState::incomplete) {
+  if (look.state != DirectoryState::incomplete || look.overwrites()) {
     return make_error(ErrorKind::precondition, directory, "is not what an aborted restore left any more");
   }
   TRY_ASSIGN(std::vector<DirEntry> entries, list_dir(directory));

@@ -33,6 +33,9 @@ struct RestoreMarker {
   Timestamp started;
   std::string replaces;  // the directory whose place this one is to take; "": none
   std::string part_of;   // of a tablespace: the data directory that needs it; "": this is one
+  // Of a directory that is brought back by block: the system identifier of what was there; "": it was new.
+  // Such a one is never cleared.
+  std::string overwrites;
 
   static RestoreMarker make(const BackupId& backup, Timestamp now);
   std::string to_text() const;
@@ -52,7 +55,11 @@ struct DirectoryLook {
   DirectoryState state = DirectoryState::absent;
   std::optional<RestoreMarker> marker;  // of an incomplete one
   std::string found;                    // one name that is in an occupied one
-  bool finished = false;                // occupied by a restore that came to its end, but for its marker
+  // An aborted restore --delta: what was there is half of it still.
+  bool overwrites() const {
+    return state == DirectoryState::incomplete && marker && !marker->overwrites.empty();
+  }
+  bool finished = false;  // occupied by a restore that came to its end, but for its marker
 };
 // Errors: precondition (not a directory), busy (another restore is writing there now), permission.
 Result<DirectoryLook> look_at_directory(const std::string& path);

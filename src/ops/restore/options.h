@@ -51,6 +51,9 @@ struct RestoreOptions {
 
   std::string directory;  // absolute: the new directory, or with `replace` the cluster's data directory
   bool replace = false;   // put the restored cluster in the place of the one that is there (R3)
+  // What is in the directory is compared by block and overwritten where it differs (delta.h). With `replace`
+  // it is the cluster's own and nothing is kept aside, else a copy that was restored before.
+  bool delta = false;
   std::vector<std::pair<std::string, std::string>> tablespaces;  // recorded location → new location
   UnmappedTablespaces unmapped = UnmappedTablespaces::original_if_free;
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "ops/restore/choose.h"
+#include "ops/restore/delta.h"
 #include "ops/restore/estimate.h"
 #include "ops/restore/layout.h"
 #include "ops/restore/marker.h"
@@ -132,6 +133,7 @@ class Planner {
     plan_.repository = repo_.store().url();
     plan_.asked = options_.target;
     plan_.replace = options_.replace;
+    plan_.delta = options_.delta;
     plan_.archive_off = options_.archive == ArchiveChoice::off ||
                         (options_.archive == ArchiveChoice::automatic && !options_.replace);
     bool aims = options_.target.kind != pg::TargetKind::latest;
@@ -140,7 +142,7 @@ class Planner {
 
   Status look_at_old_directory() {
     TRY_ASSIGN(DirectoryLook look, look_at_directory(options_.directory));
-    if (!options_.replace) {
+    if (!options_.replace && !options_.delta) {
       // "not empty" would be true but not helpful where a server runs.
       if (look.state == DirectoryState::occupied) {
         auto running = pg::running_server(options_.directory);
@@ -153,26 +155,39 @@ class Planner {
       return {};
     }
     TRY(check_replaceable(options_.directory));
-    plan_.existing_data = look.state == DirectoryState::occupied;
+    plan_.existing_data = look.state == DirectoryState::occupied || look.overwrites();
+    if (look.overwrites()) return check_same_system(look.marker->overwrites);
     if (!plan_.existing_data) return {};
-    if (auto theirs = lineage_of_directory(options_.directory);
-        theirs && theirs->system_id != plan_.lineage.system_id) {
-      return make_error(ErrorKind::foreign, options_.directory,
-                        cat("is of system ", theirs->system_id.to_string(), ", cluster ", plan_.cluster,
-                            " is system ", plan_.lineage.system_id.to_string()))
-          .with_hint("name the right cluster with --cluster, or restore beside it with --to");
-    }
-    if (auto link = read_link(join_path(options_.directory, "pg_wal"))) {
+    if (auto theirs = lineage_of_directory(options_.directory))
+      TRY(check_same_system(theirs->system_id.to_string()));
+    if (options_.delta && !options_.replace) TRY(check_is_copy(options_.directory));
+    if (auto link = read_link(join_path(options_.directory, "pg_wal")); link && !keeps_links()) {
       plan_.warnings.push_back(
           cat("pg_wal is a symbolic link to ", *link,
               "; the restored one is inside the data directory, move it before the start if it "
               "has to be elsewhere"));
     }
+    if (!options_.replace) return {};
     TRY_ASSIGN(RescuePlan rescue, plan_rescue(*source_.lineage, options_.directory, stop_));
     for (const RescueFile& file : rescue.files) plan_.rescue.push_back(file.file.text);
     plan_.warnings.insert(plan_.warnings.end(), rescue.notes.begin(), rescue.notes.end());
     local_partial_ = local_partial(rescue);
+    // Where it stands it is about to be overwritten.
+    if (options_.delta && local_partial_ && is_stored_partial(*source_.lineage, rescue.files))
+      local_partial_.reset();
     return {};
+  }
+
+  // In its own place a cluster keeps its links when it is overwritten.
+  bool keeps_links() const { return options_.delta && options_.replace; }
+
+  // T26.
+  Status check_same_system(const std::string& theirs) const {
+    if (theirs == plan_.lineage.system_id.to_string()) return {};
+    return make_error(ErrorKind::foreign, options_.directory,
+                      cat("is of system ", theirs, ", cluster ", plan_.cluster, " is system ",
+                          plan_.lineage.system_id.to_string()))
+        .with_hint("name the right cluster with --cluster, or restore beside it with --to");
   }
 
   Status choose() {
@@ -198,6 +213,7 @@ class Planner {
     TRY_ASSIGN(survey_, survey_tree(repo_, manifest_, stop_));
     TRY_ASSIGN(std::string suffix, unused_suffix(options_.directory));
     TRY_ASSIGN(plan_.placements, place_trees(manifest_, survey_, options_, suffix));
+    if (options_.delta) TRY(measure_growth(repo_, survey_.pgdata, plan_.placements, stop_));
     plan_.files = survey_.data_directory.files;
     plan_.bytes = survey_.data_directory.bytes;
     for (const auto& [oid, part] : survey_.tablespaces) {
@@ -209,7 +225,7 @@ class Planner {
         plan_.in_place_tablespaces.push_back(cat(tablespace.name, " (", tablespace.oid, ")"));
     }
     for (const Placement& place : plan_.placements) {
-      if (place.kept_as.empty()) {
+      if (place.kept_as.empty() && !place.overwrites) {
         TRY_ASSIGN(DirectoryLook look, look_at_directory(place.staging_path));
         if (look.state == DirectoryState::incomplete) plan_.clears.push_back(place.staging_path);
       }
@@ -233,6 +249,7 @@ class Planner {
       std::string path = join_path(parent, entry.name);
       TRY_ASSIGN(DirectoryLook look, look_at_directory(path));
       // It may have ended before its marker was there.
+      if (look.overwrites()) continue;
       bool made_by_us = is_time(std::string_view(entry.name).substr(prefix.size()));
       if (look.state == DirectoryState::incomplete || (look.state == DirectoryState::empty && made_by_us))
         plan_.clears.push_back(path);
@@ -291,6 +308,8 @@ class Planner {
     }
     TRY_ASSIGN(plan_.estimate, estimate_time(repo_, manifest_, survey_.pgdata, plan_.bytes,
                                              plan_.reach.wal_bytes, options_.jobs, stop_));
+    if (options_.delta)
+      plan_.estimate.basis += "; the copy of everything: what is equal already is compared, not fetched";
     return {};
   }
 

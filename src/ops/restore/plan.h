@@ -31,6 +31,8 @@ struct Placement {
   std::string staging_path;  // where it is written; the same unless something is replaced
   uint64_t bytes = 0;        // that are written, rounded up to 4 kB per file
   uint64_t files = 0;
+  uint64_t room = 0;        // that the file system must have for it
+  bool overwrites = false;  // delta: what is there is compared and becomes this
   // Of something that is replaced: where the old content goes. A tablespace keeps its location; only the
   // version directory below it is exchanged, so `kept_as` is a directory inside the location.
   std::string kept_as;
@@ -66,7 +68,8 @@ struct RestorePlan {
   std::vector<SpaceNeed> space;
   TimeEstimate estimate;
   bool replace = false;
-  bool existing_data = false;       // replace: there is something to keep aside
+  bool delta = false;
+  bool existing_data = false;       // replace: there is something to keep aside, or to overwrite
   std::vector<std::string> rescue;  // replace: WAL files of the old directory that will be stored first
   RecoveryMinimums minimums;        // settings of the restored cluster are at least these (T32)
   std::optional<pg::PgBin> pg_bin;  // nullopt: not on this host (only allowed without start)

@@ -46,6 +46,7 @@ std::string render_plan(const RestorePlan& plan) {
     std::string what = place.tablespace == 0 ? std::string("directory") : std::string("tablespace");
     std::string text = place.final_path;
     if (place.tablespace != 0) text = cat(place.name, ": ", place.recorded, " → ", place.final_path);
+    if (place.overwrites) text += ", what is there now is overwritten by block and not kept";
     if (!place.kept_as.empty()) text += cat(", what is there now is kept as ", place.kept_as);
     line(what, text);
   }

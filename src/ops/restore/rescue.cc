@@ -45,7 +45,10 @@ class Finder {
       return {};
     }
     TRY_ASSIGN(std::vector<repo::WalObject> stored, store_.find_all(file));
-    if (!stored.empty()) return {};
+    if (!stored.empty()) {
+      plan_.stored.push_back({file, join_path(pg_wal_, file.text), {}});
+      return {};
+    }
     // After recovery from the archive pg_wal holds copies of histories and such that were got from there.
     auto at = file.kind == WalFileKind::history ? plan_.files.begin() : plan_.files.end();
     plan_.files.insert(at, {file, join_path(pg_wal_, file.text), {}});
@@ -75,7 +78,10 @@ class Finder {
         continue;
       }
       TRY_ASSIGN(std::vector<repo::WalObject> stored, store_.find_all(file));
-      if (!stored.empty()) continue;
+      if (!stored.empty()) {
+        plan_.stored.push_back({file, path, {}});
+        continue;
+      }
       TRY_ASSIGN(pg::ValidEnd end, pg::valid_end(mapped.bytes()));
       if (end.full) {
         plan_.files.push_back({file, path, {}});

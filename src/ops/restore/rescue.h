@@ -24,6 +24,7 @@ struct RescueFile {
 
 struct RescuePlan {
   std::vector<RescueFile> files;   // in the order to store them: histories, segments, the partial one last
+  std::vector<RescueFile> stored;  // of which the repository has a file by that name
   std::vector<std::string> notes;  // what cannot be rescued and why
 };
 

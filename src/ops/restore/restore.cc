@@ -10,6 +10,7 @@
 #include "ops/mount/skeleton.h"
 #include "ops/restore/backup_manifest.h"
 #include "ops/restore/configure.h"
+#include "ops/restore/delta.h"
 #include "ops/restore/durability.h"
 #include "ops/restore/layout.h"
 #include "ops/restore/marker.h"
@@ -59,7 +60,9 @@ class Execution {
     TRY_ASSIGN(repo::ReaderLease lease,
                repo::ReaderLease::acquire(repo_, "restore", {plan().backup.id}, lease_options));
     forget_prefetched();
-    if (Status written = write(); !written) return unfinished(std::move(written).error());
+    if (options_.delta) TRY(lock());
+    if (Status written = options_.delta ? write_over() : write(); !written)
+      return unfinished(std::move(written).error());
     TRY(lease.check());
     {
       PhaseTimer timer(outcome_.phases.replace);
@@ -99,22 +102,56 @@ class Execution {
     TRY(begin_skeleton());
     TRY(copy());
     TRY(configure());
-    {
-      PhaseTimer timer(outcome_.phases.sync);
-      reporter_.progress("syncing", 0, 0, ProgressUnit::items);
-      uint64_t point = fault::point("restore.sync");
-      // What is thrown away anyway need not survive a power cut.
-      if (!options_.throw_away) TRY(trees.sync(options_.jobs, stop_));
-      fault::passed(point);
-      TRY(publish());
+    return sync_and_publish(trees);
+  }
+
+  Status sync_and_publish(DurableTrees& trees) {
+    PhaseTimer timer(outcome_.phases.sync);
+    reporter_.progress("syncing", 0, 0, ProgressUnit::items);
+    uint64_t point = fault::point("restore.sync");
+    // What is thrown away anyway need not survive a power cut.
+    if (!options_.throw_away) TRY(trees.sync(options_.jobs, stop_));
+    fault::passed(point);
+    return publish();
+  }
+
+  Status lock() {
+    if (!data().overwrites) return {};
+    TRY_ASSIGN(Fd lock, lock_directory(data().staging_path));
+    marker_locks_.push_back(std::move(lock));
+    return {};
+  }
+
+  // The same over what is there.
+  Status write_over() {
+    TRY(prepare_directories());
+    TRY(make_unstartable(data().staging_path));
+    std::vector<std::string> roots = staging_paths();
+    if (plan().replace) {
+      TRY_ASSIGN(std::vector<std::string> linked, linked_directories(data().staging_path));
+      std::ranges::move(linked, std::back_inserter(roots));
     }
+    TRY_ASSIGN(DurableTrees trees, DurableTrees::watch(std::move(roots)));
+    TRY(remove_file(join_path(data().staging_path, "backup_manifest")));
+    TRY(copy());
+    TRY(remove_what_is_not_in_the_backup());
+    TRY(configure());
+    return sync_and_publish(trees);
+  }
+
+  Status remove_what_is_not_in_the_backup() {
+    PhaseTimer timer(outcome_.phases.copy);
+    uint64_t point = fault::point("restore.remove");
+    TRY_ASSIGN(outcome_.compared->removed, remove_others(repo_, survey_.pgdata, plan().placements,
+                                                         configured_files(configure_input()), stop_));
+    fault::passed(point);
     return {};
   }
 
   Error unfinished(Error error) const {
-    std::string state =
-        cat(data().staging_path,
-            " holds an unfinished restore that PostgreSQL cannot start; the same command starts over");
+    std::string state = cat(data().staging_path,
+                            " holds an unfinished restore that PostgreSQL cannot start; the same command ",
+                            options_.delta ? "goes on" : "starts over");
     error.hint = error.hint.empty() ? state : cat(error.hint, "; ", state);
     return error;
   }
@@ -142,12 +179,9 @@ class Execution {
       mode_t mode = place.tablespace == 0 && survey_.mode == 0750 ? 0750 : 0700;
       if (chmod(path.c_str(), mode) != 0) return errno_error(errno, path, "set the mode of");
       TRY(give_away(path));
-      // Whoever came in between loses: the directory must still be empty.
-      TRY_ASSIGN(DirectoryLook look, look_at_directory(path));
-      if (look.state != DirectoryState::empty) {
-        return make_error(ErrorKind::precondition, path, cat("is not empty any more, it holds ", look.found));
-      }
+      if (!place.overwrites) TRY(check_still_empty(path));
       TRY(remove_temporary_files(path));
+      marker.overwrites = place.overwrites ? plan().lineage.system_id.to_string() : "";
       marker.replaces = place.kept_as.empty() ? "" : place.final_path;
       marker.part_of = place.tablespace == 0 ? "" : data().staging_path;
       uint64_t point = fault::point("restore.marker");
@@ -156,6 +190,13 @@ class Execution {
       marker_locks_.push_back(std::move(lock));
     }
     return {};
+  }
+
+  // Whoever came in between loses.
+  static Status check_still_empty(const std::string& path) {
+    TRY_ASSIGN(DirectoryLook look, look_at_directory(path));
+    if (look.state == DirectoryState::empty) return {};
+    return make_error(ErrorKind::precondition, path, cat("is not empty any more, it holds ", look.found));
   }
 
   Status give_away(const std::string& path) const {
@@ -194,6 +235,7 @@ class Execution {
     const std::set<std::string> configured = configured_files(configure_input());
     TreeWriteOptions write;
     write.workers = options_.jobs;
+    if (options_.delta) write.existing = plan().replace ? Existing::compared_links : Existing::compared;
     write.block_size = manifest_.block_size;
     write.uid = owner_.uid;
     write.gid = owner_.gid;
@@ -216,6 +258,14 @@ class Execution {
     if (skeleton_) TRY(skeleton_->close_table());
     outcome_.files = totals.files;
     outcome_.bytes = totals.bytes;
+    if (options_.delta) {
+      RestoreOutcome::Compared& compared = outcome_.compared.emplace();
+      compared.read = totals.compared;
+      compared.unchanged = totals.unchanged;
+      compared.fetched = totals.fetched;
+      compared.fetched_stored = totals.fetched_stored;
+      compared.written = totals.written;
+    }
     return {};
   }
 
@@ -345,7 +395,7 @@ Result<ChosenLineage> restore_lineage(const repo::Repository& repository, const 
     TRY_ASSIGN(FoundBackup found, find_backup(repository, cluster, options.backup->text));
     return found.lineage;
   }
-  if (options.replace) {
+  if (options.replace || options.delta) {
     if (auto theirs = lineage_of_directory(options.directory))
       return lineage_of(repository, cluster, *theirs);
   }
@@ -357,8 +407,12 @@ Status rescue_old_wal(const RestoreSource& source, const RestoreOptions& options
                       const StopToken& stop) {
   PhaseTimer timer(rescued.phases.rescue);
   TRY(check_replaceable(options.directory));
+  // An aborted --delta had it stored before it touched anything.
+  TRY_ASSIGN(DirectoryLook look, look_at_directory(options.directory));
+  if (look.overwrites()) return {};
   TRY_ASSIGN(RescuePlan plan, plan_rescue(*source.lineage, options.directory, stop));
   TRY_ASSIGN(rescued.rescued, carry_out_rescue(*source.lineage, plan, rescued.notes, stop));
+  if (options.delta) return check_all_rescued(*source.lineage, plan, rescued.rescued, stop);
   return {};
 }
 

@@ -11,7 +11,7 @@
 //
 // A crash or an error before `publish` leaves a directory that PostgreSQL refuses to start and that holds the
 // file `lifeboat.restore_incomplete`; the next restore into it starts over. What is there already is never
-// deleted.
+// deleted, unless it is to be brought back by block (delta.h).
 #pragma once
 
 #include <cstdint>
@@ -68,7 +68,16 @@ struct RestoreOutcome {
   RestorePlan plan;
   RestorePhases phases;
   uint64_t files = 0;
-  uint64_t bytes = 0;                // written
+  uint64_t bytes = 0;             // of the files
+  struct Compared {               // plain bytes
+    uint64_t read = 0;            // of the directory
+    uint64_t unchanged = 0;       // of these
+    uint64_t fetched = 0;         // from the repository,
+    uint64_t fetched_stored = 0;  // and as stored there
+    uint64_t written = 0;
+    uint64_t removed = 0;  // files and directories that the backup does not have
+  };
+  std::optional<Compared> compared;  // delta
   std::vector<std::string> kept;     // where what was replaced is now
   std::vector<std::string> rescued;  // WAL files that were stored or carried over
   std::vector<std::string> notes;

@@ -46,10 +46,10 @@ Result<std::vector<SpaceNeed>> measure_space(const std::vector<Placement>& place
       needs.push_back({path, info.device, 0, free, {}});
       need = std::prev(needs.end());
     }
-    need->needed += place.bytes + (place.tablespace == 0 ? wal_bytes : 0);
+    need->needed += place.room + (place.tablespace == 0 ? wal_bytes : 0);
     need->placements.push_back(place.final_path);
     TRY_ASSIGN(DirectoryLook look, look_at_directory(place.staging_path));
-    if (look.state == DirectoryState::incomplete) {
+    if (look.state == DirectoryState::incomplete && !place.overwrites) {
       TRY_ASSIGN(uint64_t cleared, allocated_below(place.staging_path));
       need->free += cleared;
     }

@@ -3,6 +3,7 @@
 #include "ops/restore/config_text.h"
 #include "ops/restore/marker.h"
 #include "pg/server/postmaster.h"
+#include "pg/server/recovery_settings.h"
 #include "util/files.h"
 #include "util/strings.h"
 
@@ -60,6 +61,23 @@ Status check_replaceable(const std::string& directory) {
             "--replace takes the place of a cluster's data directory; for any other directory use --to");
   }
   return {};
+}
+
+Status check_is_copy(const std::string& directory) {
+  auto text = read_text(join_path(directory, "postgresql.auto.conf"), kConfigLimit);
+  bool off = false;
+  if (text) {
+    for (std::string_view line : split(*text, '\n')) {
+      if (pg::setting_name_of_line(line) == "archive_mode")
+        off = line.find("off", line.find("archive_mode") + 12) != std::string_view::npos;
+    }
+  }
+  if (off) return {};
+  return make_error(ErrorKind::precondition, directory,
+                    "is not a restored copy: its postgresql.auto.conf does not turn archiving off")
+      .with_hint(
+          "to bring a cluster back in its place, with its un-archived WAL stored first: --delta --pgdata " +
+          shell_quote(directory));
 }
 
 std::optional<Lineage> lineage_of_directory(const std::string& directory) {

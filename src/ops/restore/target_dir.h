@@ -13,6 +13,10 @@ namespace lifeboat::ops {
 // directory but holds something. Errors: precondition, permission. Success for an absent or empty directory.
 Status check_replaceable(const std::string& directory);
 
+// restore --delta --to: `precondition` when what is there archives, and so is no copy beside an original but
+// a cluster of its own, whose WAL would be lost.
+Status check_is_copy(const std::string& directory);
+
 // The lineage of what is in the directory; nullopt when pg_control or PG_VERSION cannot be read (a wreck is
 // what restores are for) or nothing is there.
 std::optional<Lineage> lineage_of_directory(const std::string& directory);

@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "ops/restore/crc_combine.h"
+#include "ops/restore/existing_file.h"
 #include "ops/work_queue.h"
 #include "repo/block_reader.h"
 #include "util/files.h"
@@ -40,6 +41,7 @@ struct OpenFile {
   std::vector<repo::NodeRef> leaves;   // of a large file
   std::atomic<size_t> next_leaf{0};    // that nobody has taken
   std::atomic<size_t> leaves_left{0};  // to be written
+  bool existed = false;                // and is compared
   std::vector<uint32_t> leaf_crcs;     // of a large file; each written by one worker
 };
 
@@ -84,6 +86,11 @@ class TreeWriter {
     if (auto error = queue_.error()) return *error;
     totals_.files = files_;
     totals_.bytes = bytes_;
+    totals_.compared = counters_.compared;
+    totals_.unchanged = counters_.unchanged;
+    totals_.fetched = counters_.fetched;
+    totals_.written = counters_.written;
+    totals_.fetched_stored = fetched_stored_;
     return totals_;
   }
 
@@ -114,6 +121,7 @@ class TreeWriter {
     if (place.action == TreePlace::Do::as_link) return make_link(place.path, place.link_target);
     switch (entry.type) {
       case repo::EntryType::directory:
+        if (compares()) TRY(ready_directory(place.path, keeps_link(path)));
         return make_directory(place.path, entry);
       case repo::EntryType::symlink:
         return make_link(place.path, place.link_target.empty() ? entry.target : place.link_target);
@@ -134,7 +142,17 @@ class TreeWriter {
     return {};
   }
 
+  bool compares() const { return options_.existing != Existing::nothing; }
+
+  bool keeps_link(const std::string& path) const {
+    return options_.existing == Existing::compared_links && path.find('/') == std::string::npos;
+  }
+
   Status make_link(const std::string& absolute, const std::string& target) {
+    if (compares()) {
+      TRY_ASSIGN(bool there, ready_link(absolute, target));
+      if (there) return give_away(absolute);
+    }
     if (symlink(target.c_str(), absolute.c_str()) != 0)
       return errno_error(errno, absolute, "create symbolic link");
     return give_away(absolute);
@@ -177,6 +195,9 @@ class TreeWriter {
     file->mode = entry.mode & 07777;
     file->size = entry.size;
     file->mtime_us = entry.mtime_us;
+    if (compares()) {
+      TRY_ASSIGN(file->existed, ready_file(absolute, entry.size));
+    }
     if (entry.leaves.empty()) {
       batch_bytes_ += entry.size;
       batch_.small.push_back({std::move(file), entry.blocks});
@@ -209,17 +230,19 @@ class TreeWriter {
     repo::PieceReader reader;
     repo::TreeReader tree;
     std::unique_ptr<uint8_t[]> window;  // of kWindowBytes once one was put together
+    Bytes there;                        // of an existing file
   };
 
   void work() {
-    Hands hands{repo::PieceReader(repo_, options_.block_size), repo::TreeReader(repo_), {}};
+    Hands hands{repo::PieceReader(repo_, options_.block_size), repo::TreeReader(repo_), {}, {}};
     auto done = [&]() -> Status {
       while (auto task = queue_.pop()) {
-        TRY(task->file ? write_leaves(*task->file, hands) : write_batch(*task, hands.reader));
+        TRY(task->file ? write_leaves(*task->file, hands) : write_batch(*task, hands));
       }
       while (auto file = unfinished_file()) TRY(write_leaves(*file, hands));
       return {};
     }();
+    fetched_stored_.fetch_add(hands.reader.stored_bytes(), std::memory_order_relaxed);
     if (!done) queue_.fail(std::move(done).error());
   }
 
@@ -298,6 +321,58 @@ class TreeWriter {
     return {};
   }
 
+  void count_new(uint64_t bytes) {
+    counters_.fetched.fetch_add(bytes, std::memory_order_relaxed);
+    counters_.written.fetch_add(bytes, std::memory_order_relaxed);
+  }
+
+  // Indexes of the pieces that a file which was there does not hold.
+  Result<std::vector<size_t>> compare(const OpenFile& file, int fd, std::span<repo::Piece> pieces,
+                                      Hands& hands) {
+    TRY_ASSIGN(std::vector<size_t> differing,
+               differing_pieces(fd, file.absolute, pieces, hands.there, counters_));
+    uint64_t held = 0;
+    for (const repo::Piece& piece : pieces) held += piece.length;
+    for (size_t at : differing) held -= pieces[at].length;
+    wrote(held);
+    return differing;
+  }
+
+  // Whether the file needs no writing of a piece that was fetched: of a part that is known only now.
+  bool held(const OpenFile& file, int fd, const repo::Piece& piece, ByteView plain, Hands& hands) {
+    counters_.fetched.fetch_add(piece.length, std::memory_order_relaxed);
+    if (!piece.ref->whole() && holds_already(fd, file.absolute, piece.offset, plain, hands.there))
+      return true;
+    counters_.written.fetch_add(piece.length, std::memory_order_relaxed);
+    return false;
+  }
+
+  // Reads some of the pieces, whose crc gets into them.
+  Status read_wanted(std::span<repo::Piece> pieces, const std::vector<size_t>& wanted,
+                     const std::vector<std::string_view>& paths, Hands& hands,
+                     const repo::PieceReader::Take& take) {
+    std::vector<repo::Piece> chosen;
+    chosen.reserve(wanted.size());
+    for (size_t at : wanted) chosen.push_back(pieces[at]);
+    return hands.reader.read(chosen, paths, &stop_, [&](repo::Piece& piece, ByteView plain) -> Status {
+      TRY(take(piece, plain));
+      pieces[wanted[static_cast<size_t>(&piece - chosen.data())]].crc = piece.crc;
+      return {};
+    });
+  }
+
+  // Of a file that was there: what it does not hold already.
+  Status write_differing(const OpenFile& file, int fd, std::span<repo::Piece> pieces, Hands& hands) {
+    TRY_ASSIGN(std::vector<size_t> differing, compare(file, fd, pieces, hands));
+    return read_wanted(pieces, differing, {file.path}, hands,
+                       [&](repo::Piece& piece, ByteView plain) -> Status {
+                         if (options_.written) piece.crc = crc_of(plain);
+                         wrote(piece.length);
+                         if (held(file, fd, piece, plain, hands)) return {};
+                         return pwrite_bulk(fd, piece.offset, plain, file.absolute);
+                       });
+  }
+
   Status write_leaf(OpenFile& file, size_t number, Hands& hands) {
     TRY_ASSIGN(std::vector<repo::BlockRef> refs, hands.tree.leaf(file.leaves[number]));
     uint64_t leaf_bytes = static_cast<uint64_t>(repo::kMapLeafBlocks) * options_.block_size;
@@ -305,10 +380,15 @@ class TreeWriter {
     uint64_t end = std::min(begin + leaf_bytes, file.size);
     std::vector<repo::Piece> pieces;
     TRY(repo::lay_out(file.path, refs, 0, begin, end, options_.block_size, pieces));
-    TRY_ASSIGN(Fd fd, open_target(file));
-    bool scattered = pieces.size() > 1 && pieces.size() * kLeastPiece > end - begin;
-    TRY(scattered ? write_scattered(file, fd.get(), pieces, hands)
-                  : write_pieces(file, fd.get(), pieces, hands));
+    TRY_ASSIGN(Fd fd, open_target(file, file.existed ? O_RDWR : O_WRONLY));
+    if (file.existed) {
+      TRY(write_differing(file, fd.get(), pieces, hands));
+    } else {
+      count_new(end - begin);
+      bool scattered = pieces.size() > 1 && pieces.size() * kLeastPiece > end - begin;
+      TRY(scattered ? write_scattered(file, fd.get(), pieces, hands)
+                    : write_pieces(file, fd.get(), pieces, hands));
+    }
     file.leaf_crcs[number] = fold_crcs(pieces, 0, pieces.size());
     start_writeback(fd.get(), begin, end - begin);
     TRY(fd.close(file.absolute));
@@ -321,7 +401,7 @@ class TreeWriter {
     return complete(file, crc);
   }
 
-  Status write_batch(Task& task, repo::PieceReader& reader) {
+  Status write_batch(Task& task, Hands& hands) {
     std::vector<repo::Piece> pieces;
     std::vector<size_t> first_piece;
     std::vector<std::string_view> paths;
@@ -340,24 +420,53 @@ class TreeWriter {
     Fd fd;
     std::string_view open_path;
     size_t open_index = SIZE_MAX;
-    TRY(reader.read(pieces, paths, &stop_, [&](repo::Piece& piece, ByteView plain) -> Status {
+    auto write = [&](repo::Piece& piece, ByteView plain) -> Status {
       const OpenFile& file = *task.small[piece.file].file;
       if (open_index != piece.file) {
         if (fd.valid()) TRY(fd.close(open_path));
-        TRY_ASSIGN(fd, open_target(file));
+        TRY_ASSIGN(fd, open_target(file, file.existed ? O_RDWR : O_WRONLY));
         open_index = piece.file;
         open_path = file.absolute;
       }
       if (options_.written) piece.crc = crc_of(plain);
-      TRY(pwrite_all(fd.get(), piece.offset, plain, file.absolute));
       wrote(piece.length);
-      return {};
-    }));
+      if (file.existed && held(file, fd.get(), piece, plain, hands)) return {};
+      return pwrite_all(fd.get(), piece.offset, plain, file.absolute);
+    };
+    if (compares()) {
+      TRY_ASSIGN(std::vector<size_t> wanted, wanted_of_batch(task, pieces, first_piece, hands));
+      TRY(read_wanted(pieces, wanted, paths, hands, write));
+    } else {
+      TRY(hands.reader.read(pieces, paths, &stop_, write));
+    }
     if (fd.valid()) TRY(fd.close(open_path));
     for (size_t i = 0; i < task.small.size(); ++i) {
       TRY(complete(*task.small[i].file, fold_crcs(pieces, first_piece[i], first_piece[i + 1])));
     }
     return {};
+  }
+
+  // Of the pieces of a batch, those that the files do not hold already.
+  Result<std::vector<size_t>> wanted_of_batch(const Task& task, std::span<repo::Piece> pieces,
+                                              const std::vector<size_t>& first_piece, Hands& hands) {
+    std::vector<size_t> wanted;
+    for (size_t i = 0; i < task.small.size(); ++i) {
+      TRY(stop_.check());
+      const OpenFile& file = *task.small[i].file;
+      const size_t first = first_piece[i];
+      std::span<repo::Piece> its = pieces.subspan(first, first_piece[i + 1] - first);
+      if (!file.existed) {
+        count_new(file.size);
+        for (size_t at = 0; at < its.size(); ++at) wanted.push_back(first + at);
+        continue;
+      }
+      // Also where nothing differs: for mode and owner.
+      TRY_ASSIGN(Fd fd, open_target(file, O_RDWR));
+      TRY_ASSIGN(std::vector<size_t> differing, compare(file, fd.get(), its, hands));
+      TRY(fd.close(file.absolute));
+      for (size_t at : differing) wanted.push_back(first + at);
+    }
+    return wanted;
   }
 
   Status complete(const OpenFile& file, uint32_t crc) {
@@ -378,6 +487,8 @@ class TreeWriter {
   TreeWriteTotals totals_;
   std::atomic<uint64_t> files_{0};
   std::atomic<uint64_t> bytes_{0};
+  CompareCounters counters_;
+  std::atomic<uint64_t> fetched_stored_{0};
   std::mutex written_mutex_;
   std::mutex large_mutex_;
   std::vector<std::shared_ptr<OpenFile>> large_;  // files with leaves that nobody has taken

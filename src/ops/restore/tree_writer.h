@@ -42,8 +42,16 @@ struct TreePlace {
   std::string link_target;
 };
 
+// What may be at the places already.
+enum class Existing : uint8_t {
+  nothing,
+  compared,        // files and directories, which become what the tree has (existing_file.h)
+  compared_links,  // the same, but a symbolic link at the top that leads to a directory stays one
+};
+
 struct TreeWriteOptions {
   int workers = 1;
+  Existing existing = Existing::nothing;
   uint32_t block_size = 8192;
   // Owner of everything written, applied when this process is root.
   uid_t uid = 0;
@@ -63,11 +71,18 @@ struct TreeWriteTotals {
   uint64_t files = 0;
   uint64_t directories = 0;
   uint64_t bytes = 0;
+  // With Existing::compared, plain bytes: read from the directory, of these right already, taken from the
+  // repository, written.
+  uint64_t compared = 0;
+  uint64_t unchanged = 0;
+  uint64_t fetched = 0;
+  uint64_t written = 0;
+  uint64_t fetched_stored = 0;  // bytes read from packs for what was fetched
 };
 
 // Writes everything below `directory` of the tree. Files and directories get their recorded modes; nothing is
-// synced. Errors: damaged (names file and frame), space, cancelled, those of the store and the file system.
-// On error what was written stays.
+// synced, and what is not in the tree is not touched. Errors: damaged (names file and frame), space,
+// cancelled, those of the store and the file system. On error what was written stays.
 Result<TreeWriteTotals> write_tree(const repo::LineageRepo& repo, const repo::NodeRef& directory,
                                    const TreeWriteOptions& options, Reporter& reporter,
                                    const StopToken& stop);
