@@ -21,6 +21,7 @@ extern const Command kMountCommand;
 extern const Command kRestoreCommand;
 extern const Command kServeCommand;
 extern const Command kShowCommand;
+extern const Command kStandbyCreateCommand;
 extern const Command kVerifyCommand;
 extern const Command kVersionCommand;
 extern const Command kWalCheckCommand;
@@ -33,11 +34,11 @@ extern const Command kWalStatusCommand;
 namespace {
 
 constinit const Command* const kCommands[] = {
-    &kInitCommand,     &kDoctorCommand, &kBackupCommand,     &kRestoreCommand,   &kMountCommand,
-    &kDrillCommand,    &kVerifyCommand, &kListCommand,       &kShowCommand,      &kExpireCommand,
-    &kWalPushCommand,  &kWalGetCommand, &kWalReceiveCommand, &kWalStatusCommand, &kWalFindCommand,
-    &kWalCheckCommand, &kMarkCommand,   &kServeCommand,      &kKeyListCommand,   &kKeyAddCommand,
-    &kKeyCheckCommand, &kHelpCommand,   &kVersionCommand,    &kInternalCommand,
+    &kInitCommand,    &kDoctorCommand,   &kBackupCommand, &kRestoreCommand,    &kStandbyCreateCommand,
+    &kMountCommand,   &kDrillCommand,    &kVerifyCommand, &kListCommand,       &kShowCommand,
+    &kExpireCommand,  &kWalPushCommand,  &kWalGetCommand, &kWalReceiveCommand, &kWalStatusCommand,
+    &kWalFindCommand, &kWalCheckCommand, &kMarkCommand,   &kServeCommand,      &kKeyListCommand,
+    &kKeyAddCommand,  &kKeyCheckCommand, &kHelpCommand,   &kVersionCommand,    &kInternalCommand,
 };
 
 }  // namespace

@@ -62,8 +62,9 @@ class ReplicationClient {
   Result<SenderIdentity> identify();
   // Of a slot that is not physical: precondition.
   Result<ReplicationSlot> read_slot(const std::string& name);
-  // A permanent physical slot that reserves WAL at once. One that is there already is success.
-  Status create_slot(const std::string& name);
+  // A permanent physical slot that reserves WAL at once. True: it was made now; false: it is there already.
+  Result<bool> create_slot(const std::string& name);
+  Status drop_slot(const std::string& name);
   // The content of the timeline's history file; not_found when the server has none.
   Result<std::string> history(Timeline timeline);
 
