@@ -22,6 +22,7 @@ extern const Command kMountCommand;
 extern const Command kRestoreCommand;
 extern const Command kServeCommand;
 extern const Command kShowCommand;
+extern const Command kStandbyCreateCommand;
 extern const Command kVerifyCommand;
 extern const Command kVersionCommand;
 extern const Command kWalBeaconCommand;
@@ -35,8 +36,8 @@ extern const Command kWalStatusCommand;
 namespace {
 
 constinit const Command* const kCommands[] = {
-    &kInitCommand,     &kDoctorCommand,   &kBackupCommand,    &kRestoreCommand,    &kMountCommand,
-    &kDrillCommand,    &kDiffCommand,     &kVerifyCommand,    &kListCommand,       &kShowCommand,
+    &kInitCommand,     &kDoctorCommand,   &kBackupCommand,    &kRestoreCommand,    &kStandbyCreateCommand,
+    &kMountCommand, &kDrillCommand,    &kDiffCommand,     &kVerifyCommand,    &kListCommand,       &kShowCommand,
     &kExpireCommand,   &kWalPushCommand,  &kWalGetCommand,    &kWalReceiveCommand, &kWalStatusCommand,
     &kWalFindCommand,  &kWalCheckCommand, &kWalBeaconCommand, &kMarkCommand,       &kServeCommand,
     &kKeyListCommand,  &kKeyAddCommand,   &kKeyCheckCommand,  &kHelpCommand,       &kVersionCommand,

@@ -83,7 +83,7 @@ class Configurer {
       TRY(adopt_configuration());
     }
     TRY(write_recovery_settings());
-    TRY(write("recovery.signal", ""));
+    TRY(write(in_.options.standby ? "standby.signal" : "recovery.signal", ""));
     return std::move(notes_);
   }
 
@@ -368,11 +368,25 @@ pg::RecoverySettings planned_settings(const ConfigureInput& input) {
   settings.inclusive = plan.reach.effective.inclusive;
   settings.timeline = plan.reach.timeline;
   settings.action = plan.action;
+  if (const auto& standby = input.options.standby) {
+    // Follows whatever timeline the primary goes to, and asks again where a recovery would have to stop
+    // (T29).
+    settings.restore_command =
+        restore_command({input.options.program, input.options.location}, RestoreCommandFor::standby);
+    settings.timeline.reset();
+    settings.target = pg::TargetKind::latest;  // whatever position that is in the repository
+    settings.target_value.clear();
+    settings.inclusive = true;
+    settings.primary_conninfo = standby->conninfo;
+    settings.primary_slot_name = standby->slot;
+    settings.keep_synchronous_standby_names = standby->keeps_synchronous_names;
+  }
   settings.port = input.options.port;
   settings.socket_directory = input.options.socket_directory;
   settings.written_by = cat("restored from backup ", plan.backup.id.text, " of cluster ", plan.cluster);
   // PostgreSQL refuses a number whose history file it cannot get.
-  if (!plan.reach.has_history_file) settings.more.emplace_back("recovery_target_timeline", "current");
+  if (!plan.reach.has_history_file && !input.options.standby)
+    settings.more.emplace_back("recovery_target_timeline", "current");
   // A pause needs hot standby, and the recovery is watched through it; a delayed standby's delay is not
   // wanted.
   settings.more.emplace_back("hot_standby", "on");

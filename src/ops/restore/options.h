@@ -35,6 +35,13 @@ enum class RestoreMedium : uint8_t {
   mount,  // a skeleton that is mounted next (ops/mount)
 };
 
+// What the restored cluster follows, when it is to be a standby.
+struct StandbySettings {
+  std::string conninfo;                  // primary_conninfo, without a password; "": the repository alone
+  std::string slot;                      // primary_slot_name; "": none
+  bool keeps_synchronous_names = false;  // synchronous_standby_names stays the business of somebody else
+};
+
 struct RestoreOptions {
   RestoreMedium medium = RestoreMedium::copy;
   bool throw_away = false;  // of a mount: what these mean stands in ops/mount/state.h
@@ -54,6 +61,7 @@ struct RestoreOptions {
   // What is in the directory is compared by block and overwritten where it differs (delta.h). With `replace`
   // it is the cluster's own and nothing is kept aside, else a copy that was restored before.
   bool delta = false;
+  std::optional<StandbySettings> standby;
   std::vector<std::pair<std::string, std::string>> tablespaces;  // recorded location → new location
   UnmappedTablespaces unmapped = UnmappedTablespaces::original_if_free;
 

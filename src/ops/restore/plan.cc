@@ -134,8 +134,9 @@ class Planner {
     plan_.asked = options_.target;
     plan_.replace = options_.replace;
     plan_.delta = options_.delta;
-    plan_.archive_off = options_.archive == ArchiveChoice::off ||
-                        (options_.archive == ArchiveChoice::automatic && !options_.replace);
+    plan_.archive_off =
+        options_.archive == ArchiveChoice::off ||
+        (options_.archive == ArchiveChoice::automatic && !options_.replace && !options_.standby);
     bool aims = options_.target.kind != pg::TargetKind::latest;
     plan_.action = options_.action.value_or(aims ? pg::TargetAction::pause : pg::TargetAction::promote);
   }

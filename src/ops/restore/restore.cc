@@ -307,7 +307,8 @@ class Execution {
         std::vector<std::string> notes,
         configure_directory(configure_input(), backup_manifest_ ? &*backup_manifest_ : nullptr, stop_));
     std::ranges::move(notes, std::back_inserter(outcome_.notes));
-    if (const auto& partial = plan().reach.partial) {
+    // A standby gets the unfinished segment from its primary.
+    if (const auto& partial = plan().reach.partial; partial && !options_.standby) {
       std::string path = cat(data().staging_path, "/pg_wal/", partial->segment.to_string());
       TRY(write_partial_segment(lineage_, *partial, path, survey_.mode == 0750 ? 0640 : 0600));
       TRY(give_away(path));

@@ -71,6 +71,12 @@ class Starter {
     return {};
   }
 
+  Result<pg::LaunchOptions> standby() {
+    TRY_ASSIGN(pg::LaunchOptions launch, prepare());
+    launch.log_mode = pg::LogMode::as_configured;
+    return launch;
+  }
+
   Status run() {
     TRY_ASSIGN(pg::LaunchOptions launch, prepare());
     int port = launch.port;
@@ -144,14 +150,14 @@ class Starter {
       if (launch.socket_directory.empty()) launch.socket_directory = "/tmp";
     }
     TRY(check_socket_free(launch.socket_directory, launch.port));
-    if (plan_.replace) {
+    if (plan_.replace || options_.standby) {
       TRY_ASSIGN(launch.listen_addresses, effective("listen_addresses"));
       if (std::string config = outside_config_file(plan_, manifest_); !config.empty()) {
         launch.settings.emplace_back("config_file", config);
       }
     }
     // It is checked where recovery ended before it is promoted (R6).
-    if (plan_.action == pg::TargetAction::promote) {
+    if (plan_.action == pg::TargetAction::promote && !options_.standby) {
       launch.settings.emplace_back("recovery_target_action", "pause");
     }
     return launch;
@@ -285,6 +291,12 @@ Status start_again(const RestoreSource& source, const RestoreOptions& options, R
                    Reporter& reporter, StopToken& stop) {
   TRY_ASSIGN(repo::Manifest manifest, repo::read_manifest(source.repo(), outcome.plan.backup.id));
   return Starter(options, manifest, outcome, reporter, stop).again();
+}
+
+Result<pg::LaunchOptions> standby_launch(const RestoreSource& source, const RestoreOptions& options,
+                                         RestoreOutcome& outcome, Reporter& reporter, StopToken& stop) {
+  TRY_ASSIGN(repo::Manifest manifest, repo::read_manifest(source.repo(), outcome.plan.backup.id));
+  return Starter(options, manifest, outcome, reporter, stop).standby();
 }
 
 bool same_wal_position(Lsn a, Lsn b) {

@@ -23,6 +23,10 @@ std::string bootstrap_role(const repo::Manifest& manifest);
 Status start_again(const RestoreSource& source, const RestoreOptions& options, RestoreOutcome& outcome,
                    Reporter& reporter, StopToken& stop);
 
+// How the server on a restored standby is started, which runs on as its configuration says.
+Result<pg::LaunchOptions> standby_launch(const RestoreSource& source, const RestoreOptions& options,
+                                         RestoreOutcome& outcome, Reporter& reporter, StopToken& stop);
+
 // Do two positions mean the same place in WAL? A record's end at a page's end and the next record's beginning
 // behind the page header do.
 bool same_wal_position(Lsn a, Lsn b);

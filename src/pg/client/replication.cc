@@ -147,18 +147,25 @@ Result<ReplicationSlot> ReplicationClient::read_slot(const std::string& name) {
   return slot;
 }
 
-Status ReplicationClient::create_slot(const std::string& name) {
+Result<bool> ReplicationClient::create_slot(const std::string& name) {
   // Since 15 options stand in parentheses.
   const char* reserve = client_.major() >= 15 ? " PHYSICAL (RESERVE_WAL)" : " PHYSICAL RESERVE_WAL";
   auto created = client_.simple_query(cat("CREATE_REPLICATION_SLOT ", quoted(name), reserve));
-  if (created || client_.last_sqlstate() == kDuplicateObject) return {};
+  if (created) return true;
+  if (client_.last_sqlstate() == kDuplicateObject) return false;
   return std::move(created).error().within(cat("creating the slot ", name));
 }
 
-Status ReplicationClient::remake_slot(const std::string& name) {
+Status ReplicationClient::drop_slot(const std::string& name) {
   auto dropped = client_.simple_query(cat("DROP_REPLICATION_SLOT ", quoted(name)));
-  if (!dropped) return std::move(dropped).error().within(cat("dropping the slot ", name));
-  return create_slot(name);
+  if (dropped) return {};
+  return std::move(dropped).error().within(cat("dropping the slot ", name));
+}
+
+Status ReplicationClient::remake_slot(const std::string& name) {
+  TRY(drop_slot(name));
+  TRY(create_slot(name));
+  return {};
 }
 
 bool ReplicationClient::slot_is_lost() const {

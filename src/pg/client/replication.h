@@ -62,8 +62,9 @@ class ReplicationClient {
   Result<SenderIdentity> identify();
   // Of a slot that is not physical: precondition.
   Result<ReplicationSlot> read_slot(const std::string& name);
-  // A permanent physical slot that reserves WAL at once. One that is there already is success.
-  Status create_slot(const std::string& name);
+  // A permanent physical slot that reserves WAL at once. True: it was made now; false: it is there already.
+  Result<bool> create_slot(const std::string& name);
+  Status drop_slot(const std::string& name);
   // Drops an invalidated slot and makes it again. Nobody may be using it.
   Status remake_slot(const std::string& name);
   // Did the last start() fail because the server has given the slot up (max_slot_wal_keep_size,

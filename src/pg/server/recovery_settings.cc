@@ -39,7 +39,7 @@ Lines settings_in_order(const RecoverySettings& settings) {
   set("archive_cleanup_command", settings.archive_cleanup_command);
   set("primary_conninfo", settings.primary_conninfo);
   set("primary_slot_name", settings.primary_slot_name);
-  set("synchronous_standby_names", "");
+  if (!settings.keep_synchronous_standby_names) set("synchronous_standby_names", "");
   set("recovery_target_timeline", settings.timeline ? cat(settings.timeline->value) : "latest");
   set("recovery_target_inclusive", settings.inclusive ? "on" : "off");
   set("recovery_target_action", std::string(to_string(settings.action)));

@@ -38,10 +38,11 @@ struct RecoverySettings {
   TargetAction action = TargetAction::pause;
   std::string recovery_end_command;
   std::string archive_cleanup_command;
-  std::string primary_conninfo;    // standbys only
-  std::string primary_slot_name;   // standbys only
-  bool archive_off = false;        // writes archive_mode = off, which needs no archive_command
-  std::string archive_off_reason;  // one line, written as a comment above it
+  std::string primary_conninfo;                 // standbys only
+  std::string primary_slot_name;                // standbys only
+  bool keep_synchronous_standby_names = false;  // not written: who manages the cluster sets them
+  bool archive_off = false;                     // writes archive_mode = off, which needs no archive_command
+  std::string archive_off_reason;               // one line, written as a comment above it
   std::optional<int> port;
   std::optional<std::string> socket_directory;
   std::vector<std::pair<std::string, std::string>> more;  // further settings, written last in this order
