@@ -58,7 +58,7 @@ constexpr Option kPushOptions[] = {
      .kind = ValueKind::integer,
      .placeholder = "N",
      .help = "how many segments that wait behind this one are stored along with it, at most; 0 turns it off "
-             "(default: twice the cores, at most 8)",
+             "(default: four times the cores, at most 16)",
      .min = 0,
      .max = 64,
      .section = ConfigSection::cluster},

@@ -15,7 +15,7 @@ namespace lifeboat::ops {
 
 namespace {
 
-constexpr int kMostAhead = 8;
+constexpr int kMostAhead = 16;
 // What was staged and not asked for is left then: cleaning up may take its files away.
 constexpr int64_t kOldUs = 60'000'000;
 
@@ -26,7 +26,7 @@ int cores() {
 }  // namespace
 
 int default_ahead() {
-  return std::min(2 * cores(), kMostAhead);
+  return std::min(4 * cores(), kMostAhead);
 }
 
 // The segment asked for and those behind it, and the threads that stage them.

@@ -36,8 +36,8 @@
 
 namespace lifeboat::ops {
 
-// Twice the cores of this host, at most 8: enough for every core while the row is short, so that what the
-// server asked for is not kept waiting long for what it did not.
+// Four times the cores of this host, at most 16: enough for every core while some segments wait for the disk,
+// and few, so that what the server asked for is not kept waiting long for what it did not.
 int default_ahead();
 
 struct AheadOptions {
