@@ -20,6 +20,7 @@ extern const Command kListCommand;
 extern const Command kMarkCommand;
 extern const Command kMountCommand;
 extern const Command kRestoreCommand;
+extern const Command kRollbackCommand;
 extern const Command kServeCommand;
 extern const Command kShowCommand;
 extern const Command kStandbyCreateCommand;
@@ -36,12 +37,12 @@ extern const Command kWalStatusCommand;
 namespace {
 
 constinit const Command* const kCommands[] = {
-    &kInitCommand,     &kDoctorCommand,   &kBackupCommand,    &kRestoreCommand,    &kStandbyCreateCommand,
-    &kMountCommand, &kDrillCommand,    &kDiffCommand,     &kVerifyCommand,    &kListCommand,       &kShowCommand,
-    &kExpireCommand,   &kWalPushCommand,  &kWalGetCommand,    &kWalReceiveCommand, &kWalStatusCommand,
-    &kWalFindCommand,  &kWalCheckCommand, &kWalBeaconCommand, &kMarkCommand,       &kServeCommand,
-    &kKeyListCommand,  &kKeyAddCommand,   &kKeyCheckCommand,  &kHelpCommand,       &kVersionCommand,
-    &kInternalCommand,
+    &kInitCommand,          &kDoctorCommand,    &kBackupCommand,   &kRestoreCommand,  &kRollbackCommand,
+    &kStandbyCreateCommand, &kMountCommand,     &kDrillCommand,    &kDiffCommand,     &kVerifyCommand,
+    &kListCommand,          &kShowCommand,      &kExpireCommand,   &kWalPushCommand,  &kWalGetCommand,
+    &kWalReceiveCommand,    &kWalStatusCommand, &kWalFindCommand,  &kWalCheckCommand, &kWalBeaconCommand,
+    &kMarkCommand,          &kServeCommand,     &kKeyListCommand,  &kKeyAddCommand,   &kKeyCheckCommand,
+    &kHelpCommand,          &kVersionCommand,   &kInternalCommand,
 };
 
 }  // namespace

@@ -62,6 +62,8 @@ struct RestoreOptions {
   // it is the cluster's own and nothing is kept aside, else a copy that was restored before.
   bool delta = false;
   std::optional<StandbySettings> standby;
+  // The preflight goes on where a server runs in `directory`, which the caller stops before the rest.
+  bool stops_server = false;
   std::vector<std::pair<std::string, std::string>> tablespaces;  // recorded location → new location
   UnmappedTablespaces unmapped = UnmappedTablespaces::original_if_free;
 

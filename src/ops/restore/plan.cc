@@ -155,7 +155,8 @@ class Planner {
       }
       return {};
     }
-    TRY(check_replaceable(options_.directory));
+    TRY(check_replaceable(options_.directory,
+                          options_.stops_server ? ServerThere::will_be_stopped : ServerThere::refused));
     plan_.existing_data = look.state == DirectoryState::occupied || look.overwrites();
     if (look.overwrites()) return check_same_system(look.marker->overwrites);
     if (!plan_.existing_data) return {};

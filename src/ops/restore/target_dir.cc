@@ -28,11 +28,11 @@ Result<bool> managed_by_patroni(const std::string& directory) {
 
 }  // namespace
 
-Status check_replaceable(const std::string& directory) {
+Status check_replaceable(const std::string& directory, ServerThere server) {
   TRY_ASSIGN(DirectoryLook look, look_at_directory(directory));
   if (look.state != DirectoryState::occupied) return {};
   TRY_ASSIGN(std::optional<pg::RunningServer> running, pg::running_server(directory));
-  if (running) {
+  if (running && server == ServerThere::refused) {
     return make_error(ErrorKind::precondition, directory,
                       running->by == pg::RunningBy::process
                           ? cat("a server is running there, process ", running->pid_file.pid)

@@ -1,0 +1,214 @@
+// lifeboat rollback: a cluster goes back to a moment.
+#include "ops/rollback/rollback.h"
+
+#include <nlohmann/json.hpp>
+
+#include "app/cli/restore_output.h"
+#include "app/invocation.h"
+#include "app/location.h"
+#include "app/options.h"
+#include "app/output.h"
+#include "app/render.h"
+#include "app/reporter.h"
+#include "app/target.h"
+#include "ops/wal/commands.h"
+#include "util/files.h"
+#include "util/strings.h"
+
+namespace lifeboat::app {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Result<ops::RollbackRequest> rollback_request(const Invocation& invocation) {
+  ops::RollbackRequest request;
+  ops::RestoreOptions& options = request.restore;
+  TRY_ASSIGN(options.location, repo_location(invocation));
+  TRY_ASSIGN(TargetOptions target, target_options(invocation));
+  if (!has_target(invocation)) {
+    return make_error(ErrorKind::usage, "lifeboat rollback", "needs the moment to go back to")
+        .with_hint(
+            "--target-time, --target-lsn, --target-xid or --target-name; to the end of all WAL: restore");
+  }
+  options.lineage = target.lineage;
+  options.backup = target.backup;
+  options.target = target.target;
+  options.timeline_choice = target.choice;
+  options.timeline = target.timeline;
+  options.delta = invocation.flag("delta");
+  if (auto to = invocation.text("to")) {
+    options.directory = *to;
+  } else {
+    auto pgdata = invocation.pgdata();
+    if (!pgdata) {
+      return make_error(ErrorKind::usage, "lifeboat rollback",
+                        "needs --pgdata, the cluster's data directory, or --to DIR for a copy beside it");
+    }
+    options.replace = true;
+    TRY_ASSIGN(options.directory, resolve_path(*pgdata));
+  }
+  while (options.directory.size() > 1 && options.directory.ends_with('/')) options.directory.pop_back();
+  options.tablespaces = invocation.mappings("tablespace");
+  TRY_ASSIGN(options.program, ops::own_program_path());
+  options.spool = invocation.value("spool");
+  options.pg_bin = invocation.pg_bin().value_or("");
+  options.jobs = invocation.jobs();
+  if (auto port = invocation.integer("port")) options.port = static_cast<int>(*port);
+  options.socket_directory = invocation.text("socket-dir");
+  if (auto timeout = invocation.duration_us("recovery-timeout"))
+    options.recovery_timeout_ms = *timeout / 1000;
+  request.stops_server = invocation.flag("stop");
+  request.preserves = invocation.flag("preserve");
+  return request;
+}
+
+Json steps_json(const ops::RollbackPlan& plan) {
+  Json steps = Json::array();
+  for (const ops::RollbackStep& step : plan.steps) {
+    steps.push_back({{"what", step.what}, {"seconds", step.seconds ? Json(*step.seconds) : Json(nullptr)}});
+  }
+  return steps;
+}
+
+Json or_null(const std::string& value) {
+  return value.empty() ? Json(nullptr) : Json(value);
+}
+
+std::string question(const ops::RestoreOptions& options) {
+  if (!options.replace) return "";
+  return options.delta ? cat("Roll ", options.directory,
+                             " back by block? What is there now is overwritten and not kept.")
+                       : cat("Roll ", options.directory, " back? What is there now is kept aside.");
+}
+
+Result<int> handle(const Invocation& invocation) {
+  TRY_ASSIGN(ops::RollbackRequest request, rollback_request(invocation));
+  OutputReporter reporter(invocation.output());
+  auto plan = ops::plan_rollback(request, reporter, invocation.stop());
+  const bool dry_run = invocation.flag("dry-run");
+  // What is not stored yet may be what the target needs: without a server it is stored before the real
+  // preflight.
+  if (!plan && (dry_run || !request.restore.replace || plan.error().kind != ErrorKind::unreachable))
+    return std::move(plan).error();
+  if (plan) {
+    invocation.output().text(ops::render_rollback(*plan));
+    invocation.output().document(
+        to_json_text({{"dry_run", true}, {"plan", plan_json(plan->restore)}, {"steps", steps_json(*plan)}}));
+  }
+  if (dry_run) return 0;
+  if (std::string ask = question(request.restore); !ask.empty()) TRY(invocation.confirm(ask));
+  TRY_ASSIGN(ops::RollbackOutcome outcome, ops::run_rollback(request, reporter, invocation.stop()));
+  for (const std::string& note : outcome.restored.notes) invocation.output().note(LogLevel::info, note);
+  std::string text = outcome_text(outcome.restored);
+  if (!outcome.preserved_command.empty())
+    text += cat("the state before, read-only beside it:\n", outcome.preserved_command, "\n");
+  invocation.output().text(text);
+  Json document = outcome_json(outcome.restored);
+  document["stop_seconds"] = outcome.stop_seconds;
+  document["preserved"] = or_null(outcome.preserved);
+  document["preserved_command"] = or_null(outcome.preserved_command);
+  invocation.output().document(to_json_text(document));
+  return 0;
+}
+
+constexpr Option kRollbackOptions[] = {
+    {.name = "to",
+     .kind = ValueKind::path,
+     .placeholder = "DIR",
+     .help =
+         "side by side: into this directory, absent or empty, while the cluster goes on; archiving is off "
+         "there",
+     .excludes = "delta|preserve|stop"},
+    {.name = "delta",
+     .help = "in place by block: only what differs is fetched, and the state before is not kept",
+     .excludes = "preserve"},
+    {.name = "preserve", .help = "print the command that starts the state before beside it, read-only"},
+    {.name = "stop",
+     .help = "stop the server that runs in --pgdata, once the target is known to be reachable"},
+    {.name = "dry-run", .help = "print every step with its time; a running server is no obstacle"},
+    {.name = "tablespace",
+     .kind = ValueKind::mapping,
+     .placeholder = "OLD=NEW",
+     .help = "put the tablespace that was at OLD to NEW",
+     .repeatable = true},
+    {.name = "port",
+     .kind = ValueKind::integer,
+     .placeholder = "PORT",
+     .help = "port of the server that is started (default: as its settings say)",
+     .min = 1,
+     .max = 65535},
+    {.name = "socket-dir",
+     .kind = ValueKind::path,
+     .placeholder = "DIR",
+     .help = "its socket directory (default: as its settings say)"},
+    {.name = "recovery-timeout",
+     .kind = ValueKind::duration,
+     .placeholder = "TIME",
+     .help = "give up watching the recovery after this long (default: no limit)"},
+    {.name = "spool",
+     .kind = ValueKind::path,
+     .placeholder = "DIR",
+     .help = "where `lifeboat wal get` keeps what it fetched ahead; what an earlier recovery left of this "
+             "cluster is removed",
+     .default_text = "/var/lib/lifeboat/spool",
+     .section = ConfigSection::cluster},
+};
+constinit const OptionGroup kRollbackGroup = {"Rollback", kRollbackOptions};
+
+}  // namespace
+
+extern const Command kRollbackCommand;
+constinit const Command kRollbackCommand = {
+    .path = "rollback",
+    .summary = "take a cluster back to a moment, in its place or side by side",
+    .description =
+        "In place: checks that the target can be reached, stores the WAL that only the data directory has, "
+        "restores beside it, keeps the old directory aside, starts the new one paused at the target, "
+        "compares "
+        "where it is with the plan, and promotes it on a new timeline. Nothing is stopped unless --stop is "
+        "given: a running server is refused with the command that stops it.\n\n"
+        "What was written after the target is in the old directory still, and its WAL in the repository: "
+        "--preserve prints how to start the old state beside the new one, read-only and archiving nothing, "
+        "so that later rows can be taken from it.\n\n"
+        "--to makes a promoted copy side by side instead. The server that is started is a plain one: restart "
+        "it with systemctl or pg_ctlcluster where these are used.",
+    .danger = Danger::destructive,
+    .groups = {&kRollbackGroup, &kTargetOptions, &kBackupChoiceOptions, &kRepoOptions, &kServerOptions,
+               &kGeneralOptions},
+    .creates = "to",
+    .examples =
+        "# what would happen, and how long it takes\n"
+        "lifeboat rollback --repo /srv/backup --pgdata /var/lib/postgresql/15/main --target-time '2026-11-20 "
+        "10:56:25+00' --dry-run\n"
+        "# in place, with the state before at hand\n"
+        "lifeboat rollback --repo /srv/backup --pgdata /var/lib/postgresql/15/main --target-time '2026-11-20 "
+        "10:56:25+00' --stop --preserve --yes",
+    .schema = R"({
+  "type": "object",
+  "required": ["dry_run", "plan"],
+  "properties": {
+    "dry_run": {"type": "boolean"},
+    "directory": {"type": "string"},
+    "plan": {"type": "object", "description": "as lifeboat restore has it"},
+    "steps": {"type": "array", "items": {"type": "object", "properties": {"what": {"type": "string"}, "seconds": {"type": ["number", "null"]}}}},
+    "files": {"type": "integer"},
+    "bytes": {"type": "integer"},
+    "compared": {"type": ["object", "null"], "description": "as lifeboat restore has it"},
+    "phases": {"type": "object", "additionalProperties": {"type": "number"}, "description": "seconds"},
+    "seconds": {"type": "number"},
+    "stop_seconds": {"type": "number", "description": "until the old server had ended"},
+    "kept": {"type": "array", "items": {"type": "string"}},
+    "rescued": {"type": "array", "items": {"type": "string"}},
+    "notes": {"type": "array", "items": {"type": "string"}},
+    "recovery": {"type": ["object", "null"]},
+    "copy_out_commands": {"type": "array", "items": {"type": "string"}},
+    "preserved": {"type": ["string", "null"], "description": "the old data directory"},
+    "preserved_command": {"type": ["string", "null"]},
+    "next_command": {"type": ["string", "null"]}
+  }
+})",
+    .hooks = true,
+    .handler = handle,
+};
+
+}  // namespace lifeboat::app

@@ -1,0 +1,144 @@
+#include "ops/rollback/rollback.h"
+
+#include "ops/follow_up.h"
+#include "ops/restore/start.h"
+#include "util/clock.h"
+#include "util/files.h"
+#include "util/process.h"
+#include "util/strings.h"
+
+namespace lifeboat::ops {
+
+namespace {
+
+constexpr int64_t kStopMs = 300'000;
+
+Result<std::optional<pg::RunningServer>> server_there(const RestoreOptions& options) {
+  if (!options.replace) return std::optional<pg::RunningServer>();
+  TRY_ASSIGN(bool there, path_exists(options.directory));
+  if (!there) return std::optional<pg::RunningServer>();
+  return pg::running_server(options.directory);
+}
+
+std::string owner_name(const std::string& path) {
+  auto info = stat_path(path);
+  if (!info) return "postgres";
+  auto user = OsUser::by_uid(info->uid);
+  return user ? user->name : "postgres";
+}
+
+// With the pg_ctl beside the program that runs.
+std::string stop_command(const std::string& directory, const pg::RunningServer& running) {
+  auto program = read_link(cat("/proc/", running.pid_file.pid, "/exe"));
+  std::string pg_ctl = program ? join_path(parent_path(*program), "pg_ctl") : "pg_ctl";
+  return cat(as_owner(person_at_keyboard(), owner_name(directory)), shell_quote(pg_ctl), " -D ",
+             shell_quote(directory), " -m fast stop");
+}
+
+Error still_running(const std::string& directory, const pg::RunningServer& running) {
+  return make_error(ErrorKind::precondition, directory,
+                    running.by == pg::RunningBy::process
+                        ? cat("a server is running there, process ", running.pid_file.pid)
+                        : "processes of a server that ended are still attached to its shared memory")
+      .with_hint(cat("stop it first, or give --stop: ", stop_command(directory, running)));
+}
+
+RestoreOptions options_of(const RollbackRequest& request) {
+  RestoreOptions options = request.restore;
+  options.start = true;
+  options.action = pg::TargetAction::promote;
+  return options;
+}
+
+std::vector<RollbackStep> steps_of(const RollbackRequest& request, const RollbackPlan& plan) {
+  const RestorePlan& restore = plan.restore;
+  const Placement& data = restore.placements.front();
+  std::vector<RollbackStep> steps;
+  if (plan.running) steps.push_back({cat("stop the server: ", plan.stop_command), std::nullopt});
+  if (!restore.rescue.empty())
+    steps.push_back(
+        {cat("store ", counted(restore.rescue.size(), "WAL file"), " that only ", data.final_path, " has"),
+         std::nullopt});
+  const std::string what = cat(format_bytes(restore.bytes), " of backup ", restore.backup.id.text);
+  steps.push_back({restore.delta ? cat("bring ", data.final_path, " back by block to ", what)
+                                 : cat("copy ", what, " to ", data.staging_path),
+                   restore.estimate.copy_seconds});
+  for (const Placement& place : restore.placements) {
+    if (!place.kept_as.empty())
+      steps.push_back({cat("keep what is in ", place.final_path, " as ", place.kept_as), std::nullopt});
+  }
+  steps.push_back({cat("start it and replay ", format_bytes(restore.reach.wal_bytes), " of WAL up to ",
+                       restore.reach.stop.to_string()),
+                   restore.estimate.replay_seconds});
+  steps.push_back({"check on the paused server that it is there", std::nullopt});
+  steps.push_back({"promote it", std::nullopt});
+  if (request.preserves) steps.push_back({"say how the old state is started beside it", std::nullopt});
+  return steps;
+}
+
+// The old directory as a server of its own: its timeline is the archive's, into which it must not write, and
+// its port is taken.
+std::string preserve_command(const RestorePlan& plan, const repo::Manifest& manifest,
+                             const RecoveryResult& recovery, const std::string& kept) {
+  if (!plan.pg_bin) return "";
+  std::string options = cat("-p ", recovery.port + 1, " -k ", shell_quote(recovery.socket_directory),
+                            " -c listen_addresses= -c archive_mode=off -c default_transaction_read_only=on"
+                            " -c max_logical_replication_workers=0");
+  if (std::string config = outside_config_file(plan, manifest); !config.empty())
+    options += cat(" -c config_file=", shell_quote(config), " -c data_directory=", shell_quote(kept));
+  return cat(as_owner(person_at_keyboard(), plan.owner), shell_quote(plan.pg_bin->program("pg_ctl")), " -D ",
+             shell_quote(kept), " -l ", shell_quote(join_path(kept, "startup.log")), " -o ",
+             shell_quote(options), " start");
+}
+
+}  // namespace
+
+Result<RollbackPlan> plan_rollback(const RollbackRequest& request, Reporter& reporter, StopToken& stop) {
+  RestoreOptions options = options_of(request);
+  options.stops_server = true;
+  RollbackPlan plan;
+  TRY_ASSIGN(plan.running, server_there(options));
+  if (plan.running) plan.stop_command = stop_command(options.directory, *plan.running);
+  TRY_ASSIGN(RestoreSource source, open_restore(options));
+  TRY_ASSIGN(plan.restore, plan_restore(source, options, reporter, stop));
+  plan.steps = steps_of(request, plan);
+  return plan;
+}
+
+std::string render_rollback(const RollbackPlan& plan) {
+  std::string text = render_plan(plan.restore);
+  int number = 1;
+  for (const RollbackStep& step : plan.steps) {
+    text +=
+        cat(number++, ". ", step.what, step.seconds ? cat(": ", format_seconds(*step.seconds)) : "", "\n");
+  }
+  return text;
+}
+
+Result<RollbackOutcome> run_rollback(const RollbackRequest& request, Reporter& reporter, StopToken& stop) {
+  const RestoreOptions options = options_of(request);
+  RollbackOutcome outcome;
+  TRY_ASSIGN(std::optional<pg::RunningServer> running, server_there(options));
+  if (running && (!request.stops_server || running->by != pg::RunningBy::process))
+    return still_running(options.directory, *running);
+  if (running) {
+    // A server that has to be stopped is stopped only for a target that can be reached.
+    TRY(plan_rollback(request, reporter, stop));
+    const int64_t began = Clock::system().monotonic_us();
+    reporter.note(NoteLevel::info, cat("stopping the server, process ", running->pid_file.pid));
+    TRY(pg::stop_server(*running, pg::StopMode::fast, kStopMs, &stop));
+    outcome.stop_seconds = static_cast<double>(Clock::system().monotonic_us() - began) / 1e6;
+  }
+  TRY_ASSIGN(outcome.restored, run_restore(options, reporter, stop));
+  if (outcome.restored.kept.empty()) return outcome;
+  outcome.preserved = outcome.restored.kept.front();
+  if (request.preserves && outcome.restored.recovery) {
+    TRY_ASSIGN(RestoreSource source, open_restore(options));
+    TRY_ASSIGN(repo::Manifest manifest, repo::read_manifest(source.repo(), outcome.restored.plan.backup.id));
+    outcome.preserved_command =
+        preserve_command(outcome.restored.plan, manifest, *outcome.restored.recovery, outcome.preserved);
+  }
+  return outcome;
+}
+
+}  // namespace lifeboat::ops

@@ -1,0 +1,129 @@
+"""rollback: a cluster goes back to a moment, in its place or side by side; what came later stays at hand."""
+
+import shlex
+
+from harness import Cluster, SystemTest, amcheck, main, new_directory, run, tree
+
+USAGE, UNREACHABLE, PRECONDITION, NOT_CONFIRMED = 2, 13, 14, 21
+
+
+class Rollback(SystemTest):
+    def source(self, major, options=()):
+        server = self.cluster(major=major)
+        lb = self.lifeboat(server, options=options)
+        lb("init", "--yes", live=True).ok()
+        server.archive_with(lb.archive_command())
+        server.psql("CREATE TABLE ledger (n int, what text);"
+                    "CREATE TABLE big AS SELECT g AS n, md5(g::text) AS what FROM generate_series(1, 50000) g")
+        lb("backup", live=True).ok()
+        self.say(server, "good")
+        server.moment = server.now()
+        self.say(server, "mistake")
+        self.say(server, "later")
+        return server, lb
+
+    def say(self, server, what):
+        server.psql(f"INSERT INTO ledger (n, what) SELECT coalesce(max(n), 0) + 1, '{what}' FROM ledger")
+
+    def said(self, server):
+        return server.value("SELECT string_agg(what, ',' ORDER BY n) FROM ledger")
+
+    def rollback(self, lb, *options, **how):
+        server = lb.server
+        return lb("rollback", "--target-time", server.moment, "--pg-bin", server.bin, *options, **how)
+
+    def in_place(self, lb, *options, **how):
+        server = lb.server
+        return self.rollback(lb, "--pgdata", server.data, "--port", server.port, "--socket-dir", server.place, *options, **how)
+
+    def paste(self, command):
+        words = shlex.split(command)
+        if words[0] == "runuser":
+            words = words[words.index("--") + 1:]
+        return run(words)
+
+    def test_in_place_with_the_state_before_beside_it(self):
+        for major in self.two_majors():
+            with self.subTest(major=major):
+                server, lb = self.source(major)
+                # The target is in the segment that nobody has archived.
+                plan = self.in_place(lb, "--dry-run", "--preserve").ok().json
+                what = " / ".join(step["what"] for step in plan["steps"])
+                for word in ("-m fast stop", "store", "copy", "keep", "replay", "paused", "promote"):
+                    self.assertIn(word, what)
+                self.assertTrue(any(step["seconds"] is not None for step in plan["steps"]))
+                self.assertEqual(self.said(server), "good,mistake,later")
+                refused = self.in_place(lb, "--yes")
+                self.assertFails(refused, PRECONDITION, "running", f"-D {server.data} -m fast stop", "--stop")
+                self.assertFails(self.in_place(lb, "--stop"), NOT_CONFIRMED, "--yes")
+                self.assertEqual(self.said(server), "good,mistake,later")
+                server.psql("ALTER SYSTEM SET archive_command = 'false'")
+                server.reload()
+                done = self.in_place(lb, "--stop", "--preserve", "--yes").ok().json
+                self.assertGreater(done["stop_seconds"], 0)
+                self.assertEqual(done["recovery"]["phase"], "ready")
+                self.assertEqual(done["recovery"]["timeline"], 2)
+                self.assertEqual(self.said(server), "good")
+                self.assertEqual(server.value("SHOW archive_mode"), "on")
+                self.say(server, "on timeline 2")
+                amcheck(server)
+                # The state before, queried beside it.
+                self.paste(done["preserved_command"])
+                before = Cluster.attach(done["preserved"], major)
+                before.place, before.port = server.place, server.port + 1
+                self.assertEqual(self.said(before), "good,mistake,later")
+                self.assertEqual(before.value("SHOW archive_mode"), "off")
+                self.assertNotEqual(before.psql("CREATE TABLE x ()", check=False).code, 0)
+                before.stop()
+                server.stop()
+
+    def test_by_block_and_once_more(self):
+        for major in self.two_majors():
+            with self.subTest(major=major):
+                server, lb = self.source(major, options=["--key-file", new_directory("key") / "key"])
+                for _ in range(2):
+                    done = self.in_place(lb, "--stop", "--delta", "--yes").ok().json
+                    self.assertEqual(self.said(server), "good")
+                    self.assertEqual(done["kept"], [])
+                    self.assertIsNone(done["preserved"])
+                    self.assertLess(done["compared"]["written_bytes"], done["bytes"] // 4)
+                    self.say(server, "again")
+                self.assertEqual(done["recovery"]["timeline"], 3)
+                amcheck(server)
+                server.stop()
+
+    def test_side_by_side(self):
+        for major in self.majors():
+            with self.subTest(major=major):
+                server, lb = self.source(major)
+                server.wait_archived()
+                to, sockets = new_directory("copy") / "data", new_directory("k")
+                before = [name for name in lb.objects() if "/wal/" in name]
+                done = self.rollback(lb, "--to", to, "--port", "6200", "--socket-dir", sockets).ok().json
+                copy = Cluster.attach(to, major)
+                copy.place, copy.port = sockets, 6200
+                self.assertEqual(self.said(copy), "good")
+                self.assertEqual(done["recovery"]["phase"], "ready")
+                self.assertEqual(copy.value("SHOW archive_mode"), "off")
+                self.assertEqual(self.said(server), "good,mistake,later")
+                self.assertEqual([name for name in lb.objects() if "/wal/" in name], before)
+                copy.stop()
+
+    def test_what_cannot_be_reached_stops_nothing(self):
+        for major in self.majors():
+            with self.subTest(major=major):
+                server, lb = self.source(major)
+                refused = lb("rollback", "--target-time", "2001-01-01 00:00:00+00", "--pgdata", server.data, "--stop", "--yes")
+                self.assertFails(refused, UNREACHABLE)
+                self.assertFails(lb("rollback", "--pgdata", server.data, "--yes"), USAGE, "--target-time")
+                self.assertFails(self.in_place(lb, "--delta", "--preserve", "--yes"), USAGE)
+                self.assertEqual(self.said(server), "good,mistake,later")
+                server.stop()
+                before = tree(server.data)
+                self.assertFails(lb("rollback", "--target-time", "2001-01-01 00:00:00+00", "--pgdata", server.data, "--yes"),
+                                 UNREACHABLE)
+                self.assertEqual(tree(server.data), before)
+
+
+if __name__ == "__main__":
+    main()
