@@ -54,7 +54,7 @@ class StandbyCreate(SystemTest):
                 server.switch_wal()
                 self.say(server, "nor this")
                 to, sockets = new_directory("standby") / "data", new_directory("k")
-                options = ["--primary", self.conninfo(server), "--slot", "second", "--port", 6100 + major, "--socket-dir", sockets]
+                options = ["--primary", self.conninfo(server), "--primary-slot", "second", "--port", 6100 + major, "--socket-dir", sockets]
                 self.create(lb, to, *options, "--dry-run").ok()
                 self.assertEqual(server.value("SELECT count(*) FROM pg_replication_slots"), "0")
                 self.assertFalse(to.exists())
@@ -119,10 +119,10 @@ class StandbyCreate(SystemTest):
                 self.assertNotEqual(refused.code, 0)
                 self.assertNotIn("geheim", refused.out + refused.err)
                 stranger = self.cluster(major=major)
-                self.assertFails(self.create(lb, to, "--primary", self.conninfo(stranger), "--slot", "second"), FOREIGN,
+                self.assertFails(self.create(lb, to, "--primary", self.conninfo(stranger), "--primary-slot", "second"), FOREIGN,
                                  "--primary")
-                self.assertFails(self.create(lb, to, "--slot", "second"), USAGE, "--primary")
-                self.assertFails(self.create(lb, to, "--primary", self.conninfo(server), "--slot", "No Slot"), USAGE)
+                self.assertFails(self.create(lb, to, "--primary-slot", "second"), USAGE, "--primary")
+                self.assertFails(self.create(lb, to, "--primary", self.conninfo(server), "--primary-slot", "No Slot"), USAGE)
                 self.assertFalse(to.exists())
                 # The restore fails after the slot was made.
                 pack = next(lb.repo_path / name for name in lb.objects() if name.endswith(".data"))
@@ -130,15 +130,15 @@ class StandbyCreate(SystemTest):
                 with open(pack, "r+b") as file:
                     file.seek(len(content) // 2)
                     file.write(bytes(byte ^ 1 for byte in content[len(content) // 2:len(content) // 2 + 4096]))
-                failed = self.create(lb, to, "--primary", self.conninfo(server), "--slot", "second")
+                failed = self.create(lb, to, "--primary", self.conninfo(server), "--primary-slot", "second")
                 self.assertNotEqual(failed.code, 0)
                 self.assertEqual(server.value("SELECT count(*) FROM pg_replication_slots"), "0")
                 pack.write_bytes(content)
-                self.create(lb, to, "--primary", self.conninfo(server), "--slot", "second").ok()
+                self.create(lb, to, "--primary", self.conninfo(server), "--primary-slot", "second").ok()
                 self.assertEqual(server.value("SELECT count(*) FROM pg_replication_slots"), "1")
                 # One that is there is used.
                 other = new_directory("other") / "data"
-                done = self.create(lb, other, "--primary", self.conninfo(server), "--slot", "second").ok().json
+                done = self.create(lb, other, "--primary", self.conninfo(server), "--primary-slot", "second").ok().json
                 self.assertFalse(done["slot_created"])
                 for code in (refused.code, failed.code):
                     self.assertLess(code, 126)

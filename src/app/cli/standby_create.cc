@@ -24,12 +24,12 @@ Result<ops::StandbyRequest> standby_request(const Invocation& invocation) {
   TRY_ASSIGN(options.location, repo_location(invocation));
   ops::StandbySettings& standby = options.standby.emplace();
   standby.conninfo = invocation.text("primary").value_or("");
-  standby.slot = invocation.text("slot").value_or("");
+  standby.slot = invocation.text("primary-slot").value_or("");
   standby.keeps_synchronous_names = invocation.flag("managed");
   if (!standby.slot.empty()) {
     TRY(pg::check_slot_name(standby.slot));
     if (standby.conninfo.empty())
-      return make_error(ErrorKind::usage, "--slot", "needs --primary, on which the slot is");
+      return make_error(ErrorKind::usage, "--primary-slot", "needs --primary, on which the slot is");
   }
   options.directory = invocation.value("to");
   while (options.directory.size() > 1 && options.directory.ends_with('/')) options.directory.pop_back();
@@ -114,8 +114,9 @@ constexpr Option kStandbyOptions[] = {
      .kind = ValueKind::conninfo,
      .placeholder = "CONNINFO",
      .help = "the server to follow, as primary_conninfo will have it: a password comes from a pass file or a "
-             "service (default: none, the standby follows the repository)"},
-    {.name = "slot",
+             "service (default: none, the standby follows the repository)",
+     .section = ConfigSection::cluster},
+    {.name = "primary-slot",
      .kind = ValueKind::text,
      .placeholder = "NAME",
      .help = "replication slot of the standby on the primary, made when it is not there"},
@@ -188,7 +189,7 @@ constinit const Command kStandbyCreateCommand = {
     .examples =
         "# a standby on another host, streaming when the command returns\n"
         "lifeboat standby create --repo /srv/backup --to /var/lib/postgresql/15/main --primary "
-        "'host=db1 user=replicator application_name=db2' --slot db2 --start\n"
+        "'host=db1 user=replicator application_name=db2' --primary-slot db2 --start\n"
         "# one beside the primary, to try a failover\n"
         "lifeboat standby create --repo /srv/backup --to /srv/standby --primary 'host=/run/postgresql' "
         "--port "
@@ -217,7 +218,6 @@ constinit const Command kStandbyCreateCommand = {
     "streaming": {"type": ["object", "null"], "description": "with --start", "properties": {"sender": {"type": "string"}, "slot": {"type": "string"}, "received_lsn": {"type": "string"}, "timeline": {"type": "integer"}, "seconds": {"type": "number"}}}
   }
 })",
-    .hooks = true,
     .handler = handle,
 };
 

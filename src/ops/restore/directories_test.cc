@@ -206,7 +206,7 @@ TEST_F(Directories, a_directory_with_something_in_it_is_refused_and_replaced_onl
 TEST_F(Directories, space_is_added_up_per_file_system_and_a_short_one_is_named) {
   Placement data;
   data.final_path = data.staging_path = path("data");
-  data.bytes = 1000;
+  data.room = 1000;
   Placement tablespace = data;
   tablespace.tablespace = 16384;
   tablespace.final_path = tablespace.staging_path = path("ts/deep/down");
