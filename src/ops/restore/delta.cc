@@ -200,7 +200,7 @@ Status measure_growth(const repo::LineageRepo& repo, const repo::NodeRef& pgdata
     }
     uint64_t has = 0;
     if (auto info = lstat_path(join_path(place.staging_path, below))) has = info->allocated;
-    place.room += allocation(entry.size) - std::min(allocation(entry.size), has);
+    *place.room += allocation(entry.size) - std::min(allocation(entry.size), has);
     return {};
   });
 }

@@ -77,7 +77,6 @@ class Placer {
     place.staging_path = directory;
     place.bytes = survey_.data_directory.allocated;
     place.files = survey_.data_directory.files;
-    place.room = place.bytes;
     TRY_ASSIGN(DirectoryLook look, look_at_directory(directory));
     if (look.overwrites() && !options_.delta) look.state = DirectoryState::occupied;
     switch (look.state) {
@@ -199,7 +198,6 @@ class Placer {
     const bool elsewhere = options_.replace || linked != place.final_path;
     if (!linked.empty() && elsewhere && mapped == mapped_.end()) place.final_path = linked;
     place.staging_path = place.final_path;
-    place.room = place.bytes;
     TRY_ASSIGN(DirectoryLook look, look_at_directory(place.final_path));
     if (look.overwrites() && !options_.delta) look.state = DirectoryState::occupied;
     switch (look.state) {

@@ -31,8 +31,8 @@ struct Placement {
   std::string staging_path;  // where it is written; the same unless something is replaced
   uint64_t bytes = 0;        // that are written, rounded up to 4 kB per file
   uint64_t files = 0;
-  uint64_t room = 0;        // that the file system must have for it
-  bool overwrites = false;  // delta: what is there is compared and becomes this
+  std::optional<uint64_t> room;  // delta: bytes by which it grows
+  bool overwrites = false;       // delta: what is there is compared and becomes this
   // Of something that is replaced: where the old content goes. A tablespace keeps its location; only the
   // version directory below it is exchanged, so `kept_as` is a directory inside the location.
   std::string kept_as;

@@ -46,7 +46,7 @@ Result<std::vector<SpaceNeed>> measure_space(const std::vector<Placement>& place
       needs.push_back({path, info.device, 0, free, {}});
       need = std::prev(needs.end());
     }
-    need->needed += place.room + (place.tablespace == 0 ? wal_bytes : 0);
+    need->needed += place.room.value_or(place.bytes) + (place.tablespace == 0 ? wal_bytes : 0);
     need->placements.push_back(place.final_path);
     TRY_ASSIGN(DirectoryLook look, look_at_directory(place.staging_path));
     if (look.state == DirectoryState::incomplete && !place.overwrites) {

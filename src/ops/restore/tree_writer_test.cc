@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <map>
 #include <random>
@@ -205,6 +206,93 @@ TEST_F(TreeWriter, nothing_is_written_through_a_link_that_is_in_the_way) {
   ASSERT_EQ(symlink("/etc/hostname", (dir_ / "f").c_str()), 0);
   auto written = write(stored({{"f", random_content(100, 1)}}));
   ASSERT_FALSE(written);
+}
+
+TEST_F(TreeWriter, what_is_there_already_becomes_what_the_tree_has_and_the_rest_is_not_fetched) {
+  repo::TinyFiles files;
+  const std::vector<std::string> names = {"same", "flipped", "short",     "long",
+                                          "lost", "link",    "directory", "twice"};
+  uint32_t seed = 100;
+  for (const std::string& name : names) {
+    files["small_" + name] = random_content(3 * kTinyBlock + 7, ++seed);
+    files["large_" + name] = random_content(2 * kLeafBytes + 100, ++seed);
+  }
+  files["empty"] = {};
+  repo::NodeRef root = stored(files);
+  for (int workers : {1, 4}) {
+    ASSERT_TRUE(remove_tree(dir_.path()));
+    ASSERT_TRUE(create_dirs(dir_.path(), 0700));
+    options_.workers = workers;
+    options_.existing = Existing::nothing;
+    ASSERT_TRUE(write(root));
+    auto elsewhere = TempDir::make();
+    ASSERT_TRUE(write_file_durable(*elsewhere / "file", random_content(10, 1), 0600));
+    for (std::string size : {"small_", "large_"}) {
+      auto at = [&](const char* name) { return dir_ / (size + name); };
+      Bytes flipped = files[size + "flipped"];
+      flipped[flipped.size() / 2] ^= 1;
+      ASSERT_TRUE(write_file_durable(at("flipped"), flipped, 0600));
+      ASSERT_EQ(truncate(at("short").c_str(), 65), 0);
+      ASSERT_EQ(truncate(at("long").c_str(), static_cast<off_t>(files[size + "long"].size() + 5000)), 0);
+      ASSERT_TRUE(remove_file(at("lost")));
+      ASSERT_TRUE(remove_file(at("link")));
+      ASSERT_EQ(symlink((*elsewhere / "file").c_str(), at("link").c_str()), 0);
+      ASSERT_TRUE(remove_file(at("directory")));
+      ASSERT_TRUE(create_dirs(at("directory") + "/below", 0700));
+      ASSERT_TRUE(remove_file(at("twice")));
+      ASSERT_TRUE(write_file_durable(*elsewhere / size, random_content(500, 2), 0600));
+      ASSERT_EQ(link((*elsewhere / size).c_str(), at("twice").c_str()), 0);
+    }
+    crcs_.clear();
+    options_.existing = Existing::compared;
+    auto totals = write(root);
+    ASSERT_TRUE(totals) << totals.error().to_string();
+    for (const auto& [name, content] : files) {
+      EXPECT_EQ(read(name), content) << name;
+      EXPECT_EQ(crcs_.at(name), codec::crc32c(0xffffffff, content) ^ 0xffffffff) << name;
+      EXPECT_EQ(stat_path(dir_ / name)->mode, 0600u) << name;
+    }
+    EXPECT_EQ(*read_file(*elsewhere / "file", 100), random_content(10, 1))
+        << "nothing is written through a link";
+    EXPECT_EQ(*read_file(*elsewhere / "large_", 1000), random_content(500, 2)) << "nor through another name";
+    // Whole: same, long, and flipped but for one run of blocks.
+    const uint64_t large = 2 * kLeafBytes + 100;
+    EXPECT_GE(totals->unchanged, 3 * large - kTinyBlock * kTinyFrameBlocks);
+    EXPECT_EQ(totals->fetched, totals->written);
+    EXPECT_EQ(totals->fetched + totals->unchanged, totals->bytes);
+    EXPECT_GT(totals->fetched_stored, 0u);
+    // And then nothing differs.
+    auto again = write(root);
+    ASSERT_TRUE(again);
+    EXPECT_EQ(again->fetched, 0u);
+    EXPECT_EQ(again->fetched_stored, 0u);
+    EXPECT_EQ(again->unchanged, again->bytes);
+  }
+}
+
+// A part's hash is of the whole run, so it tells nothing before the run is there.
+TEST_F(TreeWriter, parts_of_runs_are_fetched_and_written_where_they_differ) {
+  constexpr size_t kRun = size_t{kTinyBlock} * kTinyFrameBlocks;
+  Bytes content = random_content(3 * kRun, 21);
+  repo::NodeRef root = stored_with_map(content, content.size(), [](std::vector<repo::BlockRef>& refs) {
+    repo::BlockRef run = refs[1];
+    refs[1] = run.part(0, 1);
+    refs.insert(refs.begin() + 2, run.part(1, kTinyFrameBlocks - 1));
+  });
+  ASSERT_TRUE(write(root));
+  options_.existing = Existing::compared;
+  auto equal = write(root);
+  ASSERT_TRUE(equal) << equal.error().to_string();
+  EXPECT_EQ(equal->unchanged, 2 * kRun);
+  EXPECT_EQ(equal->fetched, kRun);
+  EXPECT_EQ(equal->written, 0u);
+  Bytes damaged = content;
+  damaged[kRun] ^= 1;
+  ASSERT_TRUE(write_file_durable(dir_ / "f", damaged, 0600));
+  auto mended = write(root);
+  ASSERT_TRUE(mended);
+  EXPECT_EQ(mended->written, kTinyBlock);
+  EXPECT_EQ(read("f"), content);
 }
 
 TEST_F(TreeWriter, one_file_is_read_back_whole_or_refused) {
