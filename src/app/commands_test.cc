@@ -147,7 +147,8 @@ TEST(commands, hooks_belong_to_what_works_on_backups) {
     EXPECT_EQ(command->path.find(' '), std::string_view::npos) << "the name of its hooks would have a blank";
     EXPECT_NE(find_option(*command, "cluster"), nullptr) << "hooks stand in the section of a cluster";
   }
-  EXPECT_THAT(with_hooks, testing::UnorderedElementsAre("backup", "restore", "rollback", "drill", "verify", "expire"));
+  EXPECT_THAT(with_hooks,
+              testing::UnorderedElementsAre("backup", "restore", "rollback", "drill", "verify", "expire"));
 }
 
 TEST(commands, help_and_man_page_name_every_option) {
