@@ -1,13 +1,9 @@
 #!/usr/bin/env python3
 """What is different between two states of a database: backups, moments, the server; by key, values only on request."""
 
-import os
-
-from harness import OS_USER, SystemTest, main, new_directory
+from harness import MOUNTER, SystemTest, main, new_directory
 
 USAGE, NOT_FOUND = 2, 4
-# Mounts are made as root where the tests run as root: FUSE that does not work there is a failure, not a skip.
-MOUNTER = "root" if os.geteuid() == 0 else OS_USER
 
 
 class Differences(SystemTest):

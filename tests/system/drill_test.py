@@ -1,13 +1,9 @@
 """Drills of real servers: a passed one proves, a failed one says why, and production never notices either (D1, T10, T11,
 T32, T33, T43, T44)."""
 
-import os
-
-from harness import OS_USER, SystemTest, flip_bit, main, new_directory, tool, tree
+from harness import MOUNTER, SystemTest, flip_bit, main, new_directory, tool, tree
 
 CHECK_FAILED = 17
-# Mounts are made as root where the tests run as root: FUSE that does not work there is a failure, not a skip.
-MOUNTER = "root" if os.geteuid() == 0 else OS_USER
 
 
 class Drill(SystemTest):

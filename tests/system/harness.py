@@ -50,6 +50,8 @@ SOURCE = Path(__file__).resolve().parent.parent.parent
 ALL_MAJORS = (13, 15, 17, 18)
 SEED = int(os.environ.get("LIFEBOAT_SEED") or datetime.date.today().strftime("%Y%m%d"))
 OS_USER = "postgres" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
+# Who mounts: root where the tests run as root. FUSE that does not work there is a failure, not a skip.
+MOUNTER = "root" if os.geteuid() == 0 else OS_USER
 
 
 # --- running things ---------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from system.harness import (Background, Cluster, SystemTest, amcheck, checksums,
                             skip, wait_until)
 
 ROOT = os.geteuid() == 0
-MOUNTER = "root" if ROOT else harness.OS_USER
+MOUNTER = harness.MOUNTER
 ROWS = 300_000
 
 

@@ -304,6 +304,17 @@ class Queue(ServeCase):
         window = self.lb("wal", "status").ok().json["lineages"][0]
         self.assertEqual([hole for timeline in window["timelines"] for hole in timeline["holes"]], [])
 
+    def test_nothing_is_dropped_that_cannot_be_noted(self):
+        """A hole that nobody was told of is worse than a full disk."""
+        self.server.configure(archive_mode="on", archive_command="false").restart()
+        self.fill(4)
+        waiting = sorted(path.stem for path in (self.server.data / "pg_wal/archive_status").glob("*.ready"))
+        self.away()
+        result = run([binary(), "--repo", f"file://{self.lb.repo_path}", "wal", "push", f"pg_wal/{waiting[0]}", "--state-dir",
+                      self.place / "absent", "--retry-time", "100ms", "--queue-max", "1MB"], cwd=self.server.data, check=False)
+        self.assertEqual(result.code, UNAVAILABLE, result.err)
+        self.assertIn("cannot be noted", result.err)
+
     def test_dropped_wal_is_told_recorded_and_begins_a_new_window(self):
         for daemon in (False, True):
             with self.subTest(daemon=daemon):

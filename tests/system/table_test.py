@@ -2,13 +2,9 @@
 """One table, or one database, back from a backup without restoring the rest (R7): every row is compared, and the original is not
 touched unless that was asked for."""
 
-import os
-
-from harness import OS_USER, SystemTest, main, new_directory
+from harness import MOUNTER, SystemTest, main, new_directory
 
 CONFLICT, NOT_FOUND, USAGE, PRECONDITION, SERVER = 5, 4, 2, 14, 19
-# Mounts are made as root where the tests run as root: FUSE that does not work there is a failure, not a skip.
-MOUNTER = "root" if os.geteuid() == 0 else OS_USER
 
 
 class Tables(SystemTest):

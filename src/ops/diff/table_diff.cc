@@ -51,10 +51,8 @@ Expressions expressions_of(const std::vector<std::string>& keys) {
 }
 
 Result<Buckets> read_buckets(pg::PgClient& client, const std::string& table, const Expressions& how) {
-  TRY_ASSIGN(pg::Rows rows, client.query(cat("select ", how.bucket,
-                                             ", count(*), sum(('x' || substr(md5(t::text), 1, 15))::bit(60)"
-                                             "::bigint)::text from only ",
-                                             table, " t group by 1")));
+  TRY_ASSIGN(pg::Rows rows, client.query(cat("select ", how.bucket, ", count(*), sum(", kRowBits,
+                                             ")::text from only ", table, " t group by 1")));
   Buckets buckets;
   for (int i = 0; i < rows.size(); ++i)
     buckets[rows.i64(i, 0).value_or(0)] = {rows.i64(i, 1).value_or(0), std::string(rows.text(i, 2))};

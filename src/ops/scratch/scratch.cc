@@ -74,6 +74,7 @@ std::string Scratch::file(std::string_view name) const {
 Status Scratch::prepare() {
   TRY(create_dirs(options_.directory, 0700));
   TRY(create_dirs(file("run"), 0700));
+  TRY(create_dirs(work_directory(), 0700));
   TRY(write_file_durable(file("pg_hba.conf"), as_bytes("local all all trust\n"), 0600));
   TRY(write_file_durable(file("pg_ident.conf"), as_bytes(""), 0600));
   restore_ = restore_options(options_);
@@ -100,8 +101,8 @@ Scratch::~Scratch() {
 }
 
 Status Scratch::remove() {
-  for (const char* below : {"data", "data_tablespaces", "run", "pg_hba.conf", "pg_ident.conf", "server.log",
-                            "dump", "others.list", "keys.list"})
+  for (const char* below :
+       {"data", "data_tablespaces", "run", "work", "pg_hba.conf", "pg_ident.conf", "server.log"})
     TRY(remove_tree(file(below)));
   if (made_ && rmdir(options_.directory.c_str()) != 0)
     return errno_error(errno, options_.directory, "remove the directory");

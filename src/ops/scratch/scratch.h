@@ -78,6 +78,8 @@ class Scratch {
 
   ScratchMedium medium() const { return medium_; }
   std::string data() const { return options_.directory + "/data"; }
+  // For files of whoever uses this; goes with the rest.
+  std::string work_directory() const { return options_.directory + "/work"; }
   const std::vector<std::string>& notes() const { return notes_; }
   // A clean stop, so that the files below can be looked at.
   Status stop_server();

@@ -11,11 +11,8 @@ Status settle_text_form(pg::PgClient& client) {
 }
 
 Result<TableDigest> digest_table(pg::PgClient& client, const std::string& table) {
-  TRY_ASSIGN(
-      pg::Rows rows,
-      client.query(cat("select count(*), coalesce(sum(('x' || substr(md5(t::text), 1, 15))::bit(60)::bigint"
-                       "), 0)::text from only ",
-                       table, " t")));
+  TRY_ASSIGN(pg::Rows rows, client.query(cat("select count(*), coalesce(sum(", kRowBits,
+                                             "), 0)::text from only ", table, " t")));
   TableDigest digest;
   digest.rows = rows.i64(0, 0).value_or(-1);
   digest.sum = std::string(rows.text(0, 1));

@@ -179,7 +179,7 @@ class TableRestore {
   }
 
   // --- from there to the destination
-  std::string dump_file() const { return join_path(options_.scratch.directory, "dump"); }
+  std::string dump_file() const { return join_path(scratch_->work_directory(), "dump"); }
 
   Result<ProcessOutcome> run_program(std::vector<std::string> argv) const {
     ProcessSpec spec;
@@ -241,8 +241,8 @@ class TableRestore {
   Result<ForeignKeys> list_contents(const std::string& program) const {
     TRY_ASSIGN(ProcessOutcome listed, run_program({program, "--list", dump_file()}));
     if (!listed.ok()) return make_error(ErrorKind::failed, "pg_restore --list", listed.describe());
-    ForeignKeys keys{join_path(options_.scratch.directory, "others.list"),
-                     join_path(options_.scratch.directory, "keys.list"), 0};
+    ForeignKeys keys{join_path(scratch_->work_directory(), "others.list"),
+                     join_path(scratch_->work_directory(), "keys.list"), 0};
     std::string others;
     std::string of_keys;
     for (std::string_view line : split(listed.out, '\n')) {

@@ -209,8 +209,9 @@ void note_outcome(const WalPushOptions& options, const Lineage& lineage,
 }
 
 // T27: more waits than the disk is to hold, and this segment cannot be stored. nullopt: it has to wait.
+// Why it could not be dropped goes into `why`.
 std::optional<std::string> drop(const WalPushOptions& options, const DataDirFacts& facts,
-                                const WalFileName& file, const Error& why) {
+                                const WalFileName& file, Error& why) {
   if (!options.queue_max_bytes || options.state_directory.empty() || !may_be_dropped(file, why))
     return std::nullopt;
   auto segments = waiting_segments(join_path(facts.path, "pg_wal"));
@@ -223,8 +224,10 @@ std::optional<std::string> drop(const WalPushOptions& options, const DataDirFact
   Status noted =
       note_dropped(options.state_directory, options.repo.cluster, facts.lineage,
                    {file.timeline, begin, begin + size.bytes, {Clock::system().unix_us()}, "", reason});
-  if (!noted) return std::nullopt;
-  return reason;
+  if (noted) return reason;
+  why.hint += cat(why.hint.empty() ? "" : "; ",
+                  "--queue-max would drop it, but that cannot be noted: ", noted.error().to_string());
+  return std::nullopt;
 }
 
 }  // namespace
