@@ -1,5 +1,5 @@
 #!/bin/bash
-# Installs a built lifeboat with its man pages, shell completion and example configuration.
+# Installs a built lifeboat with its man pages, shell completion, example configuration and agent skills.
 #
 #   packaging/install.sh [--destdir DIR] [--prefix /usr/local] [BINARY]     (default: build/release/lifeboat)
 set -euo pipefail
@@ -27,3 +27,11 @@ install -d "$root/share/man/man1" "$root/share/bash-completion/completions" "$ro
 done
 "$binary" internal completion >"$root/share/bash-completion/completions/lifeboat"
 install -m 644 "$top/packaging/lifeboat.toml" "$top/packaging/lifeboat.service" "$top/README.md" "$top/LICENSE" "$root/share/doc/lifeboat/"
+for schema in "$top"/docs/schema/*.json; do
+  install -D -m 644 "$schema" "$root/share/lifeboat/schema/$(basename "$schema")"
+done
+(cd "$top/skills" && find . -type f ! -path './.*') | while read -r file; do
+  mode=644
+  [ ! -x "$top/skills/$file" ] || mode=755
+  install -D -m $mode "$top/skills/$file" "$root/share/lifeboat/skills/$file"
+done

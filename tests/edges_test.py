@@ -15,7 +15,8 @@ ALLOWED = {
     "pg": {"util", "model", "codec"},
     "repo": {"util", "model", "codec", "storage"},
     "ops": {"util", "model", "codec", "storage", "pg", "repo"},
-    "app": {"util", "model", "codec", "storage", "pg", "repo", "ops"},
+    "ready": {"util", "model", "codec", "storage", "pg", "repo", "ops"},
+    "app": {"util", "model", "codec", "storage", "pg", "repo", "ops", "ready"},
 }
 WHY = {
     ("repo", "pg"): "the repository stores bytes and knows nothing of PostgreSQL's files; what joins the two is in ops",

@@ -64,6 +64,30 @@ def headers(root):
                     yield f"{path}: includes <{heavy}>: vendors' types and slow headers stay in .cc files"
 
 
+def types_defined(text):
+    """Full names of the classes and structs that a file defines for others to link with."""
+    spaces = []
+    for line in text.splitlines():
+        opened = re.match(r"namespace ?([\w:]*) ?\{", line)
+        if opened:
+            spaces.append(opened[1])
+        elif re.match(r"\}  // namespace", line):
+            spaces.pop()
+        elif "" not in spaces:
+            found = re.match(r"(?:class|struct)(?: \[\[\w+\]\])? (\w+)(?: final)?(?: : [^;]*)? \{", line)
+            if found:
+                yield "::".join([*spaces, found[1]])
+
+
+def names_given_twice(root):
+    first = {}
+    for path in files(root, ".h", ".cc", folders=("src",)):
+        for name in types_defined(read(root, path)):
+            if first.setdefault(name, path) != path:
+                yield (f"{path}: {name} is defined in {first[name]} too: the linker keeps one destructor for both, and the other"
+                       " crashes. Give it a name of its own, or an unnamed namespace")
+
+
 def unfinished(root):
     pattern = re.compile(r"\b(" + "|".join(UNFINISHED) + r")\b")
     for path in files(root, ".cc", ".h", ".py", ".sh", ".md", ".txt", ".toml", ""):
@@ -153,6 +177,9 @@ class TidyTest(unittest.TestCase):
     def test_headers_are_manuals(self):
         self.assert_none(headers(ROOT))
 
+    def test_no_type_has_the_name_of_another(self):
+        self.assert_none(names_given_twice(ROOT))
+
     def test_nothing_is_left_unfinished(self):
         self.assert_none(unfinished(ROOT))
 
@@ -213,6 +240,12 @@ class CanaryTest(unittest.TestCase):
 
     def test_a_heavy_header_is_caught(self):
         self.assert_caught(headers, "src/util/bad.h", "// C.\n#pragma once\n#include <nlohmann/json.hpp>\n", "stay in .cc")
+
+    def test_a_type_with_the_name_of_another_is_caught(self):
+        self.write("src/util/good.h", "// What it is for.\n#pragma once\nnamespace a::b {\nstruct Check {\n};\n}  // namespace a::b\n")
+        self.write("src/util/own.cc", "namespace a::b {\nnamespace {\nstruct Check {\n};\n}  // namespace\n}  // namespace a::b\n")
+        self.assert_caught(names_given_twice, "src/util/x.h", "namespace a {\nnamespace b {\nclass Check final : public X {\n",
+                           "a::b::Check is defined in")
 
     def test_an_unfinished_note_is_caught(self):
         self.assert_caught(unfinished, "src/util/bad.cc", f"// {UNFINISHED[0]}: later\n", "src/util/bad.cc:1")

@@ -5,11 +5,23 @@
 
 namespace lifeboat::app {
 
+extern const Command kAlertCheckCommand;
+extern const Command kAlertDashboardCommand;
+extern const Command kAlertRulesCommand;
+extern const Command kAlertTestCommand;
 extern const Command kBackupCommand;
 extern const Command kDiffCommand;
 extern const Command kDoctorCommand;
 extern const Command kDrillCommand;
+extern const Command kDumpCreateCommand;
+extern const Command kDumpListCommand;
+extern const Command kDumpRestoreCommand;
+extern const Command kDumpShowCommand;
 extern const Command kExpireCommand;
+extern const Command kHealBlocksCommand;
+extern const Command kHealCommand;
+extern const Command kHealLogCommand;
+extern const Command kHealIndexesCommand;
 extern const Command kHelpCommand;
 extern const Command kInitCommand;
 extern const Command kInternalCommand;
@@ -18,12 +30,20 @@ extern const Command kKeyCheckCommand;
 extern const Command kKeyListCommand;
 extern const Command kListCommand;
 extern const Command kMarkCommand;
+extern const Command kMetricsCommand;
 extern const Command kMountCommand;
+extern const Command kPlanCommand;
+extern const Command kRecoverCommand;
+extern const Command kReportCommand;
 extern const Command kRestoreCommand;
 extern const Command kRollbackCommand;
+extern const Command kRunbookCommand;
+extern const Command kScheduleCronCommand;
+extern const Command kScheduleSystemdCommand;
 extern const Command kServeCommand;
 extern const Command kShowCommand;
 extern const Command kStandbyCreateCommand;
+extern const Command kStatusCommand;
 extern const Command kVerifyCommand;
 extern const Command kVersionCommand;
 extern const Command kWalBeaconCommand;
@@ -37,12 +57,54 @@ extern const Command kWalStatusCommand;
 namespace {
 
 constinit const Command* const kCommands[] = {
-    &kInitCommand,          &kDoctorCommand,    &kBackupCommand,   &kRestoreCommand,  &kRollbackCommand,
-    &kStandbyCreateCommand, &kMountCommand,     &kDrillCommand,    &kDiffCommand,     &kVerifyCommand,
-    &kListCommand,          &kShowCommand,      &kExpireCommand,   &kWalPushCommand,  &kWalGetCommand,
-    &kWalReceiveCommand,    &kWalStatusCommand, &kWalFindCommand,  &kWalCheckCommand, &kWalBeaconCommand,
-    &kMarkCommand,          &kServeCommand,     &kKeyListCommand,  &kKeyAddCommand,   &kKeyCheckCommand,
-    &kHelpCommand,          &kVersionCommand,   &kInternalCommand,
+    &kPlanCommand,
+    &kInitCommand,
+    &kDoctorCommand,
+    &kStatusCommand,
+    &kBackupCommand,
+    &kRestoreCommand,
+    &kRollbackCommand,
+    &kRecoverCommand,
+    &kStandbyCreateCommand,
+    &kMountCommand,
+    &kDrillCommand,
+    &kReportCommand,
+    &kRunbookCommand,
+    &kDiffCommand,
+    &kHealCommand,
+    &kHealLogCommand,
+    &kHealBlocksCommand,
+    &kHealIndexesCommand,
+    &kVerifyCommand,
+    &kListCommand,
+    &kShowCommand,
+    &kExpireCommand,
+    &kDumpCreateCommand,
+    &kDumpListCommand,
+    &kDumpShowCommand,
+    &kDumpRestoreCommand,
+    &kWalPushCommand,
+    &kWalGetCommand,
+    &kWalReceiveCommand,
+    &kWalStatusCommand,
+    &kWalFindCommand,
+    &kWalCheckCommand,
+    &kWalBeaconCommand,
+    &kMarkCommand,
+    &kAlertCheckCommand,
+    &kAlertTestCommand,
+    &kAlertRulesCommand,
+    &kAlertDashboardCommand,
+    &kMetricsCommand,
+    &kServeCommand,
+    &kScheduleSystemdCommand,
+    &kScheduleCronCommand,
+    &kKeyListCommand,
+    &kKeyAddCommand,
+    &kKeyCheckCommand,
+    &kHelpCommand,
+    &kVersionCommand,
+    &kInternalCommand,
 };
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include <toml++/toml.h>
 
 #include "app/daemon/cron.h"
+#include "app/hooks.h"
 #include "app/options.h"
 #include "app/values.h"
 #include "model/names.h"
@@ -57,12 +58,22 @@ const Option& beacon_option() {
   return kBeacon;
 }
 
+const Option& signals_option() {
+  static constexpr Option kSignals = {.name = "signals",
+                                      .kind = ValueKind::duration,
+                                      .placeholder = "TIME",
+                                      .help = "how often signals are read",
+                                      .min = 1'000'000,
+                                      .max = 86'400'000'000};
+  return kSignals;
+}
+
 // "before-backup", "after-backup", …
 std::vector<std::string> hook_names() {
   std::vector<std::string> names;
   for (const Command* command : commands()) {
     if (!command->hooks) continue;
-    for (std::string_view when : {"before-", "after-"}) names.push_back(cat(when, command->path));
+    for (std::string_view when : {"before-", "after-"}) names.push_back(cat(when, hook_suffix(*command)));
   }
   return names;
 }
@@ -97,9 +108,14 @@ class Reader {
         TRY(section(ConfigSection::cluster, node));
       } else if (key.str() == "repo") {
         TRY(section(ConfigSection::repo, node));
+      } else if (key.str() == "alert") {
+        TRY(receivers(node));
+      } else if (key.str() == "serve") {
+        TRY_ASSIGN(ConfigSectionEntries entries, entries_of("serve", node));
+        TRY_ASSIGN(config_.serve, read_serve(entries));
       } else {
         return error(key.source(), cat("unknown section or key '", key.str(), "'"))
-            .with_hint("the file has sections [cluster.NAME] and [repo.NAME]");
+            .with_hint("the file has sections [cluster.NAME], [repo.NAME], [alert.NAME] and [serve]");
       }
     }
     return std::move(config_);
@@ -108,6 +124,78 @@ class Reader {
  private:
   Error error(const toml::source_region& where, std::string message) const {
     return make_error(ErrorKind::config, cat(config_.path, ":", where.begin.line), std::move(message));
+  }
+
+  // A section whose keys hold texts, numbers, booleans, or lists of them.
+  Result<ConfigSectionEntries> entries_of(std::string section, const toml::node& node) const {
+    const toml::table* table = node.as_table();
+    if (table == nullptr)
+      return error(node.source(), cat("'", section, "' must be a section [", section, "]"));
+    ConfigSectionEntries found = {
+        config_.path, std::move(section), static_cast<int>(node.source().begin.line), {}};
+    for (auto&& [key, value] : *table) {
+      ConfigEntry entry = {
+          std::string(key.str()), {}, value.is_array(), static_cast<int>(key.source().begin.line)};
+      auto add = [&](const toml::node& one) {
+        auto text = plain_text(one);
+        if (text) entry.values.push_back(*std::move(text));
+        return text.has_value();
+      };
+      bool understood = true;
+      if (const toml::array* array = value.as_array()) {
+        for (const toml::node& element : *array) understood = understood && add(element);
+      } else {
+        understood = add(value);
+      }
+      if (!understood)
+        return error(value.source(),
+                     cat(key.str(), ": expected a text, a number, a boolean, or a list of texts"));
+      found.entries.push_back(std::move(entry));
+    }
+    return found;
+  }
+
+  static std::optional<std::string> plain_text(const toml::node& node) {
+    if (auto string = node.as_string()) return string->get();
+    if (auto integer = node.as_integer()) return std::to_string(integer->get());
+    if (auto real = node.as_floating_point()) return std::to_string(real->get());
+    if (auto boolean = node.as_boolean()) return boolean->get() ? "true" : "false";
+    return std::nullopt;
+  }
+
+  Status receivers(const toml::node& node) {
+    const toml::table* names = node.as_table();
+    if (names == nullptr) return error(node.source(), "'alert' must be a section [alert.NAME]");
+    for (auto&& [key, child] : *names) {
+      if (!check_cluster_name(key.str()))
+        return error(key.source(), cat("'", key.str(), "' is not a name: 1 to 63 of a-z, 0-9, _ and -"));
+      TRY_ASSIGN(ConfigSectionEntries entries, entries_of(cat("alert.", key.str()), child));
+      TRY_ASSIGN(ready::Receiver receiver, read_receiver(std::string(key.str()), entries));
+      config_.receivers.push_back(std::move(receiver));
+    }
+    return {};
+  }
+
+  Status signals(ConfigBlock& block, const toml::node& node) {
+    TRY_ASSIGN(const toml::table* table, own_section(block, "signals", node));
+    for (auto&& [key, value] : *table) {
+      const ready::SignalInfo* signal = ready::find_signal(key.str());
+      if (signal == nullptr) {
+        std::vector<std::string_view> known;
+        for (const ready::SignalInfo& one : ready::signals()) known.push_back(one.id);
+        return unknown_key(cat("cluster.", block.name, ".signals"), key, known);
+      }
+      TRY_ASSIGN(ConfigSectionEntries entries,
+                 entries_of(cat("cluster.", block.name, ".signals.", key.str()), value));
+      TRY_ASSIGN(block.signals[std::string(key.str())], read_signal_override(*signal, entries));
+    }
+    return {};
+  }
+
+  Status heal(ConfigBlock& block, const toml::node& node) {
+    TRY_ASSIGN(ConfigSectionEntries entries, entries_of(cat("cluster.", block.name, ".heal"), node));
+    TRY_ASSIGN(block.heal, read_heal(entries));
+    return {};
   }
 
   Status section(ConfigSection kind, const toml::node& node) {
@@ -153,6 +241,8 @@ class Reader {
     if (block.section == ConfigSection::cluster && name == "serve") return service(block, node);
     if (block.section == ConfigSection::cluster && name == "drill") return drill(block, node);
     if (block.section == ConfigSection::cluster && name == "schedule") return schedule(block, node);
+    if (block.section == ConfigSection::cluster && name == "signals") return signals(block, node);
+    if (block.section == ConfigSection::cluster && name == "heal") return heal(block, node);
     auto options = options_of(block.section);
     auto found = std::ranges::find_if(options, [&](const Option* option) { return option->name == name; });
     if (found == options.end()) return unknown_key(block, key, options);
@@ -257,6 +347,9 @@ class Reader {
         service.jitter_us = *parse_duration(text);
       } else if (key.str() == "beacon") {
         TRY_ASSIGN(service.beacon_every, scalar(beacon_option(), key, value));
+      } else if (key.str() == "signals") {
+        TRY_ASSIGN(std::string text, scalar(signals_option(), key, value));
+        service.signals_us = *parse_duration(text);
       } else if (key.str() == "archive") {
         auto whether = value.as_boolean();
         if (whether == nullptr) return error(value.source(), "archive: expected true or false");
@@ -265,7 +358,7 @@ class Reader {
         TRY(receive(service, key, value));
       } else {
         return unknown_key(cat("cluster.", block.name, ".serve"), key,
-                           {"jitter", "archive", "receive", "beacon"});
+                           {"jitter", "archive", "receive", "beacon", "signals"});
       }
     }
     return {};
@@ -314,7 +407,8 @@ class Reader {
   Error unknown_key(const ConfigBlock& block, const toml::key& key,
                     const std::vector<const Option*>& options) const {
     std::vector<std::string_view> known = {block.section == ConfigSection::repo ? "url" : "repo"};
-    if (block.section == ConfigSection::cluster) known.insert(known.end(), {"hooks", "serve", "schedule"});
+    if (block.section == ConfigSection::cluster)
+      known.insert(known.end(), {"hooks", "serve", "schedule", "drill", "signals", "heal"});
     for (const Option* option : options) known.push_back(option->name);
     return unknown_key(cat(section_name(block.section), ".", block.name), key, known);
   }

@@ -143,6 +143,7 @@ std::string command_help(const Command& command) {
     for (std::string_view line : split(trim(command.examples), '\n')) text += example(line);
   }
   if (!command.exit_notes.empty()) text += cat("\nExit codes:\n", wrap(command.exit_notes, 2));
+  if (std::string more = family_help(command.path); !more.empty()) text += cat("\nSee also:\n", more);
   return text;
 }
 

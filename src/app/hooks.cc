@@ -1,5 +1,6 @@
 #include "app/hooks.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "app/invocation.h"
@@ -24,7 +25,7 @@ bool given(const Invocation& invocation, std::string_view option) {
 // Asks for nothing to be done.
 bool only_asks(const Invocation& invocation) {
   bool dry_run = find_option(invocation.command(), "dry-run") != nullptr && invocation.flag("dry-run");
-  return dry_run || given(invocation, "gate");
+  return dry_run || given(invocation, "gate") || given(invocation, "history");
 }
 
 Json or_null(std::string text) {
@@ -77,6 +78,12 @@ std::string input_of(const Invocation& invocation, const ConfigHook& hook, const
 
 }  // namespace
 
+std::string hook_suffix(const Command& command) {
+  std::string suffix(command.path);
+  std::ranges::replace(suffix, ' ', '-');
+  return suffix;
+}
+
 Hooks::Hooks(const Invocation& invocation) : invocation_(invocation) {
   if (!invocation.command().hooks || invocation.inside_hook() || only_asks(invocation)) return;
   section_ = invocation.cluster_section();
@@ -84,7 +91,7 @@ Hooks::Hooks(const Invocation& invocation) : invocation_(invocation) {
 
 const ConfigHook* Hooks::find(std::string_view when) const {
   if (section_ == nullptr) return nullptr;
-  const std::string name = cat(when, invocation_.command().path);
+  const std::string name = cat(when, hook_suffix(invocation_.command()));
   for (const ConfigHook& hook : section_->hooks) {
     if (hook.name == name) return &hook;
   }

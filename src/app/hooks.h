@@ -11,12 +11,16 @@
 #include <string_view>
 #include <vector>
 
+#include "app/command.h"
 #include "app/config.h"
 #include "util/result.h"
 
 namespace lifeboat::app {
 
 class Invocation;
+
+// What the names of a command's hooks end with: its path with dashes, "dump-create" of `dump create`.
+std::string hook_suffix(const Command& command);
 
 // Variables whose names begin so are for hooks to read; our own options never do.
 inline constexpr std::string_view kHookVariable = "LIFEBOAT_HOOK";

@@ -1,9 +1,16 @@
 // From a resolved command line to what the operations take.
 #pragma once
 
+#include <unistd.h>
+
+#include <string>
+#include <string_view>
+
 #include "app/invocation.h"
 #include "app/output.h"
+#include "model/timestamp.h"
 #include "ops/session.h"
+#include "util/strings.h"
 
 namespace lifeboat::app {
 
@@ -29,6 +36,14 @@ inline Result<ops::RepoLocation> repo_location(const Invocation& invocation) {
       break;
   }
   return location;
+}
+
+// Where a command puts what it throws away in the end: a name that no other run has, at the same moment
+// either.
+inline std::string scratch_directory(const Invocation& invocation, std::string_view parent,
+                                     std::string_view purpose) {
+  return cat(parent, "/lifeboat-", purpose, "-", invocation.cluster(), "-",
+             Timestamp{invocation.clock().unix_us()}.to_compact(), "-", getpid());
 }
 
 }  // namespace lifeboat::app

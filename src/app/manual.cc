@@ -236,6 +236,9 @@ std::string bash_completion() {
     for (const std::string& other : paths) {
       if (other.starts_with(family + " ")) seconds.insert(other.substr(family.size() + 1));
     }
+    // `heal` is a command too.
+    if (const Command* itself = find_command(family))
+      for_each_option(*itself, [&](const Option& option) { seconds.insert(cat("--", option.name)); });
     families += cat("    \"", family, "\") COMPREPLY=($(compgen -W '", quoted_list(seconds),
                     "' -- \"$current\")); return ;;\n");
   }

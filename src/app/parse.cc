@@ -94,7 +94,9 @@ class Parser {
   Status word(std::string_view text) {
     if (line_.command != nullptr) return positional(text);
     std::string longer = words_.empty() ? std::string(text) : cat(words_, " ", text);
-    if (const Command* command = find_command(longer, table_)) {
+    // `heal` is a command, and so is `heal blocks`: the next word decides.
+    const bool goes_on = at_ + 1 < arguments_.size() && continues(longer, arguments_[at_ + 1]);
+    if (const Command* command = find_command(longer, table_); command != nullptr && !goes_on) {
       line_.command = command;
       return early_options_belong();
     }
@@ -103,6 +105,11 @@ class Parser {
     }
     words_ = std::move(longer);
     return {};
+  }
+
+  bool continues(std::string_view words, std::string_view next) const {
+    const std::string longer = cat(words, " ", next);
+    return find_command(longer, table_) != nullptr || begins_command(longer, table_);
   }
 
   std::string suggest_command(std::string_view typed, std::string_view last_word) const {

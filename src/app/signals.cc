@@ -1,24 +1,40 @@
 #include "app/signals.h"
 
 #include <unistd.h>
-#include <csignal>
-#include <cstdlib>
 
 #include <atomic>
+#include <csignal>
+#include <cstdint>
+#include <cstdlib>
+#include <ctime>
 
 namespace lifeboat::app {
 namespace {
 
 // Signal handlers take no argument, so what they touch is global by necessity.
 std::atomic<StopToken*> stop_on_signal{nullptr};
+std::atomic<int64_t> asked_ms{0};  // by the monotonic clock, when the first signal came; 0: none did
 std::atomic<int> crash_code{0};
+// A parent that is killed may tell its children to end once for each of its threads (PR_SET_PDEATHSIG is
+// about the thread; forget_original_parent() in the kernel's exit.c).
+constexpr int64_t kSameRequestMs = 300;
 // A stack that ran over has no room for a handler.
 alignas(16) char crash_stack[16 << 10];
 
+int64_t monotonic_ms() {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return now.tv_sec * 1000 + now.tv_nsec / 1'000'000;
+}
+
 void on_stop_signal(int signal_number) {
   if (StopToken* stop = stop_on_signal.load()) stop->request();
-  // The second signal finds the default action: whoever insists gets the process ended.
+  int64_t first = 0;
+  if (asked_ms.compare_exchange_strong(first, monotonic_ms())) return;
+  if (monotonic_ms() - first < kSameRequestMs) return;
+  // Whoever insists gets the process ended.
   std::signal(signal_number, SIG_DFL);
+  raise(signal_number);
 }
 
 // Only what signal-safety(7) allows.

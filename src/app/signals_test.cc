@@ -38,6 +38,23 @@ TEST(CrashDeathTest, a_page_that_went_away_ends_with_the_code) {
   EXPECT_EXIT(read_past_the_end(), ::testing::ExitedWithCode(70), "ended by signal 07");
 }
 
+// The child of a daemon that was killed hears of it several times, and has to note that its backup is
+// aborted.
+TEST(StopDeathTest, what_is_told_twice_at_once_is_one_request_and_insisting_ends_the_process) {
+  auto told = [](bool insist) {
+    static StopToken stop;
+    catch_signals(stop);
+    for (int i = 0; i < 3; ++i) raise(SIGTERM);
+    if (insist) {
+      usleep(400'000);
+      raise(SIGTERM);
+    }
+    _exit(stop.stopped() ? 42 : 1);
+  };
+  EXPECT_EXIT(told(false), ::testing::ExitedWithCode(42), "");
+  EXPECT_EXIT(told(true), ::testing::KilledBySignal(SIGTERM), "");
+}
+
 // Not endless, so that the compiler lets it be; deeper than any stack all the same.
 int overflow(volatile char* before, uint64_t depth) {
   volatile char here[4096];

@@ -34,12 +34,17 @@ class Terminal {
     return {};
   }
 
-  Result<std::string> ask(std::string_view prompt) {
-    for (std::string_view rest = prompt; !rest.empty();) {
+  Status tell(std::string_view text) {
+    for (std::string_view rest = text; !rest.empty();) {
       ssize_t count = write(fd_, rest.data(), rest.size());
       if (count < 0 && errno != EINTR) return errno_error(errno, "/dev/tty", "write");
       if (count > 0) rest.remove_prefix(static_cast<size_t>(count));
     }
+    return {};
+  }
+
+  Result<std::string> ask(std::string_view prompt) {
+    TRY(tell(prompt));
     std::string line;
     char c = 0;
     while (true) {
@@ -68,11 +73,24 @@ bool have_terminal() {
   return Terminal().there() && isatty(STDIN_FILENO) == 1;
 }
 
+Result<std::string> ask_line(std::string_view prompt) {
+  Terminal terminal;
+  if (!terminal.there()) return no_terminal();
+  TRY_ASSIGN(std::string answer, terminal.ask(prompt));
+  return std::string(trim(answer));
+}
+
 Result<std::string> ask_hidden(std::string_view prompt) {
   Terminal terminal;
   if (!terminal.there()) return no_terminal();
   TRY(terminal.hide());
   return terminal.ask(prompt);
+}
+
+Status tell_terminal(std::string_view text) {
+  Terminal terminal;
+  if (!terminal.there()) return no_terminal();
+  return terminal.tell(text);
 }
 
 Result<bool> ask_yes(std::string_view question) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <charconv>
 
 #include "model/lsn.h"
 #include "model/names.h"
@@ -220,6 +221,12 @@ std::optional<uint64_t> parse_bytes(std::string_view text) {
   return scaled(text, kUnits);
 }
 
+std::optional<double> parse_decimal(std::string_view text) {
+  double value = 0;
+  auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), value);
+  return problem == std::errc() && end == text.data() + text.size() ? std::optional(value) : std::nullopt;
+}
+
 std::optional<int64_t> parse_duration(std::string_view text) {
   static constexpr Unit kUnits[] = {{"", 1'000'000},         {"us", 1},           {"ms", 1'000},
                                     {"s", 1'000'000},        {"min", 60'000'000}, {"h", 3'600'000'000},
@@ -273,7 +280,8 @@ Result<std::string> check_value(const Option& option, std::string_view text,
     case ValueKind::backup:
       if (text != "latest" && !BackupId::parse(text)) {
         return expected("a backup id such as 20261120T105625Z-4f2a9c, or latest", text)
-            .with_hint("lifeboat list shows the ids");
+            .with_hint(
+                cat("lifeboat ", to_lower(option.name) == "dump" ? "dump list" : "list", " shows the ids"));
       }
       return std::string(text);
     case ValueKind::time: {

@@ -20,6 +20,7 @@ Result<std::string> check_value(const Option& option, std::string_view text,
                                 std::string_view working_directory);
 
 std::optional<uint64_t> parse_bytes(std::string_view text);    // 64MB → 67108864
+std::optional<double> parse_decimal(std::string_view text);    // 0.023; the whole text or nothing
 std::optional<int64_t> parse_duration(std::string_view text);  // 5min → 300000000 microseconds
 std::optional<bool> parse_bool(std::string_view text);
 

@@ -89,6 +89,12 @@ Result<ChosenLineage> lineage_of(const repo::Repository& repository, const std::
           "--cluster NAME");
 }
 
+BackupId new_backup_id() {
+  uint8_t random[4];
+  codec::random_bytes(random);
+  return BackupId::make({Clock::system().unix_us()}, load_le<uint32_t>(random));
+}
+
 Result<DataDirFacts> read_data_dir(const std::string& path) {
   auto no_data_dir = [&](std::string cause) {
     return make_error(ErrorKind::precondition, path, "not a PostgreSQL data directory")

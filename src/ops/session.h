@@ -67,6 +67,9 @@ struct DataDirFacts;
 Result<ChosenLineage> lineage_of(const repo::Repository& repository, const std::string& cluster,
                                  const DataDirFacts& facts);
 
+// By this host's clock.
+BackupId new_backup_id();
+
 // A data directory as its files describe it; the server need not run.
 struct DataDirFacts {
   std::string path;  // absolute, symbolic links resolved

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "repo/json_text.h"
 #include "util/strings.h"
 
 namespace lifeboat::repo {
@@ -23,26 +24,6 @@ std::optional<BackupState> parse_state(std::string_view text) {
   return std::nullopt;
 }
 
-// PostgreSQL's texts are bytes in the server's encoding; JSON wants UTF-8. Labels and names that are not
-// UTF-8 are written as hex with a prefix that no PostgreSQL text can begin with.
-constexpr std::string_view kHexPrefix = "\x01hex:";
-bool is_utf8(const std::string& text) {
-  try {
-    (void)json(text).dump();
-    return true;
-  } catch (const json::exception&) {
-    return false;
-  }
-}
-std::string pack_text(const std::string& text) {
-  return is_utf8(text) ? text : cat(kHexPrefix, to_hex(as_bytes(text)));
-}
-std::string unpack_text(const std::string& text) {
-  if (!text.starts_with(kHexPrefix)) return text;
-  auto bytes = from_hex(std::string_view(text).substr(kHexPrefix.size()));
-  return bytes ? std::string(as_text(*bytes)) : text;
-}
-
 ordered_json ids_json(const std::vector<BackupId>& ids) {
   ordered_json array = ordered_json::array();
   for (const BackupId& id : ids) array.push_back(id.text);
@@ -50,37 +31,39 @@ ordered_json ids_json(const std::vector<BackupId>& ids) {
 }
 
 ordered_json card_json(const Card& card) {
-  return {{"id", card.id.text},
-          {"state", to_string(card.state)},
-          {"type", to_string(card.type)},
-          {"reason", pack_text(card.reason)},
-          {"reference", card.reference ? card.reference->text : ""},
-          {"continued", ids_json(card.continued)},
-          {"label", pack_text(card.label)},
-          {"started_us", card.started.unix_us},
-          {"stopped_us", card.stopped.unix_us},
-          {"start_lsn", card.start_lsn.to_string()},
-          {"stop_lsn", card.stop_lsn.to_string()},
-          {"timeline", card.timeline.value},
-          {"server_version_num", card.server_version_num},
-          {"from_standby", card.from_standby},
-          {"data_checksums", card.data_checksums},
-          {"encrypted", card.encrypted},
-          {"key_id", card.key_id},
-          {"compression", card.compression},
-          {"host", card.host},
-          {"tool_version", card.tool_version},
-          {"databases", card.databases},
-          {"tables", card.tables},
-          {"estimated_rows", card.estimated_rows},
-          {"broken_pages", card.broken_pages},
-          {"files", card.totals.files},
-          {"directories", card.totals.directories},
-          {"plain_bytes", card.totals.plain_bytes},
-          {"read_bytes", card.totals.read_bytes},
-          {"stored_bytes", card.totals.stored_bytes},
-          {"pages_checked", card.totals.pages_checked},
-          {"seconds", card.totals.seconds}};
+  ordered_json out = {{"id", card.id.text},
+                      {"state", to_string(card.state)},
+                      {"type", to_string(card.type)},
+                      {"reason", pack_text(card.reason)},
+                      {"reference", card.reference ? card.reference->text : ""},
+                      {"continued", ids_json(card.continued)},
+                      {"label", pack_text(card.label)},
+                      {"started_us", card.started.unix_us},
+                      {"stopped_us", card.stopped.unix_us},
+                      {"start_lsn", card.start_lsn.to_string()},
+                      {"stop_lsn", card.stop_lsn.to_string()},
+                      {"timeline", card.timeline.value},
+                      {"server_version_num", card.server_version_num},
+                      {"from_standby", card.from_standby},
+                      {"data_checksums", card.data_checksums},
+                      {"encrypted", card.encrypted},
+                      {"key_id", card.key_id},
+                      {"compression", card.compression},
+                      {"host", card.host},
+                      {"tool_version", card.tool_version},
+                      {"databases", card.databases},
+                      {"tables", card.tables},
+                      {"estimated_rows", card.estimated_rows},
+                      {"broken_pages", card.broken_pages},
+                      {"files", card.totals.files},
+                      {"directories", card.totals.directories},
+                      {"plain_bytes", card.totals.plain_bytes},
+                      {"read_bytes", card.totals.read_bytes},
+                      {"stored_bytes", card.totals.stored_bytes},
+                      {"pages_checked", card.totals.pages_checked},
+                      {"seconds", card.totals.seconds}};
+  if (card.dump) out["dump"] = dump_summary_json(*card.dump);
+  return out;
 }
 
 // Throws json::exception on a field of another type; the callers turn that into `damaged`.
@@ -129,6 +112,7 @@ Card card_from(const json& from) {
   card.totals.stored_bytes = from.at("stored_bytes").get<uint64_t>();
   card.totals.pages_checked = from.at("pages_checked").get<uint64_t>();
   card.totals.seconds = from.at("seconds").get<double>();
+  if (from.contains("dump")) card.dump = dump_summary_from(from.at("dump"));
   return card;
 }
 
@@ -256,6 +240,7 @@ std::string encode_manifest(const Manifest& m) {
   out["broken_pages"] = array_json(m.broken_pages, [](const BrokenPage& p) -> ordered_json {
     return {{"path", pack_text(p.path)}, {"block", p.block}, {"problem", p.problem}};
   });
+  if (m.dump) out["dump"] = dump_record_json(*m.dump);
   return out.dump();
 }
 
@@ -313,6 +298,7 @@ Result<Manifest> decode_manifest(std::string_view object, ByteView plain) {
     m.broken_pages = array_from<BrokenPage>(in.at("broken_pages"), [&](const json& p) {
       return BrokenPage{text(p, "path"), p.at("block").get<uint64_t>(), p.at("problem").get<std::string>()};
     });
+    if (in.contains("dump")) m.dump = dump_record_from(in.at("dump"));
     if (in.contains("changed_directories"))
       m.changed_directories = array_from<ChangeCount>(in["changed_directories"], change_from);
     if (in.contains("changed_relations"))

@@ -11,6 +11,7 @@
 #include "model/lsn.h"
 #include "model/names.h"
 #include "model/wal_name.h"
+#include "repo/dump_record.h"
 #include "repo/tree.h"
 
 namespace lifeboat::repo {
@@ -117,6 +118,7 @@ struct Card {
   int64_t estimated_rows = 0;
   uint64_t broken_pages = 0;
   BackupTotals totals;
+  std::optional<DumpSummary> dump;  // it is one, below LineageRepo::dumps()
 };
 
 struct Manifest {
@@ -144,6 +146,7 @@ struct Manifest {
   std::vector<BrokenPage> broken_pages;          // the first 1,000
   std::vector<ChangeCount> changed_directories;  // of relations, with their databases; by path
   std::vector<ChangeCount> changed_relations;    // those of which most is new, at most kMostChanged
+  std::optional<DumpRecord> dump;
 };
 inline constexpr size_t kMostChanged = 50;
 

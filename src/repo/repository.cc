@@ -107,6 +107,12 @@ LineageRepo::LineageRepo(const Repository& repository, std::string cluster, Line
       lineage_(lineage),
       prefix_(cat("clusters/", cluster_, "/", lineage.to_string(), "/")) {}
 
+LineageRepo LineageRepo::dumps() const {
+  LineageRepo below = *this;
+  below.prefix_ += kDumpsFolder;
+  return below;
+}
+
 std::string LineageRepo::name(std::string_view below) const {
   return cat(prefix_, below);
 }

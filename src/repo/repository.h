@@ -9,6 +9,8 @@
 //   clusters/<cluster>/<lineage>/wal/…                  repo/wal_store.h
 //   clusters/<cluster>/<lineage>/summaries/…            repo/summary_store.h
 //   clusters/<cluster>/<lineage>/leases|tombstones|evidence/…
+//   clusters/<cluster>/<lineage>/dumps/…                logical backups: cards, manifests, packs, leases,
+//   tombstones and evidence of their own (dumps())
 #pragma once
 
 #include <memory>
@@ -66,6 +68,8 @@ struct LineageRecord {
   std::string registered_by;  // host name
 };
 
+inline constexpr std::string_view kDumpsFolder = "dumps/";
+
 // One lineage of one cluster: names and the small objects. Cheap to copy; borrows the repository.
 class LineageRepo {
  public:
@@ -77,7 +81,10 @@ class LineageRepo {
   const std::string& cluster() const { return cluster_; }
   const Lineage& lineage() const { return lineage_; }
   const std::string& prefix() const { return prefix_; }  // "clusters/main/7…-15/"
-  std::string name(std::string_view below) const;        // prefix + below
+  // The same lineage's dumps: a place with the same folders, so that whatever works on backups works on dumps
+  // (leases, collection, retention, proofs), and neither gets in the other's way.
+  LineageRepo dumps() const;
+  std::string name(std::string_view below) const;  // prefix + below
 
   Status put(ObjectKind kind, std::string_view below, ByteView plain) const;
   Result<Bytes> get(ObjectKind kind, std::string_view below, uint64_t size_limit) const;

@@ -48,8 +48,9 @@ struct LineageState {
   std::string cluster;
   Lineage lineage;
   LineageRepo repo;
+  bool dumps;  // this is the place of the lineage's dumps, which has no registration of its own
   std::optional<ReaderLease> lease;
-  bool registered = false;
+  bool registered;
   PackMap data;
   PackMap nodes;
   std::set<BackupId> cards;
@@ -59,8 +60,12 @@ struct LineageState {
   // References to whole frames of which they say something else.
   std::set<std::tuple<FrameRef, uint32_t, codec::Hash128>> bad_ranges;
 
-  LineageState(const Repository& repository, std::string cluster_name, Lineage which)
-      : cluster(std::move(cluster_name)), lineage(which), repo(repository, cluster, which) {}
+  LineageState(LineageRepo place, bool is_dumps)
+      : cluster(place.cluster()),
+        lineage(place.lineage()),
+        repo(std::move(place)),
+        dumps(is_dumps),
+        registered(is_dumps) {}
 };
 
 // The run that a reference belongs to, which is to be checked against the frame it names.
@@ -189,15 +194,21 @@ class Verifier {
       for (const std::string& name : names) {
         auto lineage = Lineage::parse(name);
         if (!lineage || lineage->to_string() != name) continue;  // its objects are reported as unknown
-        auto state = std::make_unique<LineageState>(repository_, cluster, *lineage);
-        if (options_.take_lease) take_lease(*state);
-        lineages_.emplace(state->repo.prefix(), std::move(state));
+        LineageRepo repo(repository_, cluster, *lineage);
+        open_place(repo.dumps(), true);
+        open_place(std::move(repo), false);
       }
     }
     if (!options_.cluster.empty() && lineages_.empty()) {
       return make_error(ErrorKind::not_found, cat("cluster ", options_.cluster), "nothing is stored of it");
     }
     return {};
+  }
+
+  void open_place(LineageRepo repo, bool dumps) {
+    auto state = std::make_unique<LineageState>(std::move(repo), dumps);
+    if (options_.take_lease) take_lease(*state);
+    lineages_.emplace(state->repo.prefix(), std::move(state));
   }
 
   // Without a lease verify still works: a backup that expires meanwhile is told from a broken one at the end.
@@ -255,7 +266,8 @@ class Verifier {
     auto parts = split(info.name, '/');
     LineageState* lineage = nullptr;
     if (parts.size() >= 4 && parts[0] == "clusters") {
-      auto found = lineages_.find(cat("clusters/", parts[1], "/", parts[2], "/"));
+      bool dump = cat(parts[3], "/") == kDumpsFolder && parts.size() > 4;
+      auto found = lineages_.find(cat("clusters/", parts[1], "/", parts[2], "/", dump ? kDumpsFolder : ""));
       if (found != lineages_.end()) lineage = found->second.get();
     }
     if (lineage == nullptr) return unknown(info.name);
@@ -269,7 +281,7 @@ class Verifier {
     auto id = depth == 2 ? BackupId::parse(last) : std::nullopt;
     auto whole = [&](ObjectKind kind) { check_whole_later(lineage, info.name, kind); };
 
-    if (below == "lineage") {
+    if (below == "lineage" && !lineage.dumps) {
       lineage.registered = true;
       return whole(ObjectKind::lineage);
     }
@@ -613,7 +625,7 @@ class Verifier {
     for (const Counting& backup : counting) verdicts.push_back({backup.id, backup.whole});
     std::sort(verdicts.begin(), verdicts.end());
     for (const auto& [id, whole] : verdicts) {
-      report_.backups.push_back({lineage.cluster, lineage.lineage, id, whole});
+      report_.backups.push_back({lineage.cluster, lineage.lineage, id, whole, lineage.dumps});
     }
     report_.totals.backups += verdicts.size();
     return list_unreferenced(lineage, counting);

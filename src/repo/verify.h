@@ -1,11 +1,11 @@
 // Reads every byte of every object of every cluster and says what is wrong (V1 "hashed"; restore drills prove
 // more).
 //
-// Checked: names, headers, every frame's seal, nothing behind the last frame, pack footers equal to the
-// frames that are there, every tree of every backup that counts (references exist, lengths, hashes of
-// ranges), manifests against cards, WAL content against its name, key slots and marker. Objects that nothing
-// knows and packs that nothing refers to are reported but are not damage. Whether WAL is continuous and its
-// records whole is ops' to check.
+// Dumps are checked as backups are. Checked: names, headers, every frame's seal, nothing behind the last
+// frame, pack footers equal to the frames that are there, every tree of every backup that counts (references
+// exist, lengths, hashes of ranges), manifests against cards, WAL content against its name, key slots and
+// marker. Objects that nothing knows and packs that nothing refers to are reported but are not damage.
+// Whether WAL is continuous and its records whole is ops' to check.
 //
 // Memory: bounded by workers × frame size, one bit per node frame and `reference_budget` data references;
 // more references are checked in several batches.
@@ -59,6 +59,7 @@ struct VerifyReport {
     Lineage lineage;
     BackupId id;
     bool whole = false;
+    bool dump = false;
   };
   std::vector<BackupVerdict> backups;  // those that count: complete or damaged, not condemned
   VerifyTotals totals;

@@ -30,12 +30,16 @@ const std::vector<ErrorKindInfo>& error_kinds() {
       {K::precondition, "precondition", 14, false, "refused because of what is there already"},
       {K::busy, "busy", 15, true, "another process holds the lease"},
       {K::cancelled, "cancelled", 16, false, "stopped by a signal"},
-      {K::check_failed, "check_failed", 17, false, "doctor, verify, drill or a gate says no"},
+      {K::check_failed, "check_failed", 17, false, "doctor, status, verify, drill or a gate says no"},
       {K::unsupported, "unsupported", 18, false, "this version, platform or store cannot do it"},
       {K::server, "server", 19, false, "PostgreSQL answered with an error"},
       {K::backup_damaged, "backup_damaged", 20, false, "the backup was kept, but pages in it are broken"},
       {K::not_confirmed, "not_confirmed", 21, false, "the plan was printed and not carried out"},
       {K::hook_failed, "hook_failed", 22, false, "a hook of the configuration file failed"},
+      {K::attention, "attention", 23, false, "status has warnings, and nothing critical"},
+      {K::blocked, "blocked", 24, false, "the plan was written, and its targets cannot be met"},
+      {K::undecided, "undecided", 25, false, "RPO or RTO, which only the owner can state, is missing"},
+      {K::not_ready, "not_ready", 26, false, "the readiness report was written, and an item of it fails"},
       {K::internal, "internal", 70, false, "a bug in lifeboat"},
   };
   return table;

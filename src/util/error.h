@@ -35,6 +35,10 @@ enum class ErrorKind : uint8_t {
   backup_damaged,  // the backup was kept, but pages in it are broken
   not_confirmed,   // a destructive plan was printed and not carried out
   hook_failed,     // a command of the configuration's hooks failed
+  attention,       // status has warnings, and nothing critical
+  blocked,         // the plan was written: its targets cannot be met
+  undecided,       // a target that only the owner can state is missing
+  not_ready,       // the readiness report was written, and an item of it fails
   internal,        // a bug of ours
 };
 

@@ -19,6 +19,7 @@
 #include <cstring>
 
 #include "util/clock.h"
+#include "util/cut_off.h"
 #include "util/files.h"
 #include "util/strings.h"
 
@@ -66,7 +67,7 @@ Result<OsUser> from_passwd(const passwd& entry) {
 }
 
 // Where the child was when it could not become the program; sent to the parent through a pipe.
-enum class Stage : int { stdio, user, directory, program };
+enum class Stage : int { stdio, user, directory, cut_off, program };
 struct StartFailure {
   Stage stage;
   int error;
@@ -151,6 +152,7 @@ Result<Prepared> prepare(const ProcessSpec& spec) {
     ::prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (::getppid() != parent) ::_exit(127);  // it ended before it could be told
   }
+  if (spec.cut_off && !cut_off_from_others()) fail(Stage::cut_off);
   struct sigaction standard = {};
   standard.sa_handler = SIG_DFL;
   for (int number = 1; number < NSIG; ++number)
@@ -175,6 +177,8 @@ Error start_error(const ProcessSpec& spec, const Prepared& prepared, StartFailur
     }
     case Stage::directory:
       return errno_error(failure.error, spec.cwd, cat("enter the working directory of ", prepared.program));
+    case Stage::cut_off:
+      return errno_error(failure.error, prepared.program, "keep the network from");
     case Stage::program:
       break;
   }

@@ -46,6 +46,7 @@ struct ProcessSpec {
   // The child gets SIGTERM when the thread that starts it ends, however that happens (PR_SET_PDEATHSIG,
   // prctl(2)).
   bool ends_with_us = false;
+  bool cut_off = false;  // it reaches nobody (cut_off.h)
 };
 
 struct RunOptions {

@@ -74,6 +74,31 @@ TEST(Process, environment_changes_and_working_directory_reach_the_child) {
   EXPECT_EQ(outcome->out, "yes//new//usr\n");
 }
 
+TEST(Process, one_that_is_cut_off_makes_no_connection_and_neither_do_its_children) {
+  // What is not cut off can: the canary.
+  const std::string script =
+      "import socket,sys\n"
+      "s=socket.socket(socket.AF_UNIX); s.bind(''); s.listen()\n"
+      "def tries(what):\n"
+      "  try: what(); return 'yes'\n"
+      "  except OSError as e: return str(e.errno)\n"
+      "print(tries(lambda: socket.socket(socket.AF_INET)), tries(lambda: socket.socket(socket.AF_INET6)),"
+      " tries(lambda: socket.socket(socket.AF_UNIX).connect(s.getsockname())),"
+      " tries(lambda: socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(b'x', '/nowhere')),"
+      " tries(lambda: socket.socket(socket.AF_UNIX, socket.SOCK_RAW).sendmsg([b'x'], [], 0, '/nowhere')),"
+      " tries(lambda: socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)[0].sendmsg([b'x'], [], 0, "
+      "'/nowhere')),"
+      " tries(lambda: [x.send(b'x') for x in socket.socketpair()]))\n";
+  ProcessSpec spec = {.argv = {"/bin/sh", "-c", "python3 -c \"$1\"", "sh", script}};
+  auto free = run_process(spec);
+  ASSERT_TRUE(free);
+  EXPECT_EQ(free->out, "yes yes yes 2 2 2 yes\n") << free->err;
+  spec.cut_off = true;
+  auto cut = run_process(spec);
+  ASSERT_TRUE(cut) << cut.error().to_string();
+  EXPECT_EQ(cut->out, "97 97 101 97 97 97 yes\n") << cut->err;
+}
+
 TEST(Process, missing_program_and_missing_directory_are_errors) {
   auto outcome = run_process({.argv = {"lifeboat-no-such-program"}});
   ASSERT_FALSE(outcome);

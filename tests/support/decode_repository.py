@@ -7,6 +7,7 @@ it, and it is the way to a backup when the program is lost. It reads a directory
     decode_repository.py REPO [keys] [--cluster main] [--lineage L] --list
     decode_repository.py REPO [keys] --check
     decode_repository.py REPO [keys] [--cluster main] [--lineage L] [--backup ID|latest] --to DIR
+    decode_repository.py REPO [keys] [--cluster main] [--lineage L] --dump ID|latest --to DIR
     keys, when the repository is encrypted: --key-file F or --passphrase-file F
 
 --list   prints the backups, oldest first.
@@ -20,7 +21,9 @@ it, and it is the way to a backup when the program is lost. It reads a directory
            DIR/wal      the WAL segments from the start of the backup to its stop, and timeline histories
          Modes and times are set; owners and groups too when this runs as root and their names are known here.
 
-To use what --to wrote: copy DIR/wal/* to DIR/pgdata/pg_wal, then start PostgreSQL of the same major version on
+With --dump what --to writes are globals.sql and databases/<oid>/ with the files of pg_dump and database.sql.
+
+To use what --to wrote of a backup: copy DIR/wal/* to DIR/pgdata/pg_wal, then start PostgreSQL of the same major version on
 DIR/pgdata. If there is a tablespace_map, PostgreSQL makes the symbolic links it names and refuses while a directory
 is in their place. So move each pg_tblspc/<oid> to where it shall be and write that place into tablespace_map first.
 
@@ -63,6 +66,7 @@ FILE, DIRECTORY, LINK = 1, 2, 3  # types of entry
 
 BACKUP_ID = r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{6}"
 LINEAGE = r"[0-9]+-[0-9]+"
+DUMPS_FOLDER = re.compile(r"(?<=/)dumps/(?=(cards|manifests|packs|leases|tombstones|evidence)/)")
 NAME_RULES = [
     (re.compile(pattern), kind)
     for pattern, kind in (
@@ -341,6 +345,7 @@ class SealedObject:
 
 
 def kind_of(name):
+    name = DUMPS_FOLDER.sub("", name)
     for pattern, kind in NAME_RULES:
         if pattern.fullmatch(name):
             return kind
@@ -970,8 +975,20 @@ class Lineage:
         return card
 
 
+class Dumps:
+    """The place of a lineage's logical backups, with cards, manifests and packs of its own."""
+
+    def __init__(self, lineage):
+        self.repository, self.segment_size = lineage.repository, lineage.segment_size
+        self.prefix = f"{lineage.prefix}/dumps"
+
+    pack_name, cards, card = Lineage.pack_name, Lineage.cards, Lineage.card
+
+
 class Backup:
     """One committed backup: card and manifest."""
+
+    of_the_lineage = ("block_size", "segment_size")
 
     def __init__(self, lineage, card):
         self.lineage, self.card = lineage, card
@@ -984,7 +1001,7 @@ class Backup:
         for name, kind in (("id", str), ("start_lsn", str), ("stop_lsn", str), ("timeline", int)):
             if field(where, inner, name, kind) != field(card_name, card, name, kind):
                 raise Damage(where, f'its "{name}" is not the one of the card')
-        for name in ("block_size", "segment_size"):
+        for name in self.of_the_lineage:
             if field(where, manifest, name, int) != getattr(lineage, name):
                 raise Damage(where, f'its "{name}" is not the one of the lineage')
         root = field(where, manifest, "root", dict)
@@ -994,7 +1011,10 @@ class Backup:
         if min(numbers) < 0:
             raise Damage(where, "its root has a negative number")
         self.root = NodeReference(Reference(root["backup"], *numbers), hex_field(where, root, "xxh3", 16))
-        self.tree = Tree(lineage, lineage.block_size)
+        block_size = field(where, manifest, "block_size", int)
+        if block_size <= 0:
+            raise Damage(where, "has an impossible block size")
+        self.tree = Tree(lineage, block_size)
 
     def bytes_of(self, record, name):
         return json_bytes(self.where, field(self.where, record, name, str))
@@ -1041,6 +1061,46 @@ class Backup:
         )
 
 
+class Dump(Backup):
+    """One committed logical backup."""
+
+    of_the_lineage = ("segment_size",)
+
+    def __init__(self, dumps, card):
+        super().__init__(dumps, card)
+        record = field(self.where, self.manifest, "dump", dict)
+        self.oids = [str(field(self.where, one, "oid", int)).encode() for one in field(self.where, record, "databases", list)]
+
+    def roots(self):
+        entries = {entry.name: entry for entry in self.tree.directory(self.root)}
+        if sorted(entries) != [b"databases", b"globals.sql"]:
+            raise Damage(self.where, "its root is not globals.sql and databases")
+        databases = entries[b"databases"]
+        if [entry.name for entry in self.tree.directory(databases.directory)] != sorted(self.oids):
+            raise Damage(self.where, "its databases are not those of the tree")
+        return entries
+
+    def write(self, to):
+        if os.path.isdir(to) and os.listdir(to):
+            raise Damage(to, "is not empty")
+        self.roots()
+        self.write_directory(os.fsencode(to), self.root)
+        self.tree.close()
+        print(f"{self.card['id']}: pg_dump's files, to be used with {self.manifest['dump']['client']} or newer")
+
+    def write_directory(self, place, reference):
+        os.makedirs(place, 0o700, exist_ok=True)
+        for entry in self.tree.directory(reference):
+            path = os.path.join(place, entry.name)
+            if entry.type == DIRECTORY:
+                self.write_directory(path, entry.directory)
+            elif entry.type == FILE:
+                with open(path, "xb") as file:
+                    file.writelines(self.tree.file(entry, os.fsdecode(path)))
+            else:
+                raise Damage(self.where, f"{entry.name!r} is neither a file nor a directory")
+
+
 def choose_lineage(repository, cluster, lineage):
     """The lineage that was asked for, or the only one there is."""
     if not re.fullmatch(r"[^/]+", cluster) or cluster in (".", ".."):
@@ -1055,18 +1115,18 @@ def choose_lineage(repository, cluster, lineage):
     return Lineage(repository, cluster, there[0])
 
 
-def choose_backup(lineage, wanted):
+def choose_backup(lineage, wanted, kind=Backup):
     if wanted == "latest":
         cards = [card for card in lineage.cards() if card["state"] == "complete"]
         if not cards:
             raise Damage(f"{lineage.prefix}/cards", "there is no complete backup")
-        return Backup(lineage, cards[-1])
+        return kind(lineage, cards[-1])
     if not re.fullmatch(BACKUP_ID, wanted):
         raise Damage("--backup", f'"{wanted}" is not the id of a backup')
     card = lineage.card(wanted)
     if card["state"] == "aborted":
         raise Damage(f"{lineage.prefix}/cards/{wanted}", "the backup was aborted")
-    return Backup(lineage, card)
+    return kind(lineage, card)
 
 
 # --- --list ----------------------------------------------------------------------------------------------------------
@@ -1101,13 +1161,15 @@ class Checker:
         self.counts = collections.Counter()
 
     def run(self):
-        lineages, backups, wal_names = {}, [], collections.Counter()
+        lineages, backups, dumps, wal_names = {}, [], [], collections.Counter()
         # The cards come first: what a card needs was written before it, whatever else is being written meanwhile.
         for cluster in self.repository.directories("clusters"):
             for name in self.repository.directories(f"clusters/{cluster}"):
                 lineage = Lineage(self.repository, cluster, name)
                 lineages[lineage.prefix] = lineage
                 backups += [Backup(lineage, card) for card in lineage.cards() if card["state"] != "aborted"]
+                place = Dumps(lineage)
+                dumps += [Dump(place, card) for card in place.cards() if card["state"] != "aborted"]
         for name in self.repository.names():
             if name == "lifeboat.json":
                 continue
@@ -1139,6 +1201,10 @@ class Checker:
                 raise Damage(name, "a pack of data has the same number")
         for backup in backups:
             self.check_backup(backup)
+        for dump in dumps:
+            dump.roots()
+            self.check_directory(dump, "dump", dump.root)
+            dump.tree.close()
         for what in ("objects", "packs", "frames in packs", "change summaries", "pieces of tails", "backups", "directories"):
             print(f"{self.counts[what]} {what}")
 
@@ -1156,26 +1222,26 @@ class Checker:
         for path, entry in backup.roots().items():
             if path == b"pgdata":
                 backup.check_tablespaces(entry)
-            self.check_directory(backup, os.fsdecode(path), entry)
+            self.check_directory(backup, os.fsdecode(path), entry.directory)
         for file_name in backup.wal_files():
             if Wal(backup.lineage).find(file_name) is None:
                 raise Damage(f"{backup.lineage.prefix}/wal", f"{file_name} is missing for {backup.card['id']}")
         backup.tree.close()
 
-    def check_directory(self, backup, path, entry):
-        key = (backup.lineage.prefix, entry.directory)
+    def check_directory(self, backup, path, reference):
+        key = (backup.lineage.prefix, reference)
         if key in self.walked:
             return
         self.walked.add(key)
         self.counts["directories"] += 1
-        for inner in backup.tree.directory(entry.directory):
+        for inner in backup.tree.directory(reference):
             inner_path = f"{path}/{os.fsdecode(inner.name)}"
             if inner.type == DIRECTORY:
-                self.check_directory(backup, inner_path, inner)
+                self.check_directory(backup, inner_path, inner.directory)
             elif inner.type == FILE:
                 for block, length in backup.tree.blocks(inner, inner_path):
                     plain_size = self.check_reference(backup, block.reference)
-                    if block.first * backup.lineage.block_size + length > plain_size:
+                    if block.first * backup.tree.block_size + length > plain_size:
                         name = backup.lineage.pack_name(block.reference, "data")
                         raise Damage(f"{name}, frame {block.reference.frame}", f"is too short for {inner_path}")
 
@@ -1319,6 +1385,7 @@ def main():
     parser.add_argument("--cluster", default="main")
     parser.add_argument("--lineage")
     parser.add_argument("--backup", default="latest")
+    parser.add_argument("--dump")
     action = parser.add_mutually_exclusive_group(required=True)
     action.add_argument("--to", metavar="DIR")
     action.add_argument("--list", action="store_true")
@@ -1332,7 +1399,10 @@ def main():
             list_backups(repository, arguments.cluster, arguments.lineage)
         else:
             lineage = choose_lineage(repository, arguments.cluster, arguments.lineage)
-            Writer(choose_backup(lineage, arguments.backup), arguments.to).run()
+            if arguments.dump:
+                choose_backup(Dumps(lineage), arguments.dump, Dump).write(arguments.to)
+            else:
+                Writer(choose_backup(lineage, arguments.backup), arguments.to).run()
     except (Damage, OSError, OverflowError, RecursionError) as error:
         print(f"decode_repository: {error}", file=sys.stderr)
         return 1

@@ -40,6 +40,49 @@ sources_for() {
   [ -s "$3/s.sources" ] || [ -s "$3/s.list" ]
 }
 
+# open_suite SUITE DIR [deb-src]: reads that suite's package lists (with deb-src, those of its sources) into DIR/.apt, where
+# isolated() uses them. Prints the reason on failure.
+open_suite() {
+  local suite=$1 kind=${3:-deb} part
+  apt=$2/.apt
+  mkdir -p "$apt/parts" "$apt/lists/partial" "$apt/cache/archives/partial"
+  touch "$apt/status"
+  for part in all main; do
+    sources_for "$suite" $part "$apt/parts" || { echo "no package source of this machine names its own suite"; return 1; }
+    sed -i "s/^Types:.*/Types: $kind/" "$apt/parts/s.sources"
+    sed -i "s/^deb /$kind /" "$apt/parts/s.list"
+    isolated update && return 0
+  done
+  echo "package lists of $suite cannot be read: $(tail -n 1 "$apt/log")"
+  return 1
+}
+# apt-get, or apt-cache as isolated_cache, with the lists of open_suite and nothing of this machine's.
+isolated() { isolated_as apt-get "$@" >>"$apt/log" 2>&1; }
+isolated_cache() { isolated_as apt-cache "$@" 2>>"$apt/log"; }
+isolated_as() {
+  local program=$1
+  shift
+  "$program" -qq -o Dir::Etc::sourcelist="$apt/none" -o Dir::Etc::sourceparts="$apt/parts" -o Dir::State::Lists="$apt/lists" \
+    -o Dir::State::status="$apt/status" -o Dir::Cache="$apt/cache" -o APT::Install-Recommends=false \
+    -o APT::Sandbox::User= -o Debug::NoLocking=true "$@"
+}
+# fetch_version PACKAGE VERSION COMMAND...: `isolated COMMAND... PACKAGE=VERSION`, or where the mirror lacks it with the newest
+# that it really has: lists may name one that is gone already, or not there yet.
+fetch_version() {
+  local package=$1 wanted=$2 version
+  shift 2
+  for version in $(isolated_cache madison "$package" | awk -F'|' -v wanted="$wanted" '
+      { gsub(/ /, "", $2); if ($2 == wanted) first = $2; else if (!seen[$2]++) rest = rest " " $2 }
+      END { print first rest }'); do
+    isolated "$@" "$package=$version" && return 0
+  done
+  return 1
+}
+# The package version of the server programs that tests of a major use; "" when there are none.
+server_version() {
+  "$(dirname "${BASH_SOURCE[0]}")/pg_majors.sh" --list "$1" | sed -n 's/.*(Debian \(.*\))$/\1/p'
+}
+
 # unpack_from_suite SUITE PACKAGE DIR PROGRAM_DIR: the programs below DIR/PROGRAM_DIR run with that suite's own C library;
 # the tree cannot be moved. Prints the reason on failure.
 unpack_from_suite() {
@@ -47,20 +90,7 @@ unpack_from_suite() {
   command -v apt-get dpkg >/dev/null || { echo "needs apt-get and dpkg"; return 1; }
   command -v patchelf >/dev/null || { echo "needs patchelf (apt-get install patchelf)"; return 1; }
   rm -rf "$dir"
-  apt=$dir/.apt
-  mkdir -p "$apt/parts" "$apt/lists/partial" "$apt/cache/archives/partial"
-  touch "$apt/status"
-  isolated() {
-    apt-get -qq -o Dir::Etc::sourcelist="$apt/none" -o Dir::Etc::sourceparts="$apt/parts" -o Dir::State::Lists="$apt/lists" \
-      -o Dir::State::status="$apt/status" -o Dir::Cache="$apt/cache" -o APT::Install-Recommends=false \
-      -o APT::Sandbox::User= -o Debug::NoLocking=true "$@" >>"$apt/log" 2>&1
-  }
-  local part done=no
-  for part in all main; do
-    sources_for "$suite" $part "$apt/parts" || { echo "no package source of this machine names its own suite"; return 1; }
-    isolated update && { done=yes; break; }
-  done
-  [ $done = yes ] || { echo "package lists of $suite cannot be read: $(tail -n 1 "$apt/log")"; return 1; }
+  open_suite "$suite" "$dir" || return 1
   isolated install -y --download-only "$wanted" ||
     { echo "$wanted cannot be fetched from $suite: $(tail -n 1 "$apt/log")"; return 1; }
   for package in "$apt"/cache/archives/*.deb; do

@@ -3,7 +3,7 @@
 PostgreSQL starts it with nothing but pg_ctl, and pg_dump, pg_amcheck --heapallindexed and pg_checksums find what the source
 has.
 
-LIFEBOAT_SOAK=1 makes it 10,000 tables and more kills.
+LIFEBOAT_SOAK=1 makes it 10,000 tables and more kills (B1, B2).
 """
 
 import os

@@ -1,5 +1,5 @@
 """lifeboat list and show say what there is, and every document that the commands of the catalogue print is as its schema
-says."""
+says (I4)."""
 
 import json
 

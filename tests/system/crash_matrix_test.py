@@ -14,7 +14,7 @@ import time
 from harness import (SystemTest, Cluster, flip_bit, give, main, new_directory, rng, run, scratch, tree, verify_backup)
 
 SOAK = bool(os.environ.get("LIFEBOAT_SOAK"))
-BUDGET = 40.0  # seconds for each command of which a sample is killed
+BUDGET = 20.0  # seconds for each command of which a sample is killed
 
 # How many durable steps each command has at least, with --jobs 1. Fewer means that a step is not announced any more (or
 # not made any more): then this matrix would be blind there.

@@ -48,6 +48,25 @@ class Decoder(SystemTest):
             self.assertEqual(theirs[name][2:], ours[name][2:], name)
         self.recover(decoded, server)
 
+    def test_an_encrypted_dump_comes_back_without_the_program(self):
+        server = self.cluster(major=15)
+        key = new_directory("key") / "key"
+        lb = self.lifeboat(server, options=["--key-file", key])
+        lb("init", "--yes", live=True).ok()
+        # Several leaves of a block map.
+        server.psql("CREATE DATABASE shop")
+        server.psql("CREATE TABLE t AS SELECT g AS n, repeat(md5(g::text), 30) AS what FROM generate_series(1, 180000) g", "shop")
+        lb("dump", "create", "--database", "shop", "--format", "directory", live=True).ok()
+        decoded, ours = new_directory("decoded") / "d", new_directory("ours") / "d"
+        self.decode(lb, decoded, "--key-file", key, "--dump", "latest")
+        lb("dump", "restore", "latest", "--to", ours).ok()
+        (theirs,) = (decoded / "databases").iterdir()
+        self.assertEqual({n: f[2:] for n, f in tree(theirs / "directory").items()},
+                         {n: f[2:] for n, f in tree(ours / "shop.directory").items()})
+        self.assertEqual((decoded / "globals.sql").read_bytes(), (ours / "globals.sql").read_bytes())
+        self.assertEqual((theirs / "database.sql").read_bytes(), (ours / "shop.database.sql").read_bytes())
+        run([PYTHON, self.decoder, lb.repo_path, "--check", "--key-file", key], timeout=300)
+
     def recover(self, decoded, server):
         pgdata = decoded / "pgdata"
         run(["cp", "-r", *sorted((decoded / "wal").iterdir()), pgdata / "pg_wal"])

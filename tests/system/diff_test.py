@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What is different between two states of a database: backups, moments, the server; by key, values only on request."""
+"""What is different between two states of a database: backups, moments, the server; by key, values only on request (F1)."""
 
 from harness import MOUNTER, SystemTest, main, new_directory
 

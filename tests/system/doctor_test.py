@@ -1,5 +1,5 @@
 """lifeboat doctor on real servers: a sound one has nothing critical, and each way of breaking archiving is named with its
-cause and mended by the fix that it prints."""
+cause and mended by the fix that it prints (B3)."""
 
 import contextlib
 import os

@@ -1,7 +1,10 @@
 """Drills of real servers: a passed one proves, a failed one says why, and production never notices either (D1, T10, T11,
 T32, T33, T43, T44)."""
 
-from harness import MOUNTER, SystemTest, flip_bit, main, new_directory, tool, tree
+import shutil
+
+import harness
+from harness import MOUNTER, SystemTest, flip_bit, give, main, new_directory, run, tool, tree, wait_until
 
 CHECK_FAILED = 17
 
@@ -21,6 +24,16 @@ class Drill(SystemTest):
         result = lb("drill", "--to", to, "--pg-bin", lb.server.bin, *options, live=live, user=user, **how)
         self.assertFalse((to / "data").exists(), "the copy is removed")
         return result
+
+    def history(self, lb, *options):
+        return lb("drill", "--history", *options).ok().json
+
+    def assert_evidence(self, lb, reason):
+        """The newest drill on record failed, and why; returns what it says."""
+        newest = self.history(lb)["drills"][0]
+        self.assertEqual(newest["result"], "failed", newest)
+        self.assertIn(reason, " ".join(newest["problems"]))
+        return newest["problems"]
 
     def checks(self, document):
         return {check["id"]: check for check in document["checks"]}
@@ -60,6 +73,58 @@ class Drill(SystemTest):
                 server.psql("COMMIT PREPARED 'held'")
                 listed = lb("list").ok()
                 self.assertIn(second["backup"], listed.out)
+
+    def job_library(self, server):
+        """A library that is called like one that runs jobs, and the file in which it notes who loads it."""
+        place = new_directory("jobs", mode=0o755)
+        log = place / "loaded"
+        log.write_text("")
+        give(log)
+        library = server.bin.parent / "lib/auto_explain.so"
+        run(["cc", "-O2", "-shared", "-fPIC", f'-DJOB_LOG="{log}"', "-o", place / "pg_cron.so",
+             harness.SOURCE / "tests/support/job_library.c", "-Wl,--no-as-needed,--unresolved-symbols=ignore-all", library,
+             f"-Wl,-rpath,{library.parent}"], user=MOUNTER)
+        (place / "pg_cron.so").chmod(0o755)
+        return place / "pg_cron", log
+
+    def test_from_outside_nothing_is_to_be_seen_of_a_drill(self):
+        """T10, T33: a subscriber with a job extension, configuration outside its data directory, archiving and a standby's
+        slot; the publisher hears nothing, the jobs run nowhere, the archive and every file stay as they are."""
+        for major in self.two_majors():
+            for options in ((), ("--full",)):
+                with self.subTest(major=major, options=options):
+                    publisher = self.cluster(major=major, conf={"wal_level": "logical", "log_replication_commands": "on"})
+                    publisher.psql("CREATE TABLE t (n int PRIMARY KEY, what text); CREATE PUBLICATION news FOR TABLE t")
+                    server, lb = self.source(major)
+                    outside = new_directory("etc", mode=0o755)
+                    library, loaded = self.job_library(server)
+                    server.configure(shared_preload_libraries=library, hba_file=outside / "pg_hba.conf")
+                    for name in ("postgresql.conf", "pg_hba.conf"):
+                        give(shutil.move(server.data / name, outside / name))
+                    server.overrides = {"config_file": outside / "postgresql.conf"}
+                    server.restart()
+                    self.assertNotEqual(loaded.read_text(), "", "the canary: whoever loads the library is seen")
+                    server.psql(f"CREATE SUBSCRIPTION news CONNECTION '{publisher.conninfo('postgres')}' PUBLICATION news"
+                                " WITH (copy_data = false)")
+                    publisher.psql("INSERT INTO t VALUES (-1, 'published')")
+                    wait_until(lambda: server.value("SELECT count(*) FROM t WHERE n = -1") == "1", "what was published")
+                    lb("backup", live=True).ok()
+                    server.wait_archived()
+                    files, jobs, heard = tree(outside), loaded.read_text(), publisher.log_text()
+                    walsender = publisher.value("SELECT string_agg(pid::text, ',') FROM pg_stat_replication")
+                    stored = [name for name in lb.objects() if "/wal/" in name]
+                    archived = server.value("SELECT archived_count FROM pg_stat_archiver")
+                    done = self.drill(lb, *options).ok().json
+                    self.assertIn("pg_cron", self.checks(done)["preload_libraries"]["detail"])
+                    self.assertEqual(tree(outside), files)
+                    self.assertEqual(loaded.read_text(), jobs)
+                    self.assertEqual(publisher.log_text(), heard)
+                    self.assertEqual(publisher.value("SELECT string_agg(pid::text, ',') FROM pg_stat_replication"), walsender)
+                    self.assertEqual([name for name in lb.objects() if "/wal/" in name], stored)
+                    self.assertEqual(server.value("SELECT archived_count FROM pg_stat_archiver"), archived)
+                    publisher.psql("INSERT INTO t VALUES (-2, 'still')")
+                    wait_until(lambda: server.value("SELECT count(*) FROM t WHERE n = -2") == "1", "what is published after it")
+                    server.psql("DROP SUBSCRIPTION news")
 
     def test_rpo_is_what_a_loss_at_the_start_would_have_cost(self):
         server, lb = self.source(15)
@@ -185,9 +250,11 @@ class Drill(SystemTest):
         server.wait_archived()
         wal = sorted(lb.repo_path.glob("clusters/*/*/wal/00000001/*/*"))
         wal[-2].unlink()
-        result = self.drill(lb)
-        self.assertNotEqual(result.code, 0, result.out)
-        self.assertIn("missing", result.out)
+        for options in ((), ("--random-target",)):
+            result = self.drill(lb, *options)
+            self.assertNotEqual(result.code, 0, result.out)
+            self.assertIn("missing", result.out)
+            self.assert_evidence(lb, wal[-2].name[:24])
 
         key = new_directory("key") / "key"
         encrypted = self.lifeboat(server, repo=new_directory("e") / "repo", options=("--key-file", key))
@@ -205,10 +272,14 @@ class Drill(SystemTest):
         server, lb = self.source(15)
         made = lb("backup", live=True).ok().json["backup"]
         server.wait_archived()
+        self.drill(lb).ok()
         packs = sorted(lb.repo_path.glob("clusters/*/*/packs/*/*.data"), key=lambda path: path.stat().st_size)
         flip_bit(packs[-1], packs[-1].stat().st_size // 2)
-        result = self.drill(lb)
-        self.assertNotEqual(result.code, 0, result.out)
+        for options in ((), ("--full",)):
+            result = self.drill(lb, *options)
+            self.assertNotEqual(result.code, 0, result.out)
+            problem = self.assert_evidence(lb, "")
+            print(f"a flipped bit, {' '.join(options) or 'on a mount'}: {problem}", flush=True)
         proofs = lb("show", made).json
         self.assertFalse(proofs.get("good", False), proofs)
 
@@ -228,6 +299,29 @@ class Drill(SystemTest):
         self.assertEqual(wrong.code, CHECK_FAILED)
         results = [check["result"] for check in wrong.json["checks"] if check["id"] == "assertion"]
         self.assertEqual(results, ["failed", "passed"])
+
+    def test_the_history_compares_with_the_targets(self):
+        server, lb = self.source(15)
+        lb("backup", live=True).ok()
+        server.wait_archived()
+        self.assertEqual(self.history(lb)["drills"], [])
+        for options in ((), ("--rto", "1h"), ("--rto", "1ms"), ("--sql", "select false")):
+            self.drill(lb, *options)
+        history = self.history(lb)
+        self.assertEqual([one["result"] for one in history["drills"]], ["failed", "target missed", "passed", "passed"])
+        self.assertIn("assertion", history["drills"][0]["problems"][0])
+        self.assertEqual(history["failed"], 1)
+        self.assertGreater(history["drills"][1]["phases"]["recovery"], 0)
+        rto = history["rto"]
+        self.assertEqual((rto["measured"], rto["missed"], rto["target_seconds"]), (3, 3, 0.001))
+        self.assertEqual(rto["newest_seconds"], history["drills"][1]["rto_seconds"])
+        rto = self.history(lb, "--rto", "1h")["rto"]
+        self.assertEqual((rto["missed"], rto["target_seconds"]), (0, 3600))
+        self.assertEqual(history["rpo"]["newest_seconds"], 0)
+        self.assertEqual(len(lb("drill", "--history", "2").ok().json["drills"]), 2)
+        text = lb("drill", "--history", json=False).ok().out
+        self.assertIn("target missed", text)
+        self.assertEqual(lb("drill", "--history", "--full").code, 2)
 
     def test_broken_page_of_the_source_is_found(self):
         server, lb = self.source(15)

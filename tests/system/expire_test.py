@@ -1,5 +1,5 @@
 """lifeboat expire on a real repository: what it says is what goes, what is kept still restores, and nothing goes without
-a policy, without consent or before its grace."""
+a policy, without consent or before its grace (RT1, RT2)."""
 
 import harness
 from harness import SystemTest, dump_compare, main, new_directory

@@ -12,11 +12,14 @@ are not ours. Standard library only.
         main()
 
 Environment:
-  LIFEBOAT_BINARY      the program under test (else build/release/lifeboat); LIFEBOAT_BINARY_DIR/lifeboat works too
+  LIFEBOAT_BINARY      the program under test (else LIFEBOAT_BINARY_DIR/lifeboat, else build/release/lifeboat)
   LIFEBOAT_MAJORS      "15" (default; some tests take one more, which the seed chooses), "13,15,17,18",
                        "all" (13 15 17 18), or "rotate": one of all, chosen by the seed
   LIFEBOAT_SEED        number that decides everything random (default: today's date), printed at the start
   LIFEBOAT_TEST_DIR    where clusters live (default /var/tmp)
+  LIFEBOAT_WAL_SEGMENT_MB  of a cluster whose test does not care (default 4): each switch writes, hashes and stores as much
+  LIFEBOAT_TEST_STORE  URL of a store below which store_test.py may write, such as s3://bucket/prefix; what the store needs
+                       to know besides is taken from variables that begin with its own names (AWS_, AZURE_, GOOGLE_)
   LIFEBOAT_KEEP        set: leave everything there after a failure, and say where
 
 Servers run as the account postgres when the tests run as root, on Unix sockets only, each in a directory of its own.
@@ -46,8 +49,12 @@ import time
 import unittest
 from pathlib import Path
 
+from support import identity
+from support.timed import TimedResult
+
 SOURCE = Path(__file__).resolve().parent.parent.parent
 ALL_MAJORS = (13, 15, 17, 18)
+WAL_SEGMENT_MB = int(os.environ.get("LIFEBOAT_WAL_SEGMENT_MB") or 4)
 SEED = int(os.environ.get("LIFEBOAT_SEED") or datetime.date.today().strftime("%Y%m%d"))
 OS_USER = "postgres" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
 # Who mounts: root where the tests run as root. FUSE that does not work there is a failure, not a skip.
@@ -228,6 +235,8 @@ def _remove_scratch(path):
 
 
 def _make_removable(function, path, _error):
+    if Path(path) == scratch():
+        return  # gone already; what is above it is not ours
     # Tests take rights away on purpose.
     with contextlib.suppress(OSError):
         os.chmod(os.path.dirname(path), 0o700)
@@ -351,15 +360,18 @@ def majors(wanted=None):
 
 
 def two_majors(name, wanted=ALL_MAJORS):
-    """15 and one more, which the seed and the name choose, unless the environment says what to test."""
+    """15, and in every third test another, as the seed and the name choose; or what the environment says (./dev soak: all)."""
     if os.environ.get("LIFEBOAT_MAJORS"):
         return majors(wanted)
-    return _those_there([15, rng(f"major of {name}").choice([major for major in wanted if major != 15])])
+    chance = rng(f"major of {name}")
+    return _those_there([15, *chance.sample([major for major in wanted if major != 15], 1 if chance.random() < 1 / 3 else 0)])
 
 
 def all_majors(wanted=ALL_MAJORS):
-    """Every one of wanted, unless the environment says what to test: for what must be shown on each."""
-    return majors(wanted) if os.environ.get("LIFEBOAT_MAJORS") else _those_there(wanted)
+    """For what must be shown on each: 15, or the oldest of wanted, and one that the seed chooses each day; ./dev soak: all."""
+    first = 15 if 15 in wanted else wanted[0]
+    other = rng("majors").choice([major for major in wanted if major != first])
+    return majors(wanted) if os.environ.get("LIFEBOAT_MAJORS") else _those_there([first, other])
 
 
 def _those_there(chosen):
@@ -392,23 +404,28 @@ BASE_CONF = {
 }
 
 
+@functools.lru_cache(maxsize=None)
+def _made_by_initdb(major, options):
+    made = new_directory("initdb-") / "data"
+    run([pg_bin(major) / "initdb", "-D", made, *options])
+    return made
+
+
 class Cluster:
-    """A PostgreSQL of its own. Cluster(...) runs initdb; Cluster.attach(directory) takes one that was restored."""
+    """A PostgreSQL of its own. Cluster(...) makes it as initdb does; Cluster.attach(directory) takes one that was restored."""
 
     def __init__(self, major=15, *, checksums=True, wal_segsize=None, group_access=False, conf=None, initdb=(),
                  start=True, directory=None):
         self._take_place(major, directory or new_directory(f"pg{major}-") / "data")
-        options = ["-D", self.data, "-U", "postgres", "-A", "trust", "-N", "--locale=C.UTF-8", "-E", "UTF8"]
+        options = ["-U", "postgres", "-A", "trust", "-N", "--locale=C.UTF-8", "-E", "UTF8"]
         # 18 has checksums unless told otherwise, before it is the other way round.
         if checksums:
             options.append("--data-checksums")
         elif major >= 18:
             options.append("--no-data-checksums")
-        if wal_segsize:
-            options.append(f"--wal-segsize={wal_segsize}")
-        if group_access:
-            options.append("-g")
-        run([self.bin / "initdb", *options, *initdb])
+        options += [f"--wal-segsize={wal_segsize or WAL_SEGMENT_MB}", *(["-g"] if group_access else [])]
+        run(["cp", "-aT", "--reflink=auto", _made_by_initdb(major, (*options, *initdb)), self.data])
+        identity.renew(self.data)
         self.configure(**{**BASE_CONF, **(conf or {})})
         if start:
             self.start()
@@ -780,10 +797,10 @@ class Lifeboat:
         made = lb("backup", live=True).ok().json
     """
 
-    def __init__(self, server=None, *, repo=None, cluster="main", env=None, options=()):
+    def __init__(self, server=None, *, repo=None, url=None, cluster="main", env=None, options=()):
         self.server, self.cluster, self.env, self.options = server, cluster, dict(env or {}), list(options)
-        self.repo_path = Path(repo) if repo else new_directory("repo-")
-        self.repo = f"file://{self.repo_path}"
+        self.repo_path = None if url else Path(repo) if repo else new_directory("repo-")
+        self.repo = url or f"file://{self.repo_path}"
 
     def argv(self, *command, live=False, json=True):
         """command's words first ("wal", "push"), then its options. live adds --pg and --pgdata of the server."""
@@ -872,13 +889,12 @@ def main():
     print(f"seed {SEED}, majors {os.environ.get('LIFEBOAT_MAJORS') or '15'}", flush=True)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: sys.exit(1))
-    program = unittest.main(module="__main__", verbosity=2, exit=False)
-    result = program.result
+    result = unittest.main(module="__main__", exit=False, testRunner=unittest.TextTestRunner(
+        resultclass=TimedResult, verbosity=2)).result
+    print(f"seconds: {result.slowest(12)}", flush=True)
     if _skipped:
         print("skipped: " + "; ".join(dict.fromkeys(_skipped)), flush=True)
-    if not result.wasSuccessful():
-        sys.exit(1)
-    sys.exit(77 if result.testsRun and len(result.skipped) >= result.testsRun else 0)
+    sys.exit(1 if not result.wasSuccessful() else 77 if result.testsRun and len(result.skipped) >= result.testsRun else 0)
 
 
 atexit.register(lambda: _at_end.close())

@@ -95,6 +95,37 @@ class Hooks(SystemTest):
         lb("drill", "--target", "immediate", timeout=300).ok()
         self.assertEqual("before-drill", self.told()[-1]["in"]["hook"])
 
+    def test_dumps_and_recoveries_have_hooks_too(self):
+        server = self.cluster()
+        lb = self.lifeboat(server, options=["--config", self.config])
+        self.hooks()
+        lb("init", "--yes", live=True).ok()
+        refuse = self.script("refuse", "#!/bin/sh\nexit 3\n")
+        self.hooks(before_dump_create=[refuse], before_dump_restore=[refuse], before_recover=[refuse])
+        self.assertFails(lb("dump", "create", live=True), 22, "before-dump-create", "was not begun")
+        self.assertEqual([], lb("dump", "list").ok().json["dumps"])
+        self.hooks(**{f"{when}_{what}": [self.recorder] for when in ("before", "after")
+                      for what in ("dump_create", "dump_restore", "recover")})
+        made = lb("dump", "create", "--database", "postgres", live=True).ok().json
+        before, after = self.told()
+        self.assertEqual(("before-dump-create", "dump create"), (before["env"]["LIFEBOAT_HOOK"], before["in"]["command"]))
+        self.assertEqual(made["dump"], after["in"]["result"]["dump"])
+        back = lb("dump", "restore", "latest", "--database", "postgres=back", live=True).ok().json
+        self.assertEqual(("after-dump-restore", back["databases"]),
+                         (self.told()[-1]["in"]["hook"], self.told()[-1]["in"]["result"]["databases"]))
+        lb("dump", "restore", "latest", "--database", "postgres=back", live=True)
+        self.assertEqual(("failed", "5"), (self.told()[-1]["env"]["LIFEBOAT_HOOK_RESULT"], self.told()[-1]["env"]["LIFEBOAT_HOOK_EXIT_CODE"]))
+        # A recovery's plan is only shown with --dry-run.
+        server.archive_with(lb.archive_command())
+        lb("backup", live=True).ok()
+        calls = len(self.told())
+        recover = ["recover", "--failure", "primary-lost", "--to", new_directory("to") / "d", "--socket-dir", new_directory("s"), "--yes"]
+        lb(*recover, "--dry-run").ok()
+        self.assertEqual(calls, len(self.told()))
+        done = lb(*recover).ok().json
+        self.assertEqual(["before-recover", "after-recover"], [told["in"]["hook"] for told in self.told()[calls:]])
+        self.assertEqual(done["post_mortem"]["evidence"], self.told()[-1]["in"]["result"]["post_mortem"]["evidence"])
+
     def test_a_failing_before_hook_keeps_the_command_from_beginning(self):
         lb = self.old_repository()
         objects = lb.objects()

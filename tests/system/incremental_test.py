@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Incremental backups (T13 to T20): what they take over, what they read, and that a restore is the server bit for bit.
-Randomised histories are in history_test.py."""
+Randomised histories are in history_test.py (B1)."""
 
 from harness import all_majors, flip_bit, main, run, tool, wait_until
 from incremental_case import BLOCK, PRECONDITION, IncrementalCase

@@ -30,7 +30,7 @@ class Registering(InitCase):
     def test_fresh_server_is_registered_and_told_what_to_set(self):
         for major in self.majors():
             with self.subTest(major=major):
-                server, lb = self.fresh(major=major, conf={"fsync": "on"})
+                server, lb = self.fresh(major=major, wal_segsize=16, conf={"fsync": "on"})
                 first = lb("init", live=True).ok()
                 said = first.json
                 self.assertIn("not encrypted", first.err)

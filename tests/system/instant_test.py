@@ -13,6 +13,7 @@ from system.harness import Background, Cluster, amcheck, checksums, main, new_di
 from system.mount_test import MOUNTER, MountCase, end_server, is_mounted, unmount  # noqa: E402
 
 PORT = 5432
+ADDRESS = "127.0.0.9"  # nobody else's
 
 
 class InstantCase(MountCase):
@@ -41,16 +42,24 @@ class InstantCase(MountCase):
             for name in names:
                 path = os.path.join(directory, name)
                 self.assertEqual([], os.listxattr(path, follow_symlinks=False), path)
-                self.assertFalse(name.startswith("lifeboat.mount") or name.endswith(".lifeboat_restore"), path)
+                self.assertFalse(name.startswith("lifeboat.") or name.endswith(".lifeboat_restore"), path)
         self.assertNotIn("lifeboat.mount", os.listdir(data))
         self.assertNotIn("recovery_prefetch", (data / "postgresql.auto.conf").read_text())
+
+
+    def assert_as_configured(self, copy):
+        """Nothing of how it was watched stays on its command line, which pg_ctl restart repeats."""
+        line = copy.value("SELECT string_agg(name, ' ' ORDER BY name) FROM pg_settings WHERE source = 'command line'"
+                          " AND name NOT IN ('unix_socket_directories', 'port', 'config_file', 'data_directory')")
+        self.assertEqual("listen_addresses", line)
+        self.assertEqual(ADDRESS, copy.value("SHOW listen_addresses"))
 
 
 class InstantTest(InstantCase):
     def test_queries_at_once_and_a_plain_directory_in_the_end(self):
         for major in self.two_majors():
             with self.subTest(major=major):
-                server, lb, _ = self.source(major, tablespace=True)
+                server, lb, _ = self.source(major, tablespace=True, conf={"listen_addresses": ADDRESS})
                 data, sockets = self.place(), new_directory("s")
                 far = data.parent / "far"
                 harness._at_end.callback(unmount, far)
@@ -64,6 +73,7 @@ class InstantTest(InstantCase):
                 self.assertTrue(ended["instant"]["running"])
                 self.assertLess(ended["instant"]["switch_seconds"], 2)
                 self.assert_plain(data)
+                self.assert_as_configured(copy)
                 self.assertFalse(is_mounted(far))
                 self.assertEqual("f", copy.value("SELECT pg_is_in_recovery()"))
                 self.assertEqual(server.value(self.SUMS), copy.value(self.SUMS))

@@ -65,9 +65,9 @@ class MountCase(SystemTest):
             raise harness.CommandFailed(command.result())
         return command
 
-    def source(self, major, *, options=(), tablespace=False):
+    def source(self, major, *, options=(), tablespace=False, conf=None):
         """A server with tables of some size, archived, and a repository with its backup."""
-        server = self.cluster(major=major)
+        server = self.cluster(major=major, conf=conf or {})
         lb = self.lifeboat(server, options=options)
         lb("init", "--yes", live=True).ok()
         server.archive_with(lb.archive_command())
@@ -296,6 +296,22 @@ class MountTest(MountCase):
         copy.stop()
         self.assertIn("removed", command.stop(60).out)
         self.assertFalse(data.exists())
+
+    def test_a_throw_away_mount_does_not_outlive_the_machine(self):
+        """T48: it was never synced, so after a restart whole files of it may be zeros."""
+        _, lb, _ = self.source(15)
+        data = self.place()
+        command = self.mount(lb, "latest", data, "--throw-away")
+        command.kill()
+        unmount(data)
+        self.mount(lb, data).kill()
+        unmount(data)
+        state = data / "lifeboat.mount/state"
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        self.assertIn(f"boot {boot}\n", state.read_text())
+        state.write_text(state.read_text().replace(boot, boot[::-1]))
+        self.assertFails(lb("mount", data, user=MOUNTER), 14, "throw-away", "started again")
+        self.assertFalse(is_mounted(data))
 
     def test_read_only(self):
         server, lb, _ = self.source(15)

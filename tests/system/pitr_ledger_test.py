@@ -30,7 +30,7 @@ SESSIONS = 8
 TRANSACTIONS = 250 if SOAK else 60  # of each session
 TARGETS = 50 if SOAK else 6
 # Further targets are left out, and said so, once this much time has gone by. No limit in soak.
-BUDGET_SECONDS = None if SOAK else 240
+BUDGET_SECONDS = None if SOAK else 120
 
 RECORD = re.compile(r"rmgr: (\S+)\s.*? tx:\s*(\d+), lsn: ([0-9A-F]+)/([0-9A-F]+), prev \S+, desc: (.*)")
 TIME = r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)?) UTC"

@@ -232,6 +232,7 @@ class Calls(PrefetchTest):
     def setUp(self):
         super().setUp()
         self.server, self.lb, self.base = self.history()
+        self.system = self.server.system_identifier()
         self.server.stop()
         self.assertGreater(len(self.names), 14)
 
@@ -254,6 +255,19 @@ class Calls(PrefetchTest):
         done = self.lb("wal", "get", self.names[1], elsewhere, "--spool", self.spool, cwd=self.base).ok()
         self.assertTrue(done.json["prefetched"])
         self.assertEqual(elsewhere.read_bytes(), contents[1])
+
+    def test_without_a_place_of_the_installation_it_has_its_own(self):
+        uid = os.stat(self.base).st_uid
+        own = Path(f"/var/tmp/lifeboat-{uid}")
+        if Path("/var/lib/lifeboat").exists():
+            self.skipTest("/var/lib/lifeboat exists")
+        target = self.base / "pg_wal" / "RECOVERYXLOG"
+        self.lb("wal", "get", self.names[0], target, cwd=self.base).ok()
+        wait_until(lambda: list(own.glob(f"*-{self.system}-*/{self.names[1]}")), "the spool of its own")
+        self.assertEqual((own.stat().st_uid, own.stat().st_mode & 0o777), (uid, 0o700))
+        self.assertTrue(self.lb("wal", "get", self.names[1], target, cwd=self.base).ok().json["prefetched"])
+        for pid in processes_with(next(own.glob(f"*-{self.system}-*"))):
+            os.kill(pid, signal.SIGTERM)
 
     def test_an_older_request_goes_back(self):  # pg_rewind
         self.filled(8, 4)

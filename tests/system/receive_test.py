@@ -3,7 +3,7 @@
 
 T22 pushing and receiving the same never conflict; T23, T24 timelines are followed over promotions, history files first;
 T25 only what is durable is acknowledged, standbys are refused; T26 foreign systems; T27 holes are recorded; T45 a tail is
-used at the end of everything only. LIFEBOAT_SOAK=1 gives the random parts bigger numbers.
+used at the end of everything only. LIFEBOAT_SOAK=1 gives the random parts bigger numbers (W1).
 """
 
 import os
@@ -14,7 +14,8 @@ import threading
 import time
 
 from decoder_test import DECODER, PYTHON
-from harness import (Background, Cluster, SystemTest, dump_compare, give, main, new_directory, rng, run, tool, wait_until)
+from harness import (WAL_SEGMENT_MB, Background, Cluster, SystemTest, dump_compare, give, main, new_directory, rng, run, tool,
+                     wait_until)
 
 FOREIGN, UNREACHABLE = 12, 13
 SOAK = bool(os.environ.get("LIFEBOAT_SOAK"))
@@ -105,7 +106,7 @@ class ReceiveCase(SystemTest):
         return sorted(found[1] for path in lb.objects()
                       if (found := re.search(rf"/wal/.*/({timeline:08X}[0-9A-F]{{16}})-[0-9a-f]{{32}}$", path)))
 
-    def assertNoHole(self, lb, segment_size=16 << 20):
+    def assertNoHole(self, lb, segment_size):
         names = self.segments(lb)
         self.assertEqual(len(names), len(set(names)), "two contents of one segment")
         per_log = (1 << 32) // segment_size
@@ -386,7 +387,7 @@ class Tails(ReceiveCase):
         # The tail is what recovery gets, as long as it ends the archive.
         target = new_directory("got") / "RECOVERYXLOG"
         self.assertEqual(lb("wal", "get", segment, target).code, 0)
-        self.assertEqual(target.stat().st_size, 16 << 20)
+        self.assertEqual(target.stat().st_size, WAL_SEGMENT_MB << 20)
         self.assertEqual(self.restored(lb).value("SELECT count(*) FROM t"), "2000")
         early = self.restored(lb, 15, "--target-time", in_tail, "--action", "promote")
         self.assertEqual(early.value("SELECT count(*) FROM t"), "1000")

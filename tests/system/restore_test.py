@@ -299,6 +299,12 @@ class Start(RestoreCase):
                 copy.place, copy.port = sockets, 6001
                 self.assertEqual((done["recovery"]["phase"], done["recovery"]["timeline"]), ("ready", 2))
                 self.assertEqual(self.said(copy), "one,two")
+                # pg_ctl repeats the command line that it finds; what only the watching needed is not on it.
+                self.assertTrue([note for note in done["notes"] if "pg_ctl restart" in note], done["notes"])
+                run([copy.bin / "pg_ctl", "-D", to, "-w", "-l", to / "startup.log", "restart"])
+                self.assertEqual("port unix_socket_directories", copy.value(
+                    "SELECT string_agg(name, ' ' ORDER BY name) FROM pg_settings WHERE source = 'command line'"
+                    " AND name NOT IN ('config_file', 'data_directory')"))
                 copy.stop()
                 to = self.target_directory("shutdown")
                 done = self.restore(lb, "--to", to, "--target-time", moment, "--action", "shutdown", "--start",

@@ -1,10 +1,10 @@
-"""rollback: a cluster goes back to a moment, in its place or side by side; what came later stays at hand."""
+"""rollback: a cluster goes back to a moment, in its place or side by side; what came later stays at hand (R7)."""
 
 import shlex
 
-from harness import Cluster, SystemTest, amcheck, main, new_directory, run, tree
+from harness import Cluster, SystemTest, amcheck, main, new_directory, run, tool, tree
 
-USAGE, UNREACHABLE, PRECONDITION, NOT_CONFIRMED = 2, 13, 14, 21
+USAGE, UNREACHABLE, PRECONDITION, CHECK_FAILED, NOT_CONFIRMED = 2, 13, 14, 17, 21
 
 
 class Rollback(SystemTest):
@@ -107,6 +107,63 @@ class Rollback(SystemTest):
                 self.assertEqual(copy.value("SHOW archive_mode"), "off")
                 self.assertEqual(self.said(server), "good,mistake,later")
                 self.assertEqual([name for name in lb.objects() if "/wal/" in name], before)
+                copy.stop()
+
+    def test_what_came_back_is_looked_at_before_it_is_promoted(self):
+        """As a drill looks at its copy: assertions, programs, amcheck. Each of them can say no."""
+        for major in self.two_majors():
+            with self.subTest(major=major):
+                server = self.cluster(major=major)
+                lb = self.lifeboat(server)
+                lb("init", "--yes", live=True).ok()
+                server.archive_with(lb.archive_command())
+                server.psql("CREATE EXTENSION amcheck; CREATE TABLE ledger (n int PRIMARY KEY, what text);"
+                            "INSERT INTO ledger SELECT g, 'good' FROM generate_series(1, 1000) g; CREATE TABLE locked (n int)")
+                lb("backup", live=True).ok()
+                server.moment = server.now()
+                # At that moment the index lacks a row, from there on it does so silently.
+                system = ("BEGIN; SET LOCAL allow_system_table_mods = on; UPDATE pg_index SET indisready = %s, indisvalid = %s"
+                          " WHERE indexrelid = 'ledger_pkey'::regclass; COMMIT")
+                server.psql(system % ("false", "false"))
+                server.psql("INSERT INTO ledger VALUES (5000, 'not indexed')")
+                server.psql(system % ("true", "true"))
+                server.psql("INSERT INTO ledger VALUES (6000, 'more')")
+                wrong = server.now()
+                server.psql("BEGIN; DROP TABLE locked; INSERT INTO ledger VALUES (6001, 'mistake'); COMMIT")
+                server.wait_archived()
+                program = new_directory("checks", mode=0o755) / "count"
+                program.write_text(f"#!/bin/sh\n[ $({tool('psql', major)} -XAtc 'select count(*) from ledger') = 1000 ]\n")
+                program.chmod(0o755)
+                config = program.parent / "lifeboat.toml"
+                config.write_text(f'[cluster.main.drill]\ncounted = ["{program}"]\n')
+                config.chmod(0o644)
+
+                def beside(port, *options):
+                    to, sockets = new_directory("copy") / "data", new_directory("k")
+                    done = self.rollback(lb, "--to", to, "--port", port, "--socket-dir", sockets, *options)
+                    copy = Cluster.attach(to, major)
+                    copy.place, copy.port = sockets, port
+                    return done, copy
+                good = "SELECT count(*) = 1000 FROM ledger"
+                done, copy = beside(6200, "--config", config, "--sql", good)
+                checks = {check["id"]: check for check in done.ok().json["checks"]}
+                for name in ("amcheck", "extensions", "assertion", "counted"):
+                    self.assertEqual(checks[name]["result"], "passed", checks[name])
+                self.assertGreater(done.json["phases"]["validate"], 0)
+                copy.stop()
+                done, copy = beside(6201, "--sql", "SELECT count(*) = 7 FROM ledger")
+                self.assertFails(done, CHECK_FAILED, "count(*) = 7", "not promoted")
+                self.assertEqual(copy.value("SELECT pg_is_in_recovery()"), "t")
+                copy.promote()
+                copy.stop()
+                server.moment = wrong
+                done, copy = beside(6202, "--config", config)
+                self.assertFails(done, CHECK_FAILED, "ledger_pkey", "counted")
+                self.assertEqual(copy.value("SELECT pg_is_in_recovery()"), "t")
+                copy.stop()
+                done, copy = beside(6203, "--config", config, "--no-checks")
+                self.assertEqual(done.ok().json["checks"], [])
+                self.assertEqual(copy.value("SELECT pg_is_in_recovery()"), "f")
                 copy.stop()
 
     def test_what_cannot_be_reached_stops_nothing(self):

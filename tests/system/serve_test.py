@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """The daemon: its configuration is checked by line, jobs that were missed are made up for once, `wal push` hands its files over and
-does without when nobody is there, and a stop or a kill at any moment loses nothing."""
+does without when nobody is there, and a stop or a kill at any moment loses nothing (SC1)."""
 
 import json
 import os
@@ -321,7 +321,7 @@ class Queue(ServeCase):
                 self.setUp()
                 self.state.mkdir()
                 give(self.state)
-                command = self.lb.archive_command() + f" --state-dir {self.state} --retry-time 100ms --queue-max 32MB"
+                command = self.lb.archive_command() + f" --state-dir {self.state} --retry-time 100ms --queue-max 8MB"
                 if daemon:
                     self.config()
                     self.start()

@@ -1,4 +1,4 @@
-"""standby create: a standby from the repository streams from the primary, has its rows, and takes over from it."""
+"""standby create: a standby from the repository streams from the primary, has its rows, and takes over from it (H1)."""
 
 from harness import (Cluster, SystemTest, amcheck, dump_compare, main, new_directory, wait_until)
 

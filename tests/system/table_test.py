@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """One table, or one database, back from a backup without restoring the rest (R7): every row is compared, and the original is not
-touched unless that was asked for."""
+touched unless that was asked for (T1)."""
 
 from harness import MOUNTER, SystemTest, main, new_directory
 

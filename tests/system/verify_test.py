@@ -1,6 +1,6 @@
 """lifeboat verify on real repositories: whole ones pass, and whatever is flipped, cut, removed or exchanged is found.
 
-LIFEBOAT_SOAK=1 flips 1,000 bits instead of 60."""
+LIFEBOAT_SOAK=1 flips 1,000 bits instead of 60 (V1)."""
 
 import time
 import contextlib

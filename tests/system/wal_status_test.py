@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """`wal status` beside real servers: windows that restores then reach, lag, and what it says of holes, two contents and a
-promotion."""
+promotion (W3)."""
 
 import datetime
 
@@ -9,7 +9,7 @@ from harness import Cluster, SystemTest, main, new_directory
 
 class WalStatusTest(SystemTest):
     def made(self, major=None):
-        server = self.cluster(major=major)
+        server = self.cluster(major=major, wal_segsize=16)
         lb = self.lifeboat(server)
         lb("init", "--yes", live=True).ok()
         server.archive_with(lb.archive_command())

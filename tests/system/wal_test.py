@@ -3,7 +3,7 @@
 
 T21 success only when durable, failures 1 to 125; T22 the same again is success, different is an error, .partial by its
 valid prefix; T23 history files; T26 system identifier; T29 absence and outage are told apart; T30 files arrive whole;
-T46 conflicts.
+T46 conflicts (W1, W2).
 """
 
 import os
@@ -226,11 +226,11 @@ class Refusals(WalTest):
 
     def test_segments_of_another_size_than_was_registered_are_foreign(self):  # T12
         self.server.stop()
-        run([tool("pg_resetwal", self.server.major), "--wal-segsize=32", self.server.data])
+        run([tool("pg_resetwal", self.server.major), "--wal-segsize=8", self.server.data])
         self.server.start()
         name = self.finished_segment(self.server)
-        self.assertFails(self.push(self.lb, self.server, f"pg_wal/{name}"), 12, "wal_segment_size is 33554432")
-        self.assertFails(self.lb("backup", "--wal-timeout", "5s", live=True), 12, "wal_segment_size is 33554432")
+        self.assertFails(self.push(self.lb, self.server, f"pg_wal/{name}"), 12, "wal_segment_size is 8388608")
+        self.assertFails(self.lb("backup", "--wal-timeout", "5s", live=True), 12, "wal_segment_size is 8388608")
         self.assertNothingStored()
 
     def test_an_unknown_cluster_name_and_an_unknown_repository(self):

@@ -9,7 +9,7 @@
 #include "app/output.h"
 #include "app/render.h"
 #include "app/reporter.h"
-#include "ops/wal/commands.h"
+#include "app/scratch.h"
 #include "util/strings.h"
 
 namespace lifeboat::app {
@@ -23,7 +23,9 @@ Result<ops::DiffSide> side_of(const Invocation& invocation, const std::string& n
   side.name = name;
   side.conninfo = invocation.conninfo();
   if (name == "live") return side;
-  ops::ScratchOptions scratch;
+  TRY_ASSIGN(ops::ScratchOptions scratch,
+             scratch_options(invocation, scratch_directory(invocation, invocation.value("scratch-dir"),
+                                                           cat("diff-", letter))));
   if (auto id = BackupId::parse(name)) {
     scratch.backup = *id;
     scratch.target.kind = pg::TargetKind::immediate;
@@ -37,13 +39,6 @@ Result<ops::DiffSide> side_of(const Invocation& invocation, const std::string& n
             time.error().to_string());
     return error;
   }
-  TRY_ASSIGN(scratch.location, repo_location(invocation));
-  scratch.directory = cat(invocation.value("scratch-dir"), "/lifeboat-diff-", letter, "-",
-                          invocation.cluster(), "-", Timestamp{invocation.clock().unix_us()}.to_compact());
-  scratch.mounter = &invocation.mounter();
-  TRY_ASSIGN(scratch.program, ops::own_program_path());
-  scratch.pg_bin = invocation.pg_bin().value_or("");
-  scratch.jobs = invocation.jobs();
   side.scratch = std::move(scratch);
   return side;
 }

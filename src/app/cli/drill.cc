@@ -3,7 +3,11 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <tuple>
 
+#include "app/assertions.h"
+#include "app/cli/drill_dump.h"
+#include "app/cli/drill_history.h"
 #include "app/invocation.h"
 #include "app/location.h"
 #include "app/options.h"
@@ -11,8 +15,8 @@
 #include "app/render.h"
 #include "app/reporter.h"
 #include "app/run.h"
+#include "app/scratch.h"
 #include "app/target.h"
-#include "ops/wal/commands.h"
 #include "util/strings.h"
 
 namespace lifeboat::app {
@@ -30,13 +34,7 @@ Json phases_json(const ops::DrillOutcome& outcome) {
 }
 
 Json to_json(const ops::DrillOutcome& outcome) {
-  Json checks = Json::array();
-  for (const ops::DrillCheck& check : outcome.checks) {
-    checks.push_back({{"id", check.id},
-                      {"result", to_string(check.result)},
-                      {"detail", check.detail},
-                      {"seconds", check.seconds}});
-  }
+  const Json checks = checks_json(outcome.checks);
   return {{"verdict", outcome.passed ? "passed" : "failed"},
           {"evidence", outcome.evidence},
           {"backup", outcome.plan.backup.id.text},
@@ -106,34 +104,28 @@ std::optional<double> seconds_of(const Invocation& invocation, std::string_view 
   return static_cast<double>(*us) / 1e6;
 }
 
-std::string default_directory(const Invocation& invocation) {
-  return cat("/var/tmp/lifeboat-drill-", invocation.cluster(), "-",
-             Timestamp{invocation.clock().unix_us()}.to_compact());
-}
-
 Result<int> handle(const Invocation& invocation) {
+  if (invocation.has("history"))
+    return show_drill_history(invocation, seconds_of(invocation, "rto"), seconds_of(invocation, "rpo"));
+  const std::string directory =
+      invocation.text("to").value_or(scratch_directory(invocation, "/var/tmp", "drill"));
+  if (invocation.has("dump")) return drill_dump(invocation, directory);
   ops::DrillOptions options;
-  TRY_ASSIGN(options.location, repo_location(invocation));
+  TRY_ASSIGN(options.scratch, scratch_options(invocation, directory));
   TRY_ASSIGN(TargetOptions target, target_options(invocation));
-  options.lineage = target.lineage;
-  options.backup = target.backup;
-  options.target = target.target;
-  options.timeline_choice = target.choice;
-  options.timeline = target.timeline;
-  options.directory = invocation.text("to").value_or(default_directory(invocation));
-  options.after = invocation.flag("keep") ? ops::AfterScratch::keep : ops::AfterScratch::remove;
+  options.scratch.lineage = target.lineage;
+  options.scratch.backup = target.backup;
+  options.scratch.target = target.target;
+  options.scratch.timeline_choice = target.choice;
+  options.scratch.timeline = target.timeline;
+  options.scratch.after = invocation.flag("keep") ? ops::AfterScratch::keep : ops::AfterScratch::remove;
   options.random_target = invocation.flag("random-target");
-  if (invocation.flag("full")) options.medium = ops::ScratchMedium::copy;
-  options.mounter = &invocation.mounter();
+  if (invocation.flag("full")) options.scratch.medium = ops::ScratchMedium::copy;
   if (auto us = invocation.duration_us("rotation")) {
     constexpr int64_t kDayUs = 86'400'000'000;
     options.rotation_days = static_cast<int>(std::max<int64_t>(1, *us / kDayUs));
   }
-  TRY_ASSIGN(options.program, ops::own_program_path());
-  options.pg_bin = invocation.pg_bin().value_or("");
-  options.jobs = invocation.jobs();
-  options.assertions = invocation.list("sql");
-  options.assertion_database = invocation.value("sql-database");
+  std::tie(options.assertions, options.assertion_database) = read_assertions(invocation);
   if (const ConfigBlock* block = invocation.config().find(ConfigSection::cluster, invocation.cluster())) {
     for (const ConfigHook& check : block->drill_checks) options.programs.push_back({check.name, check.argv});
     options.program_timeout_ms = block->drill_timeout_us / 1000;
@@ -166,6 +158,21 @@ constexpr Option kDrillOptions[] = {
      .kind = ValueKind::path,
      .placeholder = "DIR",
      .help = "where to restore, absent or empty (default: a new directory below /var/tmp)"},
+    {.name = "dump",
+     .kind = ValueKind::backup,
+     .placeholder = "DUMP",
+     .help = "rehearse this dump, or latest, instead of a physical backup: restored into a throw-away server",
+     .excludes = "full|random-target|rotation|backup|target-time|target-lsn|target-xid|target-name|target"},
+    {.name = "history",
+     .kind = ValueKind::integer,
+     .placeholder = "N",
+     .help = "drill nothing: show the last N drills, how RTO and RPO moved and how they stand against --rto "
+             "and --rpo",
+     .bare = "20",
+     .min = 1,
+     .max = 10'000,
+     .excludes = "dump|to|full|keep|random-target|rotation|sql|backup|target-time|target-lsn|target-xid|"
+                 "target-name|target"},
     {.name = "full", .help = "restore everything first, instead of mounting the backup"},
     {.name = "keep", .help = "leave the restored directory there, stopped; restores everything"},
     {.name = "random-target",
@@ -180,16 +187,6 @@ constexpr Option kDrillOptions[] = {
      .min = 86'400'000'000,
      .max = 31'536'000'000'000,
      .section = ConfigSection::cluster},
-    {.name = "sql",
-     .kind = ValueKind::text,
-     .placeholder = "QUERY",
-     .help = "an assertion: must return one row whose first column is true",
-     .repeatable = true},
-    {.name = "sql-database",
-     .kind = ValueKind::text,
-     .placeholder = "NAME",
-     .help = "database in which assertions run",
-     .default_text = "postgres"},
     {.name = "rto",
      .kind = ValueKind::duration,
      .placeholder = "TIME",
@@ -227,12 +224,16 @@ constinit const Command kDrillCommand = {
         "\"argument\"]; "
         "each finds the copy by PGHOST, PGPORT, PGUSER and PGDATABASE, and fails the drill when it ends with "
         "anything but 0 or takes longer than `timeout` (5min).\n\n"
+        "With --history nothing is drilled: the evidence of the last drills is shown, with the trend.\n\n"
+        "With --dump a logical backup is restored into a new server of the same major, everything in it is "
+        "counted, and "
+        "the same checks of yours are asked.\n\n"
         "The copy is isolated: its own socket and no TCP, archiving off, no subscriptions, no job-running "
         "libraries, tablespaces "
         "beside it. The copy is removed afterwards.",
     .danger = Danger::write,
-    .groups = {&kDrillGroup, &kTargetOptions, &kBackupChoiceOptions, &kRepoOptions, &kServerOptions,
-               &kGeneralOptions},
+    .groups = {&kDrillGroup, &kAssertionOptions, &kTargetOptions, &kBackupChoiceOptions, &kRepoOptions,
+               &kServerOptions, &kGeneralOptions},
     .mounts = true,
     .examples =
         "# rehearse the newest backup and measure RPO against the running server\n"
@@ -243,8 +244,21 @@ constinit const Command kDrillCommand = {
     .exit_notes = "17: a check failed or a target was missed.",
     .schema = R"({
   "type": "object",
-  "required": ["verdict", "evidence", "backup", "target", "rto_seconds", "rpo_seconds", "checks", "phases"],
+  "anyOf": [
+    {"required": ["verdict", "evidence", "backup", "target", "rto_seconds", "rpo_seconds", "checks", "phases"]},
+    {"required": ["drills", "failed", "rto", "rpo"], "description": "--history"}
+  ],
   "properties": {
+    "drills": {"type": "array", "description": "newest first", "items": {"type": "object", "required": ["evidence", "time", "result", "problems", "backup", "target", "rto_seconds", "rpo_seconds", "phases"], "properties": {
+      "evidence": {"type": "string"},
+      "time": {"type": ["string", "null"], "format": "date-time"},
+      "result": {"enum": ["passed", "failed", "target missed"], "description": "against the targets that it had itself"},
+      "rto_target_seconds": {"type": ["number", "null"]},
+      "rpo_target_seconds": {"type": ["number", "null"]}
+    }}},
+    "failed": {"type": "integer"},
+    "rto": {"type": "object", "required": ["measured", "newest_seconds", "median_before_seconds", "slowest_seconds", "target_seconds", "missed", "change_per_day_seconds", "reaches_target_in_seconds"]},
+    "rpo": {"type": "object", "description": "like rto"},
     "verdict": {"enum": ["passed", "failed"]},
     "evidence": {"type": "string"},
     "backup": {"type": "string"},

@@ -8,6 +8,7 @@
 #include "app/options.h"
 #include "app/output.h"
 #include "app/render.h"
+#include "app/retention.h"
 #include "util/strings.h"
 
 namespace lifeboat::app {
@@ -50,9 +51,10 @@ Json plan_json(const repo::ExpirePlan& plan) {
           {"bytes", plan.bytes}};
 }
 
-std::string plan_text(const repo::ExpirePlan& plan, int64_t grace_us) {
+// `one`: "backup" or "dump".
+std::string plan_text(const repo::ExpirePlan& plan, int64_t grace_us, std::string_view one) {
   std::string text;
-  Table table({{"backup"}, {"decision"}, {"why"}});
+  Table table({{one}, {"decision"}, {"why"}});
   for (const auto& decision : plan.retention.expire)
     table.add({decision.id.text, "expires", decision.reason});
   for (const auto& decision : plan.retention.keep) table.add({decision.id.text, "kept", decision.reason});
@@ -64,14 +66,14 @@ std::string plan_text(const repo::ExpirePlan& plan, int64_t grace_us) {
                 " expires: ", decision.reason, "\n");
   }
   for (const repo::Tombstone& tombstone : plan.unripe) {
-    text += cat(
-        "condemned ", tombstone.created.to_string(), ", deleted by the first run after ",
-        tombstone.created.plus_us(tombstone.grace_us).to_string(), ": ",
-        counted(tombstone.backups.size(), "backup"), ", ", counted(tombstone.wal.size(), "range"), " of WAL",
-        tombstone.grace_us == grace_us ? "" : " (it keeps the grace of the run that condemned it)", "\n");
+    text +=
+        cat("condemned ", tombstone.created.to_string(), ", deleted by the first run after ",
+            tombstone.created.plus_us(tombstone.grace_us).to_string(), ": ",
+            counted(tombstone.backups.size(), one), ", ", counted(tombstone.wal.size(), "range"), " of WAL",
+            tombstone.grace_us == grace_us ? "" : " (it keeps the grace of the run that condemned it)", "\n");
   }
   for (const BackupId& id : plan.spared) {
-    text += cat("backup ", id.text, " is being read and is deleted by a later run\n");
+    text += cat(one, " ", id.text, " is being read and is deleted by a later run\n");
   }
   if (!plan.ripe.empty()) {
     text += cat("what was condemned longer ago than its grace is deleted now: ",
@@ -83,12 +85,6 @@ std::string plan_text(const repo::ExpirePlan& plan, int64_t grace_us) {
                 format_seconds(static_cast<double>(grace_us) / 1e6), ".\n");
   }
   return text;
-}
-
-std::optional<double> days(const Invocation& invocation, std::string_view name) {
-  auto value = invocation.integer(name);
-  if (!value) return std::nullopt;
-  return static_cast<double>(*value);
 }
 
 Result<std::optional<Lineage>> lineage_option(const Invocation& invocation) {
@@ -103,13 +99,32 @@ Result<std::optional<Lineage>> lineage_option(const Invocation& invocation) {
   return lineage;
 }
 
+Json policy_json(const repo::RetentionPolicy& policy) {
+  return {{"keep_count", policy.keep_count ? Json(*policy.keep_count) : Json(nullptr)},
+          {"keep_days", policy.keep_days ? Json(*policy.keep_days) : Json(nullptr)},
+          {"pitr_days", policy.pitr_days ? Json(*policy.pitr_days) : Json(nullptr)}};
+}
+
+bool condemns_or_deletes(const repo::ExpirePlan& plan) {
+  return !plan.tombstone.empty() || !plan.ripe.empty();
+}
+
+Result<Json> carry_out(const Invocation& invocation, const ops::PlannedExpiry& planned,
+                       std::string_view one) {
+  if (planned.plan.nothing_to_do()) return Json(nullptr);
+  TRY_ASSIGN(repo::ExpirePlan done, ops::carry_out_expire(planned));
+  invocation.output().text(cat("done: ", counted(done.retention.expire.size(), one), " condemned, ",
+                               counted(done.deletions.size(), "object"), " deleted, ",
+                               format_bytes(done.bytes), " freed\n"));
+  return plan_json(done);
+}
+
 Result<int> handle(const Invocation& invocation) {
   TRY_ASSIGN(ops::RepoLocation where, repo_location(invocation));
   ops::ExpireRequest request;
-  if (auto count = invocation.integer("keep-count"))
-    request.policy.keep_count = static_cast<uint32_t>(*count);
-  request.policy.keep_days = days(invocation, "keep-days");
-  request.policy.pitr_days = days(invocation, "pitr-days");
+  const RetentionRules rules = read_retention(invocation);
+  request.policy = rules.backups;
+  request.dumps = rules.dumps;
   request.grace_us = *invocation.duration_us("grace");
   request.stop = &invocation.stop();
   TRY_ASSIGN(auto lineage, lineage_option(invocation));
@@ -118,13 +133,15 @@ Result<int> handle(const Invocation& invocation) {
   TRY_ASSIGN(repo::Repository repository, ops::open_repository(where));
   TRY_ASSIGN(ops::PlannedExpiry planned, ops::plan_expire(repository, where.cluster, lineage, request));
 
+  TRY_ASSIGN(ops::PlannedExpiry dumps,
+             ops::plan_expire(repository, where.cluster, lineage, request, ops::Expiring::dumps));
+
   Json json = {{"cluster", where.cluster},
                {"lineage", planned.lineage.record.lineage.to_string()},
-               {"policy",
-                {{"keep_count", request.policy.keep_count ? Json(*request.policy.keep_count) : Json(nullptr)},
-                 {"keep_days", request.policy.keep_days ? Json(*request.policy.keep_days) : Json(nullptr)},
-                 {"pitr_days", request.policy.pitr_days ? Json(*request.policy.pitr_days) : Json(nullptr)}}},
+               {"policy", policy_json(request.policy)},
                {"plan", plan_json(planned.plan)},
+               {"dump_policy", policy_json(request.dumps)},
+               {"dump_plan", plan_json(dumps.plan)},
                {"carried_out", false}};
   std::string text;
   if (planned.lineage.others > 0) {
@@ -134,47 +151,25 @@ Result<int> handle(const Invocation& invocation) {
   if (request.policy.empty()) {
     text += "no policy was given (--keep-count, --keep-days, --pitr-days): no backup and no WAL expires\n";
   }
-  text += plan_text(planned.plan, request.grace_us);
-  if (planned.plan.tombstone.empty() && planned.plan.ripe.empty()) text += "nothing expires now\n";
+  text += plan_text(planned.plan, request.grace_us, "backup");
+  text += plan_text(dumps.plan, request.grace_us, "dump");
+  const bool holds_data = condemns_or_deletes(planned.plan) || condemns_or_deletes(dumps.plan);
+  if (!holds_data) text += "nothing expires now\n";
   invocation.output().text(text);
   invocation.output().document(to_json_text(json));
   // Records of leases that are over go along; alone they are nothing to ask about.
-  bool holds_data = !planned.plan.tombstone.empty() || !planned.plan.ripe.empty();
-  if (dry_run || planned.plan.nothing_to_do()) return 0;
-  if (!holds_data && request.policy.empty()) return 0;
+  const bool nothing = planned.plan.nothing_to_do() && dumps.plan.nothing_to_do();
+  if (dry_run || nothing) return 0;
+  if (!holds_data && request.policy.empty() && request.dumps.empty()) return 0;
   if (holds_data) TRY(invocation.confirm("Expire and delete what is listed above?"));
-  TRY_ASSIGN(repo::ExpirePlan done, ops::carry_out_expire(planned));
-  invocation.output().text(cat("done: ", counted(done.retention.expire.size(), "backup"), " condemned, ",
-                               counted(done.deletions.size(), "object"), " deleted, ",
-                               format_bytes(done.bytes), " freed\n"));
+  TRY_ASSIGN(json["done"], carry_out(invocation, planned, "backup"));
+  TRY_ASSIGN(json["dump_done"], carry_out(invocation, dumps, "dump"));
   json["carried_out"] = true;
-  json["done"] = plan_json(done);
   invocation.output().document(to_json_text(json));
   return 0;
 }
 
 constexpr Option kExpireOptions[] = {
-    {.name = "keep-count",
-     .kind = ValueKind::integer,
-     .placeholder = "N",
-     .help = "keep the newest N backups",
-     .min = 1,
-     .max = 1'000'000,
-     .section = ConfigSection::cluster},
-    {.name = "keep-days",
-     .kind = ValueKind::integer,
-     .placeholder = "DAYS",
-     .help = "keep backups of the last DAYS days",
-     .min = 1,
-     .max = 36500,
-     .section = ConfigSection::cluster},
-    {.name = "pitr-days",
-     .kind = ValueKind::integer,
-     .placeholder = "DAYS",
-     .help = "keep what recovery to any moment of the last DAYS days needs: backups and all WAL",
-     .min = 1,
-     .max = 36500,
-     .section = ConfigSection::cluster},
     {.name = "grace",
      .kind = ValueKind::duration,
      .placeholder = "TIME",
@@ -190,7 +185,7 @@ constexpr Option kExpireOptions[] = {
      .help = "the lineage to act in (default: the newest)"},
     {.name = "dry-run", .help = "print the plan and stop"},
 };
-constinit const OptionGroup kExpireGroup = {"Retention", kExpireOptions};
+constinit const OptionGroup kExpireGroup = {"Expire", kExpireOptions};
 
 }  // namespace
 
@@ -203,13 +198,15 @@ constinit const Command kExpireCommand = {
         "kept "
         "when any rule keeps it; without a rule nothing expires. The newest complete backup, the newest "
         "verified "
-        "one and what somebody is reading always stay. WAL lives as long as a kept backup needs it.\n\n"
+        "one and what somebody is reading always stay. WAL lives as long as a kept backup needs it. Dumps "
+        "have rules "
+        "of their own (--dump-keep-count, --dump-keep-days), of the same kind.\n\n"
         "Works in two steps: what expires is condemned now, and deleted by the first run after the grace, so "
         "that a backup, restore or drill under way is never robbed of what it refers to. Run it on a "
         "schedule. "
         "Backups never depend on each other: expiring one breaks none.",
     .danger = Danger::destructive,
-    .groups = {&kExpireGroup, &kRepoOptions, &kServerOptions, &kGeneralOptions},
+    .groups = {&kRetentionOptions, &kExpireGroup, &kRepoOptions, &kServerOptions, &kGeneralOptions},
     .examples =
         "# what would go\n"
         "lifeboat expire --repo /srv/backup --pitr-days 30 --keep-count 4 --dry-run\n"
@@ -233,7 +230,10 @@ constinit const Command kExpireCommand = {
       "deletions": {"type": "integer", "description": "objects"},
       "bytes": {"type": "integer", "description": "of the deletions"}
     }},
-    "done": {"type": "object", "description": "as plan: what was carried out"}
+    "done": {"type": ["object", "null"], "description": "as plan: what was carried out"},
+    "dump_policy": {"type": "object"},
+    "dump_plan": {"type": "object", "description": "as plan, of dumps"},
+    "dump_done": {"type": ["object", "null"]}
   }
 })",
     .hooks = true,

@@ -43,8 +43,8 @@ Result<int> run_help(const Invocation& invocation) {
 
   if (topic.empty()) {
     invocation.output().text(program_help());
-  } else if (about.size() == 1 && about.front()->path == topic) {
-    invocation.output().text(command_help(*about.front()));
+  } else if (const Command* command = find_command(topic)) {
+    invocation.output().text(command_help(*command));
   } else {
     invocation.output().text(
         cat("Usage: lifeboat ", topic, " COMMAND [OPTIONS]\n\nCommands:\n", family_help(topic)));

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "app/cli/background.h"
+#include "app/cli/heal_indexes.h"
 #include "app/output.h"
 #include "app/render.h"
 #include "app/reporter.h"
@@ -87,6 +88,7 @@ Result<int> go_on_in_background(const Invocation& invocation, const ops::Restore
   }
   if (auto patience = invocation.text("retry-time")) add("--retry-time", *patience);
   if (auto rate = invocation.text("hydrate-rate")) add("--hydrate-rate", *rate);
+  if (invocation.flag("rebuild-indexes")) command.arguments.emplace_back("--rebuild-indexes");
   if (restore.recovery_timeout_ms > 0) add("--recovery-timeout", cat(restore.recovery_timeout_ms, "ms"));
   command.standard_input = invocation.mounter_socket();
   command.log_file = join_path(restore.directory, ops::kInstantLog);
@@ -113,6 +115,8 @@ Result<int> restore_instantly(const Invocation& invocation, const ops::RestoreOp
   ops::InstantOptions options;
   options.restore = restore;
   options.target_given = target_given;
+  std::vector<ops::DoubtfulIndex> indexes;
+  options.restore.promoted = look_at_restored_indexes(invocation, indexes);
   options.mounter = &invocation.mounter();
   options.start_mount = [&](const std::string& directory) -> Status {
     TRY(start_mount(invocation, directory, Bring::everything));
@@ -129,8 +133,13 @@ Result<int> restore_instantly(const Invocation& invocation, const ops::RestoreOp
   TRY_ASSIGN(ops::InstantOutcome outcome,
              ops::finish_instant(options, began_us, reporter, invocation.stop()));
   for (const std::string& note : outcome.notes) invocation.output().note(LogLevel::info, note);
+  if (outcome.recovery)
+    invocation.output().text(
+        restored_indexes_text(indexes, outcome.recovery->port, outcome.recovery->socket_directory));
   invocation.output().text(outcome_text(outcome));
-  invocation.output().document(to_json_text(outcome_json(outcome)));
+  Json document = outcome_json(outcome);
+  document["indexes"] = indexes_json(indexes);
+  invocation.output().document(to_json_text(document));
   return 0;
 }
 

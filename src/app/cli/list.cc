@@ -2,30 +2,20 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "app/cli/proofs.h"
 #include "app/invocation.h"
 #include "app/location.h"
 #include "app/options.h"
 #include "app/output.h"
 #include "app/render.h"
 #include "ops/catalogue/catalogue.h"
+#include "ops/dump/dump.h"
 #include "util/strings.h"
 
 namespace lifeboat::app {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-Json proof_json(const std::optional<ops::BackupProof>& proof) {
-  if (!proof) return nullptr;
-  Json json = {{"passed", proof->passed},
-               {"level", to_string(proof->level)},
-               {"time", json_time(proof->time)},
-               {"evidence", proof->evidence},
-               {"problems", proof->problems}};
-  if (proof->rto_seconds) json["rto_seconds"] = *proof->rto_seconds;
-  if (proof->rpo_seconds) json["rpo_seconds"] = *proof->rpo_seconds;
-  return json;
-}
 
 Json backup_json(const ops::CatalogueEntry& entry) {
   const repo::Card& card = entry.card;
@@ -64,11 +54,6 @@ Json backup_json(const ops::CatalogueEntry& entry) {
 std::string time_cell(Timestamp time) {
   if (!time.valid()) return "";
   return Timestamp{time.unix_us - time.unix_us % 1'000'000}.to_string();
-}
-
-std::string proof_cell(const std::optional<ops::BackupProof>& proof) {
-  if (!proof) return "no";
-  return proof->passed ? std::string(to_string(proof->level)) : "FAILED";
 }
 
 std::string to_text(const ops::Catalogue& catalogue) {
@@ -115,6 +100,7 @@ std::string to_text(const ops::Catalogue& catalogue) {
 Result<int> handle(const Invocation& invocation) {
   TRY_ASSIGN(ops::RepoLocation where, repo_location(invocation));
   TRY_ASSIGN(repo::Repository repository, ops::open_repository(where));
+  TRY_ASSIGN(ops::DumpList dumps, ops::list_dumps(repository, where.cluster, false));
   ops::ListAttempts attempts = invocation.flag("all") ? ops::ListAttempts::show : ops::ListAttempts::hide;
   TRY_ASSIGN(ops::Catalogue catalogue, ops::read_catalogue(repository, where.cluster, attempts));
 
@@ -136,8 +122,16 @@ Result<int> handle(const Invocation& invocation) {
                         {"problems", problems}});
   }
   invocation.output().text(to_text(catalogue));
-  invocation.output().document(
-      to_json_text(Json{{"cluster", catalogue.cluster}, {"repository", where.url}, {"lineages", lineages}}));
+  if (!dumps.dumps.empty())
+    invocation.output().text(cat("\n", counted(dumps.dumps.size(), "dump"), ", the newest ",
+                                 dumps.dumps.back().card.id.text, " (lifeboat dump list)\n"));
+  for (Error& error : dumps.problems) {
+    if (!problem) problem = std::move(error);
+  }
+  invocation.output().document(to_json_text(Json{{"cluster", catalogue.cluster},
+                                                 {"repository", where.url},
+                                                 {"lineages", lineages},
+                                                 {"dumps", dumps.dumps.size()}}));
   // What can be read was shown; that something cannot is not passed over.
   if (problem) return std::move(*problem).with_hint("run lifeboat verify: the repository is damaged");
   return 0;
@@ -170,6 +164,7 @@ constinit const Command kListCommand = {
   "properties": {
     "cluster": {"type": "string"},
     "repository": {"type": "string"},
+    "dumps": {"type": "integer", "description": "how many dump list shows"},
     "lineages": {"type": "array", "items": {"type": "object", "required": ["lineage", "backups"], "properties": {
       "lineage": {"type": "string"},
       "system_id": {"type": "string"},

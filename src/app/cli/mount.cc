@@ -13,6 +13,7 @@
 #include "app/output.h"
 #include "app/render.h"
 #include "app/reporter.h"
+#include "app/restored.h"
 #include "app/target.h"
 #include "ops/restore/restore.h"
 #include "ops/wal/commands.h"
@@ -50,16 +51,10 @@ Result<ops::RestoreOptions> skeleton_options(const Invocation& invocation, const
                                              : pg::TargetAction::pause;
   }
   options.directory = invocation.mount_directory();
-  options.tablespaces = invocation.mappings("tablespace");
   options.read_only = invocation.flag("read-only");
   options.throw_away = invocation.flag("throw-away");
   options.hydrate = invocation.flag("hydrate");
-  TRY_ASSIGN(options.program, ops::own_program_path());
-  options.spool = invocation.value("spool");
-  options.pg_bin = invocation.pg_bin().value_or("");
-  options.jobs = invocation.jobs();
-  if (auto port = invocation.integer("port")) options.port = static_cast<int>(*port);
-  options.socket_directory = invocation.text("socket-dir");
+  TRY(read_restored_options(invocation, options));
   return options;
 }
 
@@ -225,28 +220,6 @@ constexpr Option kMountOptions[] = {
              "with a "
              "target, promote at the end of WAL)",
      .choices = "pause|promote|shutdown"},
-    {.name = "tablespace",
-     .kind = ValueKind::mapping,
-     .placeholder = "OLD=NEW",
-     .help = "put the tablespace that was at OLD to NEW",
-     .repeatable = true},
-    {.name = "port",
-     .kind = ValueKind::integer,
-     .placeholder = "PORT",
-     .help = "port in the settings of the copy (default: as they are)",
-     .min = 1,
-     .max = 65535},
-    {.name = "socket-dir",
-     .kind = ValueKind::path,
-     .placeholder = "DIR",
-     .help = "socket directory in the settings of the copy (default: as they are)"},
-    {.name = "spool",
-     .kind = ValueKind::path,
-     .placeholder = "DIR",
-     .help = "where `lifeboat wal get` keeps what it fetched ahead; what an earlier recovery left of this "
-             "cluster is removed",
-     .default_text = "/var/lib/lifeboat/spool",
-     .section = ConfigSection::cluster},
 };
 constinit const OptionGroup kMountGroup = {"Mount", kMountOptions};
 
@@ -278,8 +251,8 @@ constinit const Command kMountCommand = {
         "owner; started by another user fusermount3 mounts, for that user.",
     .danger = Danger::write,
     .positionals = kPositionals,
-    .groups = {&kMountGroup, &kTargetOptions, &kBackupChoiceOptions, &kRepoOptions, &kServerOptions,
-               &kGeneralOptions},
+    .groups = {&kMountGroup, &kRestoredOptions, &kTargetOptions, &kBackupChoiceOptions, &kRepoOptions,
+               &kServerOptions, &kGeneralOptions},
     .mounts = true,
     .examples =
         "# look into yesterday's backup, read only what is looked at\n"

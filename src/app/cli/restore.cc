@@ -3,6 +3,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "app/before.h"
+#include "app/cli/heal_indexes.h"
 #include "app/cli/instant.h"
 #include "app/cli/restore_output.h"
 #include "app/cli/restore_tables.h"
@@ -12,6 +14,7 @@
 #include "app/output.h"
 #include "app/render.h"
 #include "app/reporter.h"
+#include "app/restored.h"
 #include "app/target.h"
 #include "ops/wal/commands.h"
 #include "ops/wal/find.h"
@@ -68,56 +71,20 @@ Result<ops::RestoreOptions> restore_options(const Invocation& invocation) {
       TRY_ASSIGN(options.directory, resolve_path(*to));
     }
   } else if (restores_tables(invocation)) {
-    options.directory = cat("/var/tmp/lifeboat-table-", invocation.cluster(), "-",
-                            Timestamp{invocation.clock().unix_us()}.to_compact());
+    options.directory = scratch_directory(invocation, "/var/tmp", "table");
   } else {
     return make_error(ErrorKind::usage, "lifeboat restore",
-                      "needs --to DIR, or --replace or --delta with --pgdata DIR, or --table");
+                      "needs --to DIR, or --replace or --delta with --pgdata DIR, or --table or --database");
   }
   while (options.directory.size() > 1 && options.directory.ends_with('/')) options.directory.pop_back();
-  options.tablespaces = invocation.mappings("tablespace");
   if (auto mode = invocation.text("archive-mode")) {
     options.archive = *mode == "keep" ? ops::ArchiveChoice::keep : ops::ArchiveChoice::off;
   }
-  TRY_ASSIGN(options.program, ops::own_program_path());
-  options.spool = invocation.value("spool");
-  options.pg_bin = invocation.pg_bin().value_or("");
-  options.jobs = invocation.jobs();
-  if (auto port = invocation.integer("port")) options.port = static_cast<int>(*port);
-  options.socket_directory = invocation.text("socket-dir");
+  TRY(read_restored_options(invocation, options));
   options.start = invocation.flag("start");
   if (auto timeout = invocation.duration_us("recovery-timeout"))
     options.recovery_timeout_ms = *timeout / 1000;
   return options;
-}
-
-// --before-drop and --before-xid: the one transaction that they mean becomes the target.
-Result<std::optional<ops::WalFinding>> stop_before(const Invocation& invocation, ops::RestoreOptions& options,
-                                                   Reporter& reporter) {
-  auto table = invocation.text("before-drop");
-  auto xid = invocation.text("before-xid");
-  if (!table && !xid) return std::optional<ops::WalFinding>();
-  ops::FindRequest request;
-  request.what = table ? ops::FindWhat::dropped : ops::FindWhat::xid;
-  request.table = table.value_or("");
-  request.xid = static_cast<uint32_t>(parse_u64(xid.value_or("")).value_or(0));
-  request.backup = options.backup;
-  if (options.timeline_choice == ops::TimelineChoice::number) request.timeline = options.timeline;
-  TRY_ASSIGN(ops::RestoreSource source, ops::open_restore(options));
-  TRY_ASSIGN(ops::FindResult result, ops::find_wal(*source.lineage, request, reporter, invocation.stop()));
-  for (const std::string& note : result.notes) invocation.output().note(LogLevel::warning, note);
-  TRY_ASSIGN(ops::WalFinding found, ops::only_finding(result, request));
-  invocation.output().note(LogLevel::info,
-                           cat("transaction ", found.xid, ", committed at ", found.time.to_string(), ", ",
-                               found.to_string(), "; recovery stops just before it"));
-  options.target.kind = pg::TargetKind::lsn;
-  options.target.lsn = found.target;
-  options.target.inclusive = false;
-  if (result.several_timelines && options.timeline_choice == ops::TimelineChoice::unset) {
-    options.timeline_choice = ops::TimelineChoice::number;
-    options.timeline = result.timeline;
-  }
-  return std::optional(std::move(found));
 }
 
 Result<ops::RestorePlan> plan_only(const ops::RestoreOptions& options, Reporter& reporter, StopToken& stop) {
@@ -128,7 +95,7 @@ Result<ops::RestorePlan> plan_only(const ops::RestoreOptions& options, Reporter&
 Result<int> handle(const Invocation& invocation) {
   TRY_ASSIGN(ops::RestoreOptions options, restore_options(invocation));
   OutputReporter reporter(invocation.output());
-  TRY_ASSIGN(std::optional<ops::WalFinding> found, stop_before(invocation, options, reporter));
+  TRY_ASSIGN(std::optional<ops::WalFinding> found, stop_before_transaction(invocation, options, reporter));
   bool dry_run = invocation.flag("dry-run");
   if (restores_tables(invocation) && !dry_run) return restore_tables(invocation, options);
   if (invocation.flag("instant") && !dry_run) {
@@ -138,6 +105,12 @@ Result<int> handle(const Invocation& invocation) {
   if (invocation.flag("detach") || invocation.has("hydrate-rate")) {
     return make_error(ErrorKind::usage, invocation.flag("detach") ? "--detach" : "--hydrate-rate",
                       "goes with --instant");
+  }
+  std::vector<ops::DoubtfulIndex> indexes;
+  if (options.start) {
+    options.promoted = look_at_restored_indexes(invocation, indexes);
+  } else if (invocation.flag("rebuild-indexes")) {
+    return make_error(ErrorKind::usage, "--rebuild-indexes", "goes with --start or --instant");
   }
   const bool destroys = options.replace || options.delta;
   if (dry_run || destroys) {
@@ -162,8 +135,12 @@ Result<int> handle(const Invocation& invocation) {
       invocation.output().note(LogLevel::warning, warning);
   }
   for (const std::string& note : outcome.notes) invocation.output().note(LogLevel::info, note);
+  if (outcome.recovery)
+    invocation.output().text(
+        restored_indexes_text(indexes, outcome.recovery->port, outcome.recovery->socket_directory));
   invocation.output().text(outcome_text(outcome));
   Json document = outcome_json(outcome);
+  document["indexes"] = indexes_json(indexes);
   document["found"] = found_json(found);
   invocation.output().document(to_json_text(document));
   return 0;
@@ -205,11 +182,6 @@ constexpr Option kRestoreOptions[] = {
              "promote at the "
              "end of WAL)",
      .choices = "pause|promote|shutdown"},
-    {.name = "tablespace",
-     .kind = ValueKind::mapping,
-     .placeholder = "OLD=NEW",
-     .help = "put the tablespace that was at OLD to NEW",
-     .repeatable = true},
     {.name = "archive-mode",
      .kind = ValueKind::choice,
      .placeholder = "MODE",
@@ -253,27 +225,13 @@ constexpr Option kRestoreOptions[] = {
      .help = "with --instant: bring at most this much per second in the background (default: no limit)",
      .min = 1 << 16},
     {.name = "detach", .help = "with --instant: return at the first query; another process goes on"},
-    {.name = "port",
-     .kind = ValueKind::integer,
-     .placeholder = "PORT",
-     .help = "port of the restored cluster (default: as its settings say)",
-     .min = 1,
-     .max = 65535},
-    {.name = "socket-dir",
-     .kind = ValueKind::path,
-     .placeholder = "DIR",
-     .help = "socket directory of the restored cluster (default: as its settings say)"},
+    {.name = "rebuild-indexes",
+     .help = "with --start or --instant: rebuild indexes that are invalid or sorted by another version of a "
+             "collation, once the server is promoted (see lifeboat heal indexes); else they are listed"},
     {.name = "recovery-timeout",
      .kind = ValueKind::duration,
      .placeholder = "TIME",
      .help = "with --start: give up watching after this long (default: no limit)"},
-    {.name = "spool",
-     .kind = ValueKind::path,
-     .placeholder = "DIR",
-     .help = "where `lifeboat wal get` keeps what it fetched ahead; what an earlier recovery left of this "
-             "cluster is removed",
-     .default_text = "/var/lib/lifeboat/spool",
-     .section = ConfigSection::cluster},
 };
 constinit const OptionGroup kRestoreGroup = {"Restore", kRestoreOptions};
 
@@ -319,8 +277,8 @@ constinit const Command kRestoreCommand = {
         "directory, where "
         "nothing of ours is left. The command returns after that.",
     .danger = Danger::destructive,
-    .groups = {&kRestoreGroup, &kTargetOptions, &kBackupChoiceOptions, &kRepoOptions, &kServerOptions,
-               &kGeneralOptions},
+    .groups = {&kRestoreGroup, &kRestoredOptions, &kTargetOptions, &kBackupChoiceOptions, &kRepoOptions,
+               &kServerOptions, &kGeneralOptions},
     .creates = "to",
     .mounts = true,
     .examples =
@@ -390,6 +348,7 @@ constinit const Command kRestoreCommand = {
     "pid": {"type": "integer", "description": "with --detach: the process that goes on"},
     "log_file": {"type": "string", "description": "of that process"},
     "recovery": {"type": ["object", "null"]},
+    "indexes": {"type": "array", "items": {"type": "object"}, "description": "with --start or --instant: those in doubt, as heal indexes has them"},
     "copy_out_commands": {"type": "array", "items": {"type": "string"}, "description": "for the tables in recovery.locked, after the promotion"},
     "next_command": {"type": ["string", "null"]}
   }

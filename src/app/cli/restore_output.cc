@@ -19,9 +19,10 @@ Json or_null(const std::string& value) {
 }
 
 Json phases_json(const ops::RestorePhases& phases) {
-  return {{"preflight", phases.preflight}, {"rescue", phases.rescue},     {"copy", phases.copy},
-          {"configure", phases.configure}, {"sync", phases.sync},         {"replace", phases.replace},
-          {"start", phases.start},         {"recovery", phases.recovery}, {"promote", phases.promote}};
+  return {{"preflight", phases.preflight}, {"rescue", phases.rescue},      {"copy", phases.copy},
+          {"configure", phases.configure}, {"sync", phases.sync},          {"replace", phases.replace},
+          {"start", phases.start},         {"recovery", phases.recovery},  {"validate", phases.validate},
+          {"promote", phases.promote},     {"follow_up", phases.follow_up}};
 }
 
 Json compared_json(const std::optional<ops::RestoreOutcome::Compared>& compared) {

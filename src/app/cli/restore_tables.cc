@@ -5,6 +5,7 @@
 #include "app/output.h"
 #include "app/render.h"
 #include "app/reporter.h"
+#include "app/scratch.h"
 #include "ops/table/table.h"
 #include "util/strings.h"
 
@@ -13,19 +14,13 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-ops::ScratchOptions scratch_options(const Invocation& invocation, const ops::RestoreOptions& restore) {
-  ops::ScratchOptions scratch;
-  scratch.location = restore.location;
+Result<ops::ScratchOptions> scratch_for(const Invocation& invocation, const ops::RestoreOptions& restore) {
+  TRY_ASSIGN(ops::ScratchOptions scratch, scratch_options(invocation, restore.directory));
   scratch.lineage = restore.lineage;
   scratch.backup = restore.backup;
   scratch.target = restore.target;
   scratch.timeline_choice = restore.timeline_choice;
   scratch.timeline = restore.timeline;
-  scratch.directory = restore.directory;
-  scratch.mounter = &invocation.mounter();
-  scratch.program = restore.program;
-  scratch.pg_bin = restore.pg_bin;
-  scratch.jobs = restore.jobs;
   scratch.recovery_timeout_ms = restore.recovery_timeout_ms;
   return scratch;
 }
@@ -78,7 +73,7 @@ bool restores_tables(const Invocation& invocation) {
 
 Result<int> restore_tables(const Invocation& invocation, const ops::RestoreOptions& restore) {
   ops::TableRestoreOptions options;
-  options.scratch = scratch_options(invocation, restore);
+  TRY_ASSIGN(options.scratch, scratch_for(invocation, restore));
   options.tables = invocation.list("table");
   options.database = invocation.text("database").value_or("postgres");
   options.destination = invocation.conninfo();

@@ -2,7 +2,10 @@
 #include "ops/rollback/rollback.h"
 
 #include <nlohmann/json.hpp>
+#include <tuple>
 
+#include "app/assertions.h"
+#include "app/cli/drill_dump.h"
 #include "app/cli/restore_output.h"
 #include "app/invocation.h"
 #include "app/location.h"
@@ -10,6 +13,7 @@
 #include "app/output.h"
 #include "app/render.h"
 #include "app/reporter.h"
+#include "app/restored.h"
 #include "app/target.h"
 #include "ops/wal/commands.h"
 #include "util/files.h"
@@ -48,17 +52,18 @@ Result<ops::RollbackRequest> rollback_request(const Invocation& invocation) {
     TRY_ASSIGN(options.directory, resolve_path(*pgdata));
   }
   while (options.directory.size() > 1 && options.directory.ends_with('/')) options.directory.pop_back();
-  options.tablespaces = invocation.mappings("tablespace");
-  TRY_ASSIGN(options.program, ops::own_program_path());
-  options.spool = invocation.value("spool");
-  options.pg_bin = invocation.pg_bin().value_or("");
-  options.jobs = invocation.jobs();
-  if (auto port = invocation.integer("port")) options.port = static_cast<int>(*port);
-  options.socket_directory = invocation.text("socket-dir");
+  TRY(read_restored_options(invocation, options));
   if (auto timeout = invocation.duration_us("recovery-timeout"))
     options.recovery_timeout_ms = *timeout / 1000;
   request.stops_server = invocation.flag("stop");
   request.preserves = invocation.flag("preserve");
+  request.checks.wanted = !invocation.flag("no-checks");
+  std::tie(request.checks.assertions, request.checks.assertion_database) = read_assertions(invocation);
+  if (const ConfigBlock* block = invocation.config().find(ConfigSection::cluster, invocation.cluster())) {
+    for (const ConfigHook& check : block->drill_checks)
+      request.checks.programs.push_back({check.name, check.argv});
+    request.checks.program_timeout_ms = block->drill_timeout_us / 1000;
+  }
   return request;
 }
 
@@ -100,10 +105,15 @@ Result<int> handle(const Invocation& invocation) {
   TRY_ASSIGN(ops::RollbackOutcome outcome, ops::run_rollback(request, reporter, invocation.stop()));
   for (const std::string& note : outcome.restored.notes) invocation.output().note(LogLevel::info, note);
   std::string text = outcome_text(outcome.restored);
+  Table table({{"check"}, {"result"}, {"time", Align::right}, {"detail"}});
+  for (const ops::DrillCheck& check : outcome.checks)
+    table.add({check.id, std::string(to_string(check.result)), format_seconds(check.seconds), check.detail});
+  if (!table.empty()) text = cat(table.to_string(), "\n", text);
   if (!outcome.preserved_command.empty())
     text += cat("the state before, read-only beside it:\n", outcome.preserved_command, "\n");
   invocation.output().text(text);
   Json document = outcome_json(outcome.restored);
+  document["checks"] = checks_json(outcome.checks);
   document["stop_seconds"] = outcome.stop_seconds;
   document["preserved"] = or_null(outcome.preserved);
   document["preserved_command"] = or_null(outcome.preserved_command);
@@ -125,33 +135,14 @@ constexpr Option kRollbackOptions[] = {
     {.name = "preserve", .help = "print the command that starts the state before beside it, read-only"},
     {.name = "stop",
      .help = "stop the server that runs in --pgdata, once the target is known to be reachable"},
+    {.name = "no-checks",
+     .help = "promote as soon as the target is reached, without looking at what is there",
+     .excludes = "sql"},
     {.name = "dry-run", .help = "print every step with its time; a running server is no obstacle"},
-    {.name = "tablespace",
-     .kind = ValueKind::mapping,
-     .placeholder = "OLD=NEW",
-     .help = "put the tablespace that was at OLD to NEW",
-     .repeatable = true},
-    {.name = "port",
-     .kind = ValueKind::integer,
-     .placeholder = "PORT",
-     .help = "port of the server that is started (default: as its settings say)",
-     .min = 1,
-     .max = 65535},
-    {.name = "socket-dir",
-     .kind = ValueKind::path,
-     .placeholder = "DIR",
-     .help = "its socket directory (default: as its settings say)"},
     {.name = "recovery-timeout",
      .kind = ValueKind::duration,
      .placeholder = "TIME",
      .help = "give up watching the recovery after this long (default: no limit)"},
-    {.name = "spool",
-     .kind = ValueKind::path,
-     .placeholder = "DIR",
-     .help = "where `lifeboat wal get` keeps what it fetched ahead; what an earlier recovery left of this "
-             "cluster is removed",
-     .default_text = "/var/lib/lifeboat/spool",
-     .section = ConfigSection::cluster},
 };
 constinit const OptionGroup kRollbackGroup = {"Rollback", kRollbackOptions};
 
@@ -165,7 +156,11 @@ constinit const Command kRollbackCommand = {
         "In place: checks that the target can be reached, stores the WAL that only the data directory has, "
         "restores beside it, keeps the old directory aside, starts the new one paused at the target, "
         "compares "
-        "where it is with the plan, and promotes it on a new timeline. Nothing is stopped unless --stop is "
+        "where it is with the plan, checks what is in it as a drill does (extensions, amcheck where a "
+        "database "
+        "has it, your --sql and the programs of [cluster.NAME.drill]), and promotes it on a new timeline. "
+        "When a "
+        "check fails it stays paused. Nothing is stopped unless --stop is "
         "given: a running server is refused with the command that stops it.\n\n"
         "What was written after the target is in the old directory still, and its WAL in the repository: "
         "--preserve prints how to start the old state beside the new one, read-only and archiving nothing, "
@@ -173,8 +168,8 @@ constinit const Command kRollbackCommand = {
         "--to makes a promoted copy side by side instead. The server that is started is a plain one: restart "
         "it with systemctl or pg_ctlcluster where these are used.",
     .danger = Danger::destructive,
-    .groups = {&kRollbackGroup, &kTargetOptions, &kBackupChoiceOptions, &kRepoOptions, &kServerOptions,
-               &kGeneralOptions},
+    .groups = {&kRollbackGroup, &kAssertionOptions, &kRestoredOptions, &kTargetOptions, &kBackupChoiceOptions,
+               &kRepoOptions, &kServerOptions, &kGeneralOptions},
     .creates = "to",
     .examples =
         "# what would happen, and how long it takes\n"
@@ -202,6 +197,7 @@ constinit const Command kRollbackCommand = {
     "notes": {"type": "array", "items": {"type": "string"}},
     "recovery": {"type": ["object", "null"]},
     "copy_out_commands": {"type": "array", "items": {"type": "string"}},
+    "checks": {"type": "array", "description": "as lifeboat drill has them", "items": {"type": "object"}},
     "preserved": {"type": ["string", "null"], "description": "the old data directory"},
     "preserved_command": {"type": ["string", "null"]},
     "next_command": {"type": ["string", "null"]}

@@ -92,6 +92,7 @@ Json plan_json(const ServicePlan& plan, Timestamp now) {
     clusters.push_back({{"cluster", cluster.name},
                         {"repository", cluster.repo.url},
                         {"archives", cluster.archive},
+                        {"signals_seconds", static_cast<double>(cluster.signals_us) / 1e6},
                         {"processes", resident_words(cluster)}});
   }
   Json jobs = Json::array();
@@ -102,7 +103,9 @@ Json plan_json(const ServicePlan& plan, Timestamp now) {
                     {"schedule", job.when.text()},
                     {"next", json_time(job.when.next(now))}});
   }
-  return {{"clusters", std::move(clusters)}, {"jobs", std::move(jobs)}};
+  return {{"metrics", plan.metrics.empty() ? Json(nullptr) : Json(plan.metrics)},
+          {"clusters", std::move(clusters)},
+          {"jobs", std::move(jobs)}};
 }
 
 std::string to_text(const ServicePlan& plan, Timestamp now) {
@@ -184,11 +187,17 @@ constinit const Command kServeCommand = {
         "time; "
         "those that were missed meanwhile are made up for by one run. Destructive ones (expire) are not "
         "asked "
-        "about: who wrote the policy has agreed to it.\n\n"
+        "about: who wrote the policy has agreed to it. A drill that is not told where to recover to takes a "
+        "random moment.\n\n"
         "[cluster.NAME.serve] has `receive` (true, or a list of options of wal receive), `archive` (whether "
         "wal push is answered; true when it is not said), `beacon` (how often wal beacon writes one; never "
-        "when it is not said) and `jitter` (by how much a job may be late, so that many hosts do not begin "
-        "at once).\n\n"
+        "when it is not said), `signals` (how often the signals of `status` are read; every minute when "
+        "there is a section "
+        "[alert.NAME] or metrics are offered) and `jitter` (by how much a job may be late, so that many "
+        "hosts do not begin "
+        "at once). [serve] has `metrics`, an address such as 127.0.0.1:9187: Prometheus finds /metrics "
+        "there, and /health "
+        "says whether signals are being read.\n\n"
         "`wal push` hands its file to the daemon when one of the same user listens on --socket and serves "
         "that "
         "repository; else it does the work itself.",
@@ -211,6 +220,7 @@ constinit const Command kServeCommand = {
     "pid": {"type": "integer"},
     "since": {"type": ["string", "null"], "format": "date-time"},
     "socket": {"type": "string"},
+    "metrics": {"type": ["string", "null"], "description": "where Prometheus finds /metrics"},
     "clusters": {"type": "array", "items": {
       "type": "object",
       "required": ["cluster", "archives"],
@@ -218,6 +228,7 @@ constinit const Command kServeCommand = {
         "cluster": {"type": "string"},
         "repository": {"type": "string"},
         "archives": {"type": "boolean", "description": "wal push is answered"},
+        "signals_seconds": {"type": "number", "description": "between two checks of its signals; 0: none"},
         "pushed_files": {"type": "integer", "description": "that wal push handed over since the daemon began"},
         "processes": {"type": "array", "description": "that run as long as the daemon does; with --check their command lines", "items": {
           "type": ["string", "object"], "properties": {

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "app/cli/proofs.h"
 #include "app/invocation.h"
 #include "app/location.h"
 #include "app/options.h"
@@ -23,17 +24,6 @@ std::string proof_text(const std::optional<ops::BackupProof>& proof) {
   if (proof->rpo_seconds) text += cat(", RPO ", format_seconds(*proof->rpo_seconds));
   for (const std::string& problem : proof->problems) text += cat("; ", problem);
   return text;
-}
-
-Json proof_json(const std::optional<ops::BackupProof>& proof) {
-  if (!proof) return nullptr;
-  return {{"passed", proof->passed},
-          {"level", to_string(proof->level)},
-          {"time", json_time(proof->time)},
-          {"evidence", proof->evidence},
-          {"rto_seconds", proof->rto_seconds ? Json(*proof->rto_seconds) : Json(nullptr)},
-          {"rpo_seconds", proof->rpo_seconds ? Json(*proof->rpo_seconds) : Json(nullptr)},
-          {"problems", proof->problems}};
 }
 
 // Tables by their size at backup time, largest first.

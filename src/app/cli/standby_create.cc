@@ -8,6 +8,7 @@
 #include "app/output.h"
 #include "app/render.h"
 #include "app/reporter.h"
+#include "app/restored.h"
 #include "ops/standby/create.h"
 #include "ops/wal/commands.h"
 #include "util/files.h"
@@ -35,15 +36,9 @@ Result<ops::StandbyRequest> standby_request(const Invocation& invocation) {
   while (options.directory.size() > 1 && options.directory.ends_with('/')) options.directory.pop_back();
   if (auto backup = invocation.text("backup"); backup && *backup != "latest")
     options.backup = BackupId::parse(*backup);
-  options.tablespaces = invocation.mappings("tablespace");
   if (auto mode = invocation.text("archive-mode"))
     options.archive = *mode == "keep" ? ops::ArchiveChoice::keep : ops::ArchiveChoice::off;
-  TRY_ASSIGN(options.program, ops::own_program_path());
-  options.spool = invocation.value("spool");
-  options.pg_bin = invocation.pg_bin().value_or("");
-  options.jobs = invocation.jobs();
-  if (auto port = invocation.integer("port")) options.port = static_cast<int>(*port);
-  options.socket_directory = invocation.text("socket-dir");
+  TRY(read_restored_options(invocation, options));
   options.start = invocation.flag("start");
   if (auto timeout = invocation.duration_us("timeout")) options.recovery_timeout_ms = *timeout / 1000;
   return request;
@@ -124,11 +119,6 @@ constexpr Option kStandbyOptions[] = {
      .kind = ValueKind::backup,
      .placeholder = "ID",
      .help = "which backup (default: the newest)"},
-    {.name = "tablespace",
-     .kind = ValueKind::mapping,
-     .placeholder = "OLD=NEW",
-     .help = "put the tablespace that was at OLD to NEW",
-     .repeatable = true},
     {.name = "archive-mode",
      .kind = ValueKind::choice,
      .placeholder = "MODE",
@@ -144,23 +134,6 @@ constexpr Option kStandbyOptions[] = {
      .placeholder = "TIME",
      .help = "with --start: how long to wait for the stream",
      .default_text = "5min"},
-    {.name = "port",
-     .kind = ValueKind::integer,
-     .placeholder = "PORT",
-     .help = "port of the standby (default: as its settings say)",
-     .min = 1,
-     .max = 65535},
-    {.name = "socket-dir",
-     .kind = ValueKind::path,
-     .placeholder = "DIR",
-     .help = "socket directory of the standby (default: as its settings say)"},
-    {.name = "spool",
-     .kind = ValueKind::path,
-     .placeholder = "DIR",
-     .help = "where `lifeboat wal get` keeps what it fetched ahead; what an earlier recovery left of this "
-             "cluster is removed",
-     .default_text = "/var/lib/lifeboat/spool",
-     .section = ConfigSection::cluster},
 };
 constinit const OptionGroup kStandbyGroup = {"Standby", kStandbyOptions};
 
@@ -184,7 +157,7 @@ constinit const Command kStandbyCreateCommand = {
         "the standby is promoted.\n\n"
         "docs/patroni.md has it as a method of Patroni's.",
     .danger = Danger::write,
-    .groups = {&kStandbyGroup, &kRepoOptions, &kServerOptions, &kGeneralOptions},
+    .groups = {&kStandbyGroup, &kRestoredOptions, &kRepoOptions, &kServerOptions, &kGeneralOptions},
     .creates = "to",
     .examples =
         "# a standby on another host, streaming when the command returns\n"

@@ -32,6 +32,7 @@ Json to_json(const ops::VerifySummary& summary, std::string_view level) {
     backups.push_back({{"cluster", backup.cluster},
                        {"lineage", backup.lineage.to_string()},
                        {"id", backup.id.text},
+                       {"dump", backup.dump},
                        {"passed", backup.passed},
                        {"inconclusive", backup.inconclusive},
                        {"level", to_string(backup.level)},
@@ -85,7 +86,7 @@ std::string to_text(const ops::VerifySummary& summary) {
     std::string verdict = backup.passed         ? cat("whole, level ", to_string(backup.level))
                           : backup.inconclusive ? std::string("not known: something could not be read")
                                                 : std::string("NOT WHOLE");
-    text += cat("backup ", backup.id.text, " of ", backup.cluster, ": ", verdict,
+    text += cat(backup.dump ? "dump " : "backup ", backup.id.text, " of ", backup.cluster, ": ", verdict,
                 backup.marked_damaged ? ", marked damaged when it was taken" : "", "\n");
     add_problems(text, backup.problems);
   }
@@ -203,7 +204,7 @@ constexpr Option kVerifyOptions[] = {
     {.name = "backup",
      .kind = ValueKind::backup,
      .placeholder = "BACKUP",
-     .help = "only this backup and its WAL: an id, or latest",
+     .help = "only this backup and its WAL, or this dump: an id, or latest, the newest backup",
      .excludes = "gate"},
     {.name = "gate",
      .kind = ValueKind::choice,

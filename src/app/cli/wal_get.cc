@@ -33,14 +33,11 @@ Result<int> handle(const Invocation& invocation) {
   if (invocation.flag("standby")) {
     options.repo.patience = options.repo.patience.shortened_to(ops::kArchiverPatienceUs);
   }
+  options.stop = &invocation.stop();
   options.prefetch.segments = static_cast<int>(invocation.integer("prefetch").value_or(0));
-  options.prefetch.spool = invocation.value("spool");
-  // A host without the default directory, or where it is somebody else's, does without, and need not be told
-  // with every segment.
-  bool chosen = invocation.source("spool") != Source::default_text;
-  options.prefetch.note = [&output = invocation.output(), chosen](const Error& error) {
-    bool expected = error.kind == ErrorKind::permission && !chosen;
-    output.note(expected ? LogLevel::debug : LogLevel::warning, cat("no prefetch: ", error.to_string()));
+  options.prefetch.spool = invocation.text("spool").value_or("");
+  options.prefetch.note = [&output = invocation.output()](const Error& error) {
+    output.note(LogLevel::warning, cat("no prefetch: ", error.to_string()));
   };
   TRY_ASSIGN(ops::WalGetOutcome outcome, ops::get_wal(options));
   bool prefetched = outcome == ops::WalGetOutcome::prefetched;
@@ -81,10 +78,9 @@ constexpr Option kGetOptions[] = {
     {.name = "spool",
      .kind = ValueKind::path,
      .placeholder = "DIR",
-     .help =
-         "where they lie until they are asked for, outside of any data directory; where this user may not "
-         "write, nothing is fetched ahead",
-     .default_text = "/var/lib/lifeboat/spool",
+     .help = "where they lie until they are asked for, outside of any data directory (default: "
+             "/var/lib/lifeboat/spool, or, where this user may not write there, a directory of its own below "
+             "/var/tmp)",
      .section = ConfigSection::cluster},
 };
 constinit const OptionGroup kGetGroup = {"Get", kGetOptions};

@@ -140,4 +140,33 @@ std::optional<std::string> ask_daemon(const std::string& path, std::string_view 
   return read_line(connection.get(), timeout_ms);
 }
 
+DaemonLook look_at_daemon(const std::string& path, std::string_view question, int64_t timeout_ms) {
+  DaemonLook look;
+  auto address = address_of(path);
+  if (!address) return look;
+  const Fd connection(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!connection.valid()) return look;
+  // EAGAIN: its queue of connections is full, which an answering daemon's never is for long (unix(7)).
+  const bool full =
+      connect(connection.get(), reinterpret_cast<const sockaddr*>(&*address), sizeof *address) != 0;
+  if (full && errno != EAGAIN) return look;
+  look.state = DaemonLook::State::silent;
+  if (full) return look;
+  ucred peer{};
+  socklen_t size = sizeof peer;
+  // Of a connection that is not accepted yet: who called listen().
+  if (getsockopt(connection.get(), SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0) look.listener = peer.pid;
+  const int64_t began_us = Clock::system().monotonic_us();
+  auto answer =
+      write_line(connection.get(), question) ? read_line(connection.get(), timeout_ms) : std::nullopt;
+  if (answer) {
+    look.state = DaemonLook::State::answers;
+    look.answer = *std::move(answer);
+  } else if (Clock::system().monotonic_us() - began_us < (timeout_ms - 2) * 1000) {
+    // It has closed the connection: it ends, or does not talk to us, and does not hang.
+    look.state = DaemonLook::State::absent;
+  }
+  return look;
+}
+
 }  // namespace lifeboat::app

@@ -5,6 +5,8 @@
 // that WAL is durable.
 #pragma once
 
+#include <sys/types.h>
+
 #include <functional>
 #include <optional>
 #include <string>
@@ -47,5 +49,13 @@ class ControlServer {
 // Asks the daemon. nullopt: there is none that may be believed, or it did not answer to the end; whoever
 // needs the work done does it himself then.
 std::optional<std::string> ask_daemon(const std::string& path, std::string_view question, int64_t timeout_ms);
+
+// Whether a daemon answers there, for who wants to know what is wrong when none does.
+struct DaemonLook {
+  enum class State : uint8_t { absent, answers, silent } state = State::absent;
+  std::string answer;  // of one that answers
+  pid_t listener = 0;  // of a silent one: the process that listens; 0: not known
+};
+DaemonLook look_at_daemon(const std::string& path, std::string_view question, int64_t timeout_ms);
 
 }  // namespace lifeboat::app

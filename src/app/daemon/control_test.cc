@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <atomic>
 
@@ -49,6 +50,22 @@ TEST_F(ControlTest, without_a_daemon_there_is_no_answer) {
   }
   EXPECT_EQ(ask_daemon(path_, "this", 100), std::nullopt);
   EXPECT_EQ(ask_daemon(std::string(200, 'x'), "this", 100), std::nullopt);
+}
+
+TEST_F(ControlTest, a_daemon_that_hangs_is_told_from_one_that_is_not_there) {
+  using State = DaemonLook::State;
+  EXPECT_EQ(look_at_daemon(path_, "this", 100).state, State::absent);
+  {
+    auto server = listen();
+    EXPECT_EQ(look_at_daemon(path_, "this", 5'000).answer, "you asked this");
+  }
+  auto slow = ControlServer::listen(path_, [](std::string_view) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(300));
+    return std::string("late");
+  });
+  DaemonLook look = look_at_daemon(path_, "this", 50);
+  EXPECT_EQ(look.state, State::silent);
+  EXPECT_EQ(look.listener, getpid());
 }
 
 TEST_F(ControlTest, an_answer_that_does_not_come_in_time_is_none) {

@@ -95,6 +95,23 @@ bool has(uint64_t bits, unsigned value) {
   return (bits >> value & 1) != 0;
 }
 
+// "*", or the values as a list.
+std::string calendar_field(const Field& field, uint64_t bits) {
+  std::vector<std::string> values;
+  for (unsigned value = field.min; value <= field.max; ++value)
+    if (has(bits, value)) values.push_back(cat(value));
+  return values.size() == field.max - field.min + 1 ? "*" : join(values, ",");
+}
+
+// "Sun,Mon ", or nothing for all.
+std::string calendar_weekdays(uint64_t bits) {
+  constexpr std::string_view kNames[] = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
+  std::vector<std::string> names;
+  for (unsigned day = 0; day < std::size(kNames); ++day)
+    if (has(bits, day)) names.emplace_back(kNames[day]);
+  return names.size() == std::size(kNames) ? "" : cat(join(names, ","), " ");
+}
+
 }  // namespace
 
 Result<CronExpression> CronExpression::parse(std::string_view text) {
@@ -128,6 +145,16 @@ bool CronExpression::names_day(unsigned month, unsigned day, unsigned weekday) c
   if (!has(months_, month)) return false;
   if (any_day_ || any_weekday_) return has(days_, day) && has(weekdays_, weekday);
   return has(days_, day) || has(weekdays_, weekday);
+}
+
+std::vector<std::string> CronExpression::calendar() const {
+  const std::string time =
+      cat(" ", calendar_field(kFields[1], hours_), ":", calendar_field(kFields[0], minutes_), ":00 UTC");
+  const std::string months = cat("*-", calendar_field(kFields[3], months_), "-");
+  const std::string by_day = cat(months, calendar_field(kFields[2], days_), time);
+  const std::string weekdays = calendar_weekdays(weekdays_);
+  if (any_day_ || any_weekday_) return {cat(weekdays, by_day)};
+  return {by_day, cat(weekdays, months, "*", time)};
 }
 
 Timestamp CronExpression::next(Timestamp after) const {

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "model/timestamp.h"
 #include "util/result.h"
@@ -22,6 +23,9 @@ class CronExpression {
   Timestamp next(Timestamp after) const;
   // The last one that is not after `now`, which is at least `from` (itself when none lies between).
   Timestamp last(Timestamp from, Timestamp now) const;
+  // The same moments as systemd.time(7) writes them, "Mon,Fri *-*-* 4:15:00 UTC": two when either day may
+  // match.
+  std::vector<std::string> calendar() const;
   const std::string& text() const { return text_; }
 
  private:

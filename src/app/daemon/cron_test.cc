@@ -55,5 +55,16 @@ TEST(Cron, what_is_no_expression_is_refused) {
   }
 }
 
+TEST(Cron, calendar_of_systemd_names_the_same_moments) {
+  auto calendar = [](const char* text) { return CronExpression::parse(text).value().calendar(); };
+  using Lines = std::vector<std::string>;
+  EXPECT_EQ(calendar("15 1 * * *"), Lines{"*-*-* 1:15:00 UTC"});
+  EXPECT_EQ(calendar("@hourly"), Lines{"*-*-* *:0:00 UTC"});
+  EXPECT_EQ(calendar("*/20 8-10 * jan 1-5"), Lines{"Mon,Tue,Wed,Thu,Fri *-1-* 8,9,10:0,20,40:00 UTC"});
+  EXPECT_EQ(calendar("0 0 * * 7"), Lines{"Sun *-*-* 0:0:00 UTC"});
+  // Cron takes either day when both are restricted, systemd both.
+  EXPECT_EQ(calendar("0 4 13 * fri"), (Lines{"*-*-13 4:0:00 UTC", "Fri *-*-* 4:0:00 UTC"}));
+}
+
 }  // namespace
 }  // namespace lifeboat::app

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "app/daemon/control.h"
@@ -19,15 +20,19 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr int64_t kLookUs = 200'000;
+constexpr int64_t kLookMs = kLookUs / 1000;
+constexpr int64_t kRestartGraceMs = 5'000;
 constexpr int64_t kStopGraceMs = 60'000;  // a backup that is stopped says so in the repository first
 constexpr int64_t kShortestBackOffUs = 1'000'000;
 constexpr int64_t kLongestBackOffUs = 60'000'000;
 constexpr int64_t kSteadyUs = 60'000'000;  // who ran that long is started again at once
 constexpr uint64_t kRecordsLimit = 4 << 20;
 constexpr size_t kErrorLimit = 1000;
+constexpr size_t kReportLimit = 16 << 20;
+constexpr int64_t kCheckTimeoutMs = 300'000;
 
 std::string records_path(const std::string& directory) {
-  return join_path(directory, "serve.json");
+  return join_path(directory, kRecordsFile);
 }
 
 // What a command says of its failure: the error in its document, else its last line.
@@ -96,6 +101,14 @@ Status Daemon::run() {
   TRY_ASSIGN(auto control, ControlServer::listen(options_.socket, [this](std::string_view question) {
                return answer(question);
              }));
+  if (!plan_.metrics.empty()) {
+    TRY_ASSIGN(auto web,
+               HttpServer::listen(plan_.metrics, [this](std::string_view path) { return web_answer(path); }));
+    std::lock_guard lock(mutex_);
+    web_ = std::move(web);
+  }
+  if (!plan_.metrics.empty())
+    output_.note(LogLevel::info, cat("metrics at http://", plan_.metrics, "/metrics"));
   output_.note(LogLevel::info, cat("serving ", counted(plan_.clusters.size(), "cluster"), " with ",
                                    counted(plan_.jobs.size(), "job"), ", listening on ", options_.socket));
   std::vector<std::thread> threads;
@@ -103,11 +116,17 @@ Status Daemon::run() {
     threads.emplace_back([this, &cluster] { run_jobs(cluster); });
     for (const Resident& resident : cluster.residents)
       threads.emplace_back([this, &cluster, &resident] { keep_running(cluster, resident); });
+    if (cluster.signals_us != 0) threads.emplace_back([this, &cluster] { watch_signals(cluster); });
   }
   while (pause(kLookUs)) {
   }
   output_.note(LogLevel::info, "stopping");
   for (std::thread& thread : threads) thread.join();
+  std::unique_ptr<HttpServer> web;
+  {
+    std::lock_guard lock(mutex_);
+    web = std::move(web_);
+  }
   return {};
 }
 
@@ -209,12 +228,16 @@ void Daemon::keep_running(const ServedCluster& cluster, const Resident& resident
     std::string ended = child ? "" : child.error().to_string();
     if (child) {
       tell("running", child->pid(), "");
-      auto outcome = child->wait(-1, &stop_);
-      if (!outcome) {
+      auto outcome = child->wait(kLookMs, &stop_);
+      while (!outcome && outcome.error().kind == ErrorKind::timeout && !asked_to_restart(resident))
+        outcome = child->wait(kLookMs, &stop_);
+      if (!outcome && outcome.error().kind != ErrorKind::timeout) {
         child->end(kStopGraceMs);
         return;
       }
-      ended = outcome->describe();
+      // One that hangs does not hear SIGTERM.
+      if (!outcome) child->end(kRestartGraceMs);
+      ended = outcome ? outcome->describe() : "it was asked to restart";
     }
     const int64_t ran_us = clock_.monotonic_us() - began_us;
     back_off_us = ran_us > kSteadyUs ? kShortestBackOffUs : std::min(back_off_us * 2, kLongestBackOffUs);
@@ -225,14 +248,63 @@ void Daemon::keep_running(const ServedCluster& cluster, const Resident& resident
   }
 }
 
+// --- signals
+
+void Daemon::watch_signals(const ServedCluster& cluster) {
+  std::string told;
+  do {
+    std::string problem = check_signals(cluster);
+    if (problem != told && !stop_.stopped())
+      output_.note(
+          LogLevel::warning,
+          cat(cluster.name, ": alert check: ", problem.empty() ? std::string("works again") : problem));
+    told = std::move(problem);
+  } while (pause(cluster.signals_us));
+}
+
+std::string Daemon::check_signals(const ServedCluster& cluster) {
+  ProcessSpec spec;
+  spec.argv = argv(cluster.name, {"alert", "check", "--state-dir", options_.state_directory, "--output",
+                                  "json", "--quiet"});
+  spec.ends_with_us = true;
+  RunOptions run;
+  run.capture_limit = kReportLimit;
+  run.timeout_ms = kCheckTimeoutMs;
+  run.stop = &stop_;
+  const int64_t began_us = clock_.monotonic_us();
+  auto outcome = run_process(spec, run);
+  std::string problem = !outcome ? outcome.error().to_string() : outcome->ok() ? "" : failure_of(*outcome);
+  watch_.ran(cluster.name, outcome ? outcome->out : "", problem,
+             static_cast<double>(clock_.monotonic_us() - began_us) / 1e6, cluster.signals_us);
+  return problem;
+}
+
 // --- questions
 
 std::string Daemon::answer(std::string_view question) {
+  const int64_t began_us = clock_.monotonic_us();
+  const Json looked = Json::parse(question, nullptr, false);
+  const std::string op = looked.is_object() && looked.value("op", Json("")) == "push" ? "push" : "other";
+  {
+    std::lock_guard lock(mutex_);
+    ++requests_[op].begun;
+  }
+  std::string answer = answer_to(question);
+  std::lock_guard lock(mutex_);
+  ++requests_[op].ended;
+  requests_[op].seconds += static_cast<double>(clock_.monotonic_us() - began_us) / 1e6;
+  return answer;
+}
+
+std::string Daemon::answer_to(std::string_view question) {
   Json answer = {{"declined", "is no question that this version understands"}};
   try {
     const Json asked = Json::parse(question);
     const auto op = asked.at("op").get<std::string>();
     if (op == "status") return status();
+    if (op == "restart" &&
+        restart(asked.at("cluster").get<std::string>(), asked.at("process").get<std::string>()))
+      return Json{{"restarts", asked.at("process")}}.dump();
     if (op == "push") {
       answer = pushes_.answer(asked);
       std::lock_guard lock(mutex_);
@@ -242,6 +314,24 @@ std::string Daemon::answer(std::string_view question) {
     answer["cause"] = problem.what();
   }
   return answer.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+bool Daemon::restart(const std::string& cluster, const std::string& process) {
+  for (const ServedCluster& served : plan_.clusters) {
+    if (served.name != cluster) continue;
+    for (const Resident& resident : served.residents) {
+      if (resident.name != process) continue;
+      std::lock_guard lock(mutex_);
+      residents_[&resident].restart = true;
+      return true;
+    }
+  }
+  return false;
+}
+
+bool Daemon::asked_to_restart(const Resident& resident) {
+  std::lock_guard lock(mutex_);
+  return std::exchange(residents_[&resident].restart, false);
 }
 
 std::string Daemon::status() const {

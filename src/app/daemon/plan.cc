@@ -1,8 +1,12 @@
 #include "app/daemon/plan.h"
 
+#include <algorithm>
+
+#include "app/daemon/http_server.h"
 #include "app/location.h"
 #include "app/parse.h"
 #include "app/push_options.h"
+#include "app/readings.h"
 #include "util/strings.h"
 
 namespace lifeboat::app {
@@ -10,14 +14,15 @@ namespace {
 
 constexpr std::string_view kReceive = "wal receive";
 constexpr std::string_view kBeacon = "wal beacon";
+constexpr int64_t kSignalsUs = 60'000'000;
 
 Error at_line(const Invocation& serve, int line, std::string message) {
   return make_error(ErrorKind::config, cat(serve.config_path(), ":", line), std::move(message));
 }
 
 // What a person would have got for these words.
-Result<const Command*> parse_words(const Invocation& serve, const std::vector<std::string>& words, int line,
-                                   std::string_view name) {
+Result<CommandLine> parse_words(const Invocation& serve, const std::vector<std::string>& words, int line,
+                                std::string_view name) {
   const std::vector<std::string_view> arguments(words.begin(), words.end());
   auto parsed = parse_command_line(arguments, "/");
   if (!parsed) {
@@ -25,11 +30,21 @@ Result<const Command*> parse_words(const Invocation& serve, const std::vector<st
     error.hint = parsed.error().hint;
     return error;
   }
-  return parsed->command;
+  return std::move(*parsed);
+}
+
+// A drill that nobody told where to recover to. By a schedule every moment has its turn.
+bool has_no_target(const CommandLine& line) {
+  return line.command->path == "drill" && std::ranges::none_of(line.options, [](const auto& typed) {
+           const std::string_view name = typed.option->name;
+           return name.starts_with("target") || name == "random-target" || name == "dump" ||
+                  name == "history";
+         });
 }
 
 Result<Job> plan_job(const Invocation& serve, const ConfigBlock& block, const ConfigJob& line) {
-  TRY_ASSIGN(const Command* command, parse_words(serve, line.words, line.line, line.name));
+  TRY_ASSIGN(const CommandLine parsed, parse_words(serve, line.words, line.line, line.name));
+  const Command* command = parsed.command;
   if (command == &serve.command() || command->path == kReceive || command->path == kBeacon ||
       command->path == "wal push" || command->path == "wal get" || command->path == "restore")
     return at_line(serve, line.line, cat(line.name, ": '", command->path, "' is no job"));
@@ -37,6 +52,7 @@ Result<Job> plan_job(const Invocation& serve, const ConfigBlock& block, const Co
   Job job = {block.name, line.name, std::move(when), block.service.jitter_us, line.words};
   // Who wrote the policy into the file has agreed to it; nobody is there to be asked.
   if (command->danger == Danger::destructive) job.command.emplace_back("--yes");
+  if (has_no_target(parsed)) job.command.emplace_back("--random-target");
   return job;
 }
 
@@ -48,6 +64,16 @@ Result<Invocation> resolve_for(const Invocation& serve, const std::string& clust
   line.options.push_back({find_option(*line.command, "config"), serve.config_path()});
   return Invocation::resolve(std::move(line), {}, serve.working_directory(), serve.output(), serve.stop(),
                              serve.clock());
+}
+
+// How often signals are read. Whoever has them read must say who owns them.
+Result<int64_t> plan_signals(const Invocation& serve, const std::string& cluster, int64_t asked_us) {
+  const Config& config = serve.config();
+  const bool wanted = asked_us != 0 || !config.receivers.empty() || !config.serve.metrics.empty();
+  if (!wanted) return 0;
+  TRY_ASSIGN(Invocation status, resolve_for(serve, cluster, "status"));
+  TRY(signal_settings(status, Owners::required));
+  return asked_us != 0 ? asked_us : kSignalsUs;
 }
 
 Result<ServedCluster> plan_cluster(const Invocation& serve, const ConfigBlock& block) {
@@ -67,6 +93,7 @@ Result<ServedCluster> plan_cluster(const Invocation& serve, const ConfigBlock& b
   }
   if (!service.beacon_every.empty())
     cluster.residents.push_back({std::string(kBeacon), {"wal", "beacon", "--every", service.beacon_every}});
+  TRY_ASSIGN(cluster.signals_us, plan_signals(serve, block.name, service.signals_us));
   return cluster;
 }
 
@@ -81,6 +108,12 @@ bool is_served(const Invocation& serve, const ConfigBlock& block) {
 Result<ServicePlan> plan_service(const Invocation& serve) {
   ServicePlan plan;
   if (!serve.config_path().empty()) plan.common = {"--config", serve.config_path()};
+  const ConfigServe& endpoint = serve.config().serve;
+  plan.metrics = endpoint.metrics;
+  if (!plan.metrics.empty()) {
+    if (auto good = check_listen_address(plan.metrics); !good)
+      return at_line(serve, endpoint.line, cat("metrics: ", good.error().to_string()));
+  }
   for (const ConfigBlock& block : serve.config().blocks) {
     if (!is_served(serve, block)) continue;
     TRY_ASSIGN(ServedCluster cluster, plan_cluster(serve, block));
@@ -94,6 +127,7 @@ Result<ServicePlan> plan_service(const Invocation& serve) {
     ServedCluster cluster;
     cluster.name = serve.cluster();
     TRY_ASSIGN(cluster.repo, repo_location(serve));
+    TRY_ASSIGN(cluster.signals_us, plan_signals(serve, cluster.name, 0));
     plan.clusters.push_back(std::move(cluster));
   }
   return plan;

@@ -23,11 +23,13 @@ struct ServedCluster {
   bool archive = true;       // answers wal push
   ops::WalPushOptions push;  // as the configuration has them, for a library that says nothing of its own
   std::vector<Resident> residents;
+  int64_t signals_us = 0;  // between two checks of its signals; 0: none
 };
 
 struct ServicePlan {
   std::vector<ServedCluster> clusters;
   std::vector<Job> jobs;
+  std::string metrics;              // where metrics are offered, "127.0.0.1:9187"; empty: nowhere
   std::vector<std::string> common;  // options of every command that is started: --config FILE
 };
 

@@ -71,7 +71,9 @@ void Schedule::ended(const Job& job, Timestamp now, int exit_code, std::string e
   record.ended = now;
   record.exit_code = exit_code;
   record.error = std::move(error);
-  record.failures = exit_code == 0 ? 0 : record.failures + 1;
+  // That something needs attention is what such a job is there to say; its signal tells people.
+  const bool worked = exit_code == 0 || exit_code == info(ErrorKind::attention).exit_code;
+  record.failures = worked ? 0 : record.failures + 1;
   if (may_pass(exit_code) && record.failures >= 1 && record.failures <= kMostRetries)
     record.retry = now.plus_us(kRetryUs << (record.failures - 1));
 }

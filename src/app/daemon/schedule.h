@@ -37,7 +37,7 @@ struct JobRecord {
   int exit_code = 0;
   std::string error;  // of a run that failed, one line
   uint64_t runs = 0;
-  uint64_t failures = 0;  // in a row
+  uint64_t failures = 0;  // in a row; exit code 23, attention, is none
   Timestamp retry;        // when a run that failed for a passing reason is tried again; unknown: not at all
 };
 

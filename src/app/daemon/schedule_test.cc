@@ -87,6 +87,16 @@ TEST(Schedule, failures_are_counted_in_a_row_and_jobs_that_went_are_forgotten) {
   EXPECT_EQ(again->at("main/a").exit_code, 9);
 }
 
+TEST(Schedule, attention_is_a_result_and_no_failure) {
+  Schedule schedule({job("heal", "0 * * * *")}, {}, at("2026-11-29 00:30Z"));
+  const Job& only = schedule.jobs().front();
+  const int attention = info(ErrorKind::attention).exit_code;
+  schedule.started(only, at("2026-11-29 01:00Z"));
+  schedule.ended(only, at("2026-11-29 01:01Z"), attention, "found: replication_lag");
+  EXPECT_EQ(schedule.record(only).failures, 0u);
+  EXPECT_EQ(schedule.record(only).exit_code, attention);
+}
+
 TEST(Schedule, what_may_pass_is_tried_again_a_few_times) {
   Schedule schedule({job("a", "0 1 * * *")}, {}, at("2026-11-29 00:30Z"));
   const Job& only = schedule.jobs().front();

@@ -210,12 +210,6 @@ std::vector<BackupId> referred_to(const Reference& reference, const std::vector<
   return ids;
 }
 
-BackupId new_backup_id() {
-  uint8_t random[4];
-  codec::random_bytes(random);
-  return BackupId::make({Clock::system().unix_us()}, load_le<uint32_t>(random));
-}
-
 // Attempts that begin to expire at this moment are left alone, and so is the reference where that may be.
 Result<repo::BackupLease> take_lease(const BackupOptions& options, const repo::LineageRepo& repo,
                                      Reference& reference, std::vector<repo::Attempt>& attempts, BackupId& id,

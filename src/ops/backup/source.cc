@@ -3,8 +3,7 @@
 #include <grp.h>
 #include <pwd.h>
 
-#include <cmath>
-
+#include "ops/same_server.h"
 #include "pg/files/remote_source.h"
 #include "pg/server/postmaster.h"
 #include "util/strings.h"
@@ -12,10 +11,6 @@
 namespace lifeboat::ops {
 
 namespace {
-
-// Between the start that postmaster.pid names and pg_postmaster_start_time() lies the postmaster's own
-// start-up, in seconds.
-constexpr double kStartTolerance = 120;
 
 std::string user_name(uid_t uid) {
   const passwd* entry = getpwuid(uid);
@@ -26,22 +21,23 @@ std::string group_name(gid_t gid) {
   return entry != nullptr ? entry->gr_name : cat(gid);
 }
 
-// Why the server that started then is not the one that works in the directory; empty: it is.
-Result<std::string> why_not_its_directory(const std::string& directory, Timestamp postmaster_start) {
+// Why the server that was asked is not the one that works in the directory; empty: it is.
+Result<std::string> why_not_its_directory(const std::string& directory, pg::PgClient& client,
+                                          const pg::ServerFacts& server) {
   TRY_ASSIGN(auto running, pg::running_server(directory));
   if (!running)
     return std::string("no server works in this data directory, so it is not the one that --pg reaches");
-  Timestamp started = Timestamp::from_seconds(running->pid_file.start_time);
-  if (std::abs(started.seconds_since(postmaster_start)) <= kStartTolerance) return std::string();
+  TRY_ASSIGN(ServerTrace trace, trace_server(client, server));
+  if (is_same_server(trace, running->pid_file, directory) == SameServer::yes) return std::string();
   return std::string("another server works in this data directory than the one that --pg reaches");
 }
 
 // Why the data directory that the server names cannot be read here; empty: it can.
-std::string why_not_here(const pg::ServerFacts& server) {
+std::string why_not_here(pg::PgClient& client, const pg::ServerFacts& server) {
   auto found = read_data_dir(server.data_directory);
   if (!found) return found.error().to_string();
   if (found->control.system_id != server.system_id) return cat(found->path, " is another cluster's");
-  auto why = why_not_its_directory(found->path, server.postmaster_start);
+  auto why = why_not_its_directory(found->path, client, server);
   if (!why) return why.error().to_string();
   return why->empty() ? "" : cat(found->path, ": ", *why);
 }
@@ -148,7 +144,7 @@ Result<Source> open_source(const SourceOptions& options, Reporter& reporter, con
         .with_hint(cat("give --pgdata DIR, or GRANT pg_read_all_settings TO ", source.server.role.name));
   }
   std::string why_remote;
-  if (!options.pgdata && !options.remote) why_remote = why_not_here(source.server);
+  if (!options.pgdata && !options.remote) why_remote = why_not_here(client, source.server);
   TRY_ASSIGN(source.catalog, read_catalog(client, options.conninfo, source.server, stop));
   if (options.remote || !why_remote.empty()) {
     auto opened = open_through_connections(source, options, client.where(), stop);
@@ -175,7 +171,7 @@ Result<std::vector<pg::TablespaceFacts>> check_session(pg::BackupSession& sessio
     if (now.postmaster_start != source.server.postmaster_start)
       why = "is another server than before, or it was restarted";
   } else {
-    TRY_ASSIGN(why, why_not_its_directory(source.data_dir.path, now.postmaster_start));
+    TRY_ASSIGN(why, why_not_its_directory(source.data_dir.path, session.client(), now));
   }
   if (why.empty()) return std::move(now.tablespaces);
   return make_error(ErrorKind::foreign, source.remote ? session.client().where() : source.data_dir.path,

@@ -154,6 +154,13 @@ Result<FoundBackup> find_backup(const repo::Repository& repository, const std::s
     return make_error(ErrorKind::not_found, cat("cluster ", cluster), "has no complete backup")
         .with_hint("take one with lifeboat backup");
   }
+  for (const CatalogueLineage& lineage : catalogue.lineages) {
+    repo::LineageRepo dumps = repo::LineageRepo(repository, cluster, lineage.record.lineage).dumps();
+    TRY_ASSIGN(bool is_dump, repository.store().exists(dumps.name(cat("cards/", id))));
+    if (is_dump)
+      return make_error(ErrorKind::not_found, cat("backup ", id), "is a dump, not a physical backup")
+          .with_hint("lifeboat dump show and dump restore take it");
+  }
   constexpr size_t kNamed = 5;
   if (known.size() > kNamed) known.resize(kNamed);
   return make_error(ErrorKind::not_found, cat("backup ", id), cat("not in cluster ", cluster))

@@ -2,8 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include "ops/catalogue/stored.h"
 #include "repo/evidence.h"
 #include "repo/tombstone.h"
+#include "repo/wal_store.h"
 #include "tests/support/repo_fixture.h"
 
 namespace lifeboat::ops {
@@ -39,6 +41,30 @@ class CatalogueTest : public ::testing::Test {
   }
   TinyRepo tiny_;
 };
+
+TEST_F(CatalogueTest, what_a_cluster_takes_is_told_by_its_use) {
+  auto nothing = measure_stored(tiny_.repository, "main");
+  ASSERT_TRUE(nothing) << nothing.error().to_string();
+  EXPECT_EQ(nothing->backups + nothing->dumps + nothing->wal, 0u);
+  back_up();
+  const Bytes segment(repo::kTinySegment.bytes, 7);
+  ASSERT_TRUE(
+      repo::WalStore(tiny_.repo)
+          .push(*WalFileName::parse("000000010000000000000001"), repo::WalSource::from_bytes(segment)));
+  ASSERT_TRUE(tiny_.repo.dumps().put(repo::ObjectKind::card, "cards/x", as_bytes("a dump's")));
+  auto stored = measure_stored(tiny_.repository, "main");
+  ASSERT_TRUE(stored) << stored.error().to_string();
+  EXPECT_GT(stored->backups, 0u);
+  EXPECT_GT(stored->wal, 0u);
+  EXPECT_GT(stored->dumps, 0u);
+  uint64_t all = 0;
+  ASSERT_TRUE(tiny_.repository.store().list("clusters/", [&](const storage::ObjectInfo& info) -> Status {
+    all += info.size;
+    return {};
+  }));
+  EXPECT_EQ(stored->total(), all) << "every object is counted once";
+  EXPECT_EQ(measure_stored(tiny_.repository, "mai")->total(), 0u) << "a name's beginning is another cluster";
+}
 
 TEST_F(CatalogueTest, lists_by_time_and_hides_attempts_and_the_condemned) {
   BackupId first = back_up();

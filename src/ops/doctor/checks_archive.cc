@@ -1,6 +1,7 @@
 // Checks of WAL archiving: the settings, what stands behind them, and "WAL segment was not archived".
 #include <algorithm>
 
+#include "ops/doctor/archived.h"
 #include "ops/doctor/judge.h"
 #include "util/strings.h"
 
@@ -14,12 +15,6 @@ constexpr double kBacklogCriticalAge = 300;  // the default RPO
 // PGARCH_AUTOWAKE_INTERVAL in src/backend/postmaster/pgarch.c): a failure of ours that is older than this
 // before the server's last one belongs to another cause.
 constexpr double kSameFailure = 100;
-
-bool streams_wal(const DoctorFacts& facts) {
-  return facts.server && std::ranges::any_of(facts.server->senders, [](const pg::SenderFacts& sender) {
-           return sender.application_name.starts_with("lifeboat") && sender.state == "streaming";
-         });
-}
 
 // Why this server's archiver does not concern us; empty: it does.
 std::string no_archiver(const DoctorFacts& facts) {
@@ -113,6 +108,26 @@ Cause cause_of_failing_archiver(const DoctorFacts& facts, Timestamp last_failure
       {cat("cd ", shell_quote(directory.empty() ? "DATA_DIRECTORY" : directory), " && ",
            our_command(facts, "wal push", cat("pg_wal/", file))),
        "# or look for 'archive command failed' in the server's log"}};
+}
+
+// Why the archiver succeeds and nothing comes.
+Cause cause_of_lost_wal(const DoctorFacts& facts, const LostWal& lost) {
+  if (!lost.slot.empty()) {
+    return {cat("slot ", lost.slot, " still holds it for a wal receive that is not connected"),
+            {"# start it again:", our_command(facts, "wal receive")}};
+  }
+  Cause cause;
+  cause.text =
+      "archive_command succeeds without storing anything here: what happened since cannot be recovered";
+  if (auto suspect = first_suspect(facts)) {
+    cause.text += cat("; ", suspect->text);
+    cause.fix = std::move(suspect->fix);
+  } else {
+    cause.fix = set_command(facts);
+  }
+  cause.fix.emplace_back("# then begin a new recoverable window:");
+  cause.fix.push_back(our_command(facts, "backup"));
+  return cause;
 }
 
 // Failed earlier, and has archived something a moment ago.
@@ -375,6 +390,11 @@ void look_at_archiver(const DoctorFacts& facts, Finding& finding) {
           finding, Severity::critical, cat(failed->file, " is stored with another content"),
           "two servers with one identity archived into this cluster",
           {"find the other server that archives under this identity and set archive_mode = off there"});
+    }
+    if (auto lost = lost_wal(facts)) {
+      Cause cause = cause_of_lost_wal(facts, *lost);
+      return bad(finding, lost->slot.empty() ? Severity::critical : Severity::warning, describe(*lost),
+                 std::move(cause.text), std::move(cause.fix));
     }
     if (archiver.failed_count > 0) {
       last += cat("; the last of ", counted(archiver.failed_count, "failure"), ", at ",

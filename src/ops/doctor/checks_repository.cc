@@ -102,6 +102,8 @@ void look_at_newest_backup(const DoctorFacts& facts, Finding& finding) {
   if (known.problem || known.catalogue_problem) return skip(finding, "the repository was not read");
   if (known.backups.empty()) {
     auto ours = facts.lineage();
+    // Without a server the newest lineage is looked at, as the facts were gathered.
+    if (!ours && !known.lineages.empty()) ours = known.lineages.back().lineage;
     auto record =
         std::ranges::find_if(known.lineages, [&](const auto& one) { return ours && one.lineage == *ours; });
     if (record == known.lineages.end()) return skip(finding, "the cluster is not registered");

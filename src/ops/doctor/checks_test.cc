@@ -123,6 +123,15 @@ void fail_archiving(DoctorFacts& facts) {
   facts.server->archiver->last_failed_time = ago(1);
 }
 
+// The server says that a segment was archived so long ago, and the repository ends one before it.
+void lose_wal(DoctorFacts& facts, double seconds_ago) {
+  facts.server->archiver->last_archived_time = ago(seconds_ago);
+  ArchivedWalFacts archived;
+  archived.segment = *SegmentName::parse(facts.server->archiver->last_archived_wal);
+  archived.newest = *SegmentName::parse("000000010000001900000009");
+  facts.repository.archived_wal = archived;
+}
+
 TEST(Checks, sound_facts_have_nothing_wrong) {
   for (const Finding& finding : run_checks(sound())) {
     EXPECT_EQ(finding.severity, Severity::ok) << finding.id << ": " << finding.found << ": " << finding.cause;
@@ -321,6 +330,23 @@ const std::vector<Broken>& broken() {
          fail_archiving(f);
          f.server_user->key = AccessFacts{"/etc/lifeboat/main.key", false, false, "none"};
        }},
+      // '/bin/true' says "archived" and fails never.
+      {"archiver_that_stores_nothing", "archiver", Severity::critical, "does not run lifeboat",
+       [](DoctorFacts& f) {
+         set(f, "archive_command", "/bin/true");
+         lose_wal(f, 100);
+       }},
+      {"archiver_of_which_nothing_comes", "archiver", Severity::critical, "without storing anything here",
+       [](DoctorFacts& f) { lose_wal(f, 100); }},
+      {"archiver_beside_a_receiver_that_is_away", "archiver", Severity::warning, "wal receive",
+       [](DoctorFacts& f) {
+         lose_wal(f, 100);
+         pg::SlotFacts slot;
+         slot.name = "lifeboat_main";
+         slot.type = "physical";
+         slot.restart_lsn = {0x1900000000};
+         f.server->slots.push_back(slot);
+       }},
       {"backlog_young", "archive_backlog", Severity::warning, "since",
        [](DoctorFacts& f) { f.backlog = BacklogFacts{3, "00000001000000190000000B", ago(90)}; }},
       {"backlog_old", "archive_backlog", Severity::critical, "since",
@@ -425,6 +451,51 @@ TEST(Checks, a_past_failure_that_was_followed_by_success_is_no_finding) {
   fail_archiving(facts);
   facts.server->archiver->last_failed_time = ago(600);
   EXPECT_EQ(find(run_checks(facts), "archiver")->severity, Severity::ok);
+}
+
+TEST(Checks, wal_that_did_not_come_is_lost_only_where_something_rests_on_it) {
+  auto severity_when = [](const std::function<void(DoctorFacts&)>& change) {
+    DoctorFacts facts = sound();
+    lose_wal(facts, 100);
+    change(facts);
+    return find(run_checks(facts), "archiver")->severity;
+  };
+  EXPECT_EQ(severity_when([](DoctorFacts&) {}), Severity::critical);
+  EXPECT_EQ(severity_when([](DoctorFacts& f) { f.repository.archived_wal->came = true; }), Severity::ok);
+  EXPECT_EQ(severity_when([](DoctorFacts& f) { lose_wal(f, 1); }), Severity::ok)
+      << "a receiver at a standby may be a moment behind";
+  EXPECT_EQ(severity_when([](DoctorFacts& f) {
+              lose_wal(f, 1);
+              f.repository.archived_wal->newest = *SegmentName::parse("000000010000001900000001");
+            }),
+            Severity::critical)
+      << "but not by so much";
+  EXPECT_EQ(severity_when([](DoctorFacts& f) { f.repository.backups.back().start_lsn = {0x190B000000}; }),
+            Severity::ok)
+      << "the newest backup does not need it";
+  EXPECT_EQ(severity_when([](DoctorFacts& f) { f.repository.backups.clear(); }), Severity::ok);
+  EXPECT_EQ(severity_when([](DoctorFacts& f) {
+              pg::SenderFacts sender;
+              sender.application_name = "lifeboat wal receive";
+              sender.state = "streaming";
+              f.server->senders.push_back(sender);
+            }),
+            Severity::ok);
+}
+
+TEST(Checks, a_registered_cluster_whose_server_is_away_has_no_backup_yet_and_is_not_unregistered) {
+  DoctorFacts facts = sound();
+  facts.server.reset();
+  facts.server_problem = make_error(ErrorKind::unavailable, "db1", "connection refused");
+  facts.data.reset();
+  facts.data_problem = make_error(ErrorKind::not_found, "", "the data directory is not known");
+  facts.repository.backups.clear();
+  facts.repository.continuity.reset();
+  Findings findings = run_checks(facts);
+  EXPECT_EQ(find(findings, "newest_backup")->found, "there is no backup yet");
+  facts.repository.lineages.clear();
+  findings = run_checks(facts);
+  EXPECT_EQ(find(findings, "newest_backup")->found, "the cluster is not registered");
 }
 
 TEST(Checks, setup_leaves_out_what_only_a_running_cluster_has) {

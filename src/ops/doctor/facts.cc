@@ -4,11 +4,10 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cmath>
 
 #include "ops/catalogue/proof.h"
+#include "ops/doctor/continuity.h"
 #include "ops/wal/commands.h"
-#include "ops/wal/history.h"
 #include "pg/client/client.h"
 #include "pg/server/pg_bin.h"
 #include "pg/server/postmaster.h"
@@ -22,13 +21,8 @@ namespace lifeboat::ops {
 
 namespace {
 
-constexpr int64_t kServerTimeoutMs = 15'000;
 constexpr int64_t kPatienceUs = 10'000'000;  // an outage that lasts is a finding
 constexpr uint64_t kAutoConfLimit = 4 << 20;
-// Between the start that postmaster.pid names and pg_postmaster_start_time() lies the postmaster's own
-// start-up, and recovery does not count into it.
-constexpr double kStartTolerance = 120;
-
 std::string directory_of_url(std::string_view url) {
   constexpr std::string_view kScheme = "file://";
   return url.starts_with(kScheme) ? std::string(url.substr(kScheme.size())) : std::string();
@@ -61,8 +55,8 @@ void reveal_archive_command(pg::PgClient& client, pg::ServerFacts& server) {
 Status gather_server(const DoctorRequest& request, DoctorFacts& facts) {
   pg::ConnectOptions options;
   options.application_name = "lifeboat doctor";
-  options.connect_timeout_ms = kServerTimeoutMs;
-  options.statement_timeout_ms = kServerTimeoutMs;
+  options.connect_timeout_ms = request.server_timeout_ms;
+  options.statement_timeout_ms = request.server_timeout_ms;
   options.stop = request.stop;
   auto keep_problem = [&](Error error) -> Status {
     if (error.kind == ErrorKind::cancelled) return error;
@@ -71,6 +65,10 @@ Status gather_server(const DoctorRequest& request, DoctorFacts& facts) {
   };
   auto client = pg::PgClient::connect(request.conninfo, options);
   if (!client) return keep_problem(std::move(client).error());
+  if (request.lock_timeout_ms > 0) {
+    auto set = client->exec(cat("SET lock_timeout = ", request.lock_timeout_ms));
+    if (!set) return keep_problem(std::move(set).error());
+  }
   pg::FactsRequest wanted;
   wanted.settings = checked_settings();
   wanted.archiver = true;
@@ -78,6 +76,7 @@ Status gather_server(const DoctorRequest& request, DoctorFacts& facts) {
   auto server = pg::read_facts(*client, wanted);
   if (!server) return keep_problem(std::move(server).error());
   facts.server = std::move(*server);
+  if (auto trace = trace_server(*client, *facts.server)) facts.server_trace = std::move(*trace);
   reveal_archive_command(*client, *facts.server);
   // Patroni names its own connections.
   auto patroni =
@@ -91,7 +90,8 @@ Status gather_server(const DoctorRequest& request, DoctorFacts& facts) {
 
 // Is this directory the one in which the server at --pg runs? The system identifier alone does not tell: a
 // standby on this host has its primary's.
-std::optional<Error> other_cluster(const DataDirFacts& data, const pg::ServerFacts& server) {
+std::optional<Error> other_cluster(const DataDirFacts& data, const pg::ServerFacts& server,
+                                   const std::optional<ServerTrace>& trace) {
   if (data.lineage.system_id != server.system_id || data.lineage.major != server.major) {
     return make_error(
         ErrorKind::foreign, data.path,
@@ -101,9 +101,9 @@ std::optional<Error> other_cluster(const DataDirFacts& data, const pg::ServerFac
   }
   auto running = pg::running_server(data.path);
   if (!running) return std::nullopt;  // cannot be told
-  bool same = running->has_value() &&
-              std::abs(static_cast<double>((*running)->pid_file.start_time) -
-                       static_cast<double>(server.postmaster_start.unix_us) / 1e6) < kStartTolerance;
+  if (!trace) return std::nullopt;
+  bool same =
+      running->has_value() && is_same_server(*trace, (*running)->pid_file, data.path) == SameServer::yes;
   if (same) return std::nullopt;
   return make_error(ErrorKind::precondition, data.path,
                     "the server that was asked does not run in this directory, though it has the same system "
@@ -134,7 +134,7 @@ void gather_data_directory(const DoctorRequest& request, DoctorFacts& facts) {
     return;
   }
   if (facts.server) {
-    if (auto problem = other_cluster(*data, *facts.server)) {
+    if (auto problem = other_cluster(*data, *facts.server, facts.server_trace)) {
       std::string conninfo = conninfo_of(data->path);
       if (!conninfo.empty()) {
         problem->hint = cat("the server in this directory is reached with --pg ", shell_quote(conninfo));
@@ -258,32 +258,19 @@ Result<FailedWalFacts> compare_failed_wal(const DoctorFacts& facts, const Chosen
   return failed;
 }
 
-Result<std::optional<ContinuityFacts>> follow_wal(const DoctorFacts& facts, const ChosenLineage& lineage) {
-  auto newest =
-      std::find_if(facts.repository.backups.rbegin(), facts.repository.backups.rend(),
-                   [](const repo::Card& card) { return card.state == repo::BackupState::complete; });
-  if (newest == facts.repository.backups.rend()) return std::optional<ContinuityFacts>();
-  TRY_ASSIGN(WalHistory history, WalHistory::load(lineage));
-  std::vector<Timeline> timelines = history.descendants(newest->timeline, newest->stop_lsn);
-  Timeline target = timelines.empty() ? newest->timeline : timelines.back();
-  if (facts.server && std::ranges::find(timelines, facts.server->current_timeline) != timelines.end()) {
-    target = facts.server->current_timeline;
-  }
-  ContinuityFacts continuity;
-  continuity.backup = newest->id;
-  continuity.timeline = target;
-  TRY_ASSIGN(continuity.newest, repo::WalStore(lineage.repo).newest_segment(target));
-  const StoredTimeline* stored = history.find(target);
-  if (stored == nullptr || !stored->history) {
-    continuity.missing =
-        SegmentName::containing(newest->timeline, newest->start_lsn, lineage.record.segment_size);
-    return std::optional(continuity);
-  }
-  WalPath path = history.path(target, newest->start_lsn);
-  continuity.end = path.end;
-  continuity.missing = path.missing;
-  continuity.conflict = path.conflict;
-  return std::optional(continuity);
+// The server was asked before the repository is, so what was stored meanwhile is no loss.
+Result<ArchivedWalFacts> look_for_archived_wal(const ChosenLineage& lineage, const WalFileName& name) {
+  ArchivedWalFacts archived;
+  archived.segment = name.segment;
+  repo::WalStore wal(lineage.repo);
+  auto whole = WalFileName::parse(name.segment.to_string());
+  CHECK(whole.has_value());
+  TRY_ASSIGN(auto stored, wal.find_all(*whole));
+  archived.came = !stored.empty();
+  if (archived.came) return archived;
+  TRY_ASSIGN(archived.newest, wal.newest_segment(name.timeline));
+  archived.came = archived.newest && *archived.newest > name.segment;
+  return archived;
 }
 
 Status read_catalogue_of(const DoctorRequest& request, const repo::Repository& repository,
@@ -301,10 +288,14 @@ Status read_catalogue_of(const DoctorRequest& request, const repo::Repository& r
                         known.lineages.size() - 1};
   TRY_ASSIGN(auto condemned, repo::read_condemned(lineage.repo));
   TRY_ASSIGN(auto cards, repo::read_cards(lineage.repo));
-  TRY_ASSIGN(Proofs proofs, read_proofs(lineage.repo));
+  TRY_ASSIGN(known.proofs, read_proofs(lineage.repo));
   for (repo::Card& card : cards) {
-    if (card.state == repo::BackupState::aborted || condemned.condemns(card.id)) continue;
-    const BackupProofs* proven = proofs.of(card.id);
+    if (card.state == repo::BackupState::aborted) {
+      known.attempts.push_back(std::move(card));
+      continue;
+    }
+    if (condemned.condemns(card.id)) continue;
+    const BackupProofs* proven = known.proofs.of(card.id);
     if (proven != nullptr && proven->good()) known.newest_verified = card.id;
     known.backups.push_back(std::move(card));
   }
@@ -314,7 +305,16 @@ Status read_catalogue_of(const DoctorRequest& request, const repo::Repository& r
       TRY_ASSIGN(known.failed_wal, compare_failed_wal(facts, lineage, *name));
     }
   }
-  TRY_ASSIGN(known.continuity, follow_wal(facts, lineage));
+  if (facts.server && facts.server->archiver) {
+    auto name = WalFileName::parse(facts.server->archiver->last_archived_wal);
+    // A backup's label is handed over behind its first segment; of histories nothing follows.
+    if (name && (name->kind == WalFileKind::segment || name->kind == WalFileKind::backup_label)) {
+      TRY_ASSIGN(known.archived_wal, look_for_archived_wal(lineage, *name));
+    }
+  }
+  std::optional<Timeline> servers;
+  if (facts.server) servers = facts.server->current_timeline;
+  TRY_ASSIGN(known.continuity, follow_wal(lineage, known.backups, servers, facts.now, request.continuity));
   return {};
 }
 

@@ -9,7 +9,10 @@
 #include <string>
 #include <vector>
 
+#include "ops/catalogue/proof.h"
+#include "ops/doctor/continuity.h"
 #include "ops/follow_up.h"
+#include "ops/same_server.h"
 #include "ops/session.h"
 #include "ops/wal/push_queue.h"
 #include "ops/wal/push_state.h"
@@ -71,21 +74,18 @@ struct FailedWalFacts {
   bool stored_other = false;  // another content is, under the same name (T46)
 };
 
+// The segment that the archiver says it archived last, looked for in the repository (archived.h judges).
+struct ArchivedWalFacts {
+  SegmentName segment;
+  bool came = false;                  // it, or a later one of its timeline, is stored
+  std::optional<SegmentName> newest;  // of its timeline that is stored; only when it did not come
+};
+
 // Settings that postgresql.auto.conf holds and that a restore writes.
 struct RestoreLeftovers {
   bool archive_off = false;               // archive_mode = off, written by a restore of ours
   bool recovery_signal = false;           // recovery.signal lies in the data directory
   std::vector<std::string> recovery_set;  // recovery_target* and the like that are not empty, "name = value"
-};
-
-// WAL from the newest complete backup on, along the server's timeline.
-struct ContinuityFacts {
-  BackupId backup;
-  Timeline timeline;
-  Lsn end;                              // continuous to here
-  std::optional<SegmentName> missing;   // a later segment is stored, this one is not
-  std::optional<SegmentName> conflict;  // stored with two contents
-  std::optional<SegmentName> newest;    // newest segment of the timeline that is stored at all
 };
 
 struct RepositoryFacts {
@@ -97,11 +97,14 @@ struct RepositoryFacts {
   std::optional<Error> problem;               // why it could not be opened; the rest is then absent
   std::vector<repo::LineageRecord> lineages;  // of the cluster, oldest registration first
   std::vector<repo::SlotInfo> key_slots;
-  std::vector<repo::Card> backups;  // complete and damaged, not condemned, of the server's lineage, by time
+  std::vector<repo::Card> backups;   // complete and damaged, not condemned, of the server's lineage, by time
+  std::vector<repo::Card> attempts;  // aborted ones, by time
+  Proofs proofs;                     // what evidence says of all backups, expired ones too
   std::optional<BackupId> newest_verified;
   std::optional<Error> catalogue_problem;  // why `backups` could not be read
   std::optional<ContinuityFacts> continuity;
   std::optional<FailedWalFacts> failed_wal;
+  std::optional<ArchivedWalFacts> archived_wal;
 };
 
 // How one OS user, the server's, meets what archive_command names.
@@ -124,6 +127,7 @@ struct DoctorFacts {
   bool systemd = false;        // runs this host
 
   std::optional<pg::ServerFacts> server;
+  std::optional<ServerTrace> server_trace;
   std::optional<Error> server_problem;
   bool patroni = false;
 
@@ -149,14 +153,18 @@ struct DoctorFacts {
 };
 
 struct DoctorRequest {
+  std::optional<KnownContinuity> continuity;  // of an earlier look
+
   RepoLocation where;
   std::string conninfo;
   std::optional<std::string> pgdata;
   std::string program;  // this executable, absolute; empty: /proc/self/exe
   std::string pg_bin;   // --pg-bin, "" when it was not given
   std::string config_path;
-  bool catalogue = true;  // read cards and WAL listings; init does not
-  Timestamp now;          // zero: the system clock
+  bool catalogue = true;               // read cards and WAL listings; init does not
+  int64_t server_timeout_ms = 15'000;  // to connect, and for each statement
+  int64_t lock_timeout_ms = 0;         // of each statement; 0: the server's own
+  Timestamp now;                       // zero: the system clock
   const StopToken* stop = nullptr;
 };
 

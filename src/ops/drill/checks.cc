@@ -59,26 +59,38 @@ Result<DrillCheck> run_amcheck_program(pg::PgServer& server, const pg::PgBin& bi
   return check;
 }
 
+enum class AmcheckExtension : uint8_t { created, as_it_is };
+
 // One database's relations of the scope, one by one: its tables where there is verify_heapam, and every valid
 // B-tree index.
 class RelationCheck {
  public:
-  RelationCheck(pg::PgServer& server, const DrillScope& scope, int major, DrillCheck& check)
-      : server_(server), scope_(scope), major_(major), check_(check) {}
+  RelationCheck(pg::PgServer& server, const DrillScope& scope, int major, AmcheckExtension extension,
+                DrillCheck& check)
+      : server_(server), scope_(scope), major_(major), extension_(extension), check_(check) {}
 
   Status run(const std::string& database, const StopToken& stop) {
     TRY_ASSIGN(pg::PgClient client, server_.connect(database));
     // Where pg_amcheck --install-missing puts it; it may be there already, elsewhere.
-    TRY(client.exec("create extension if not exists amcheck schema pg_catalog"));
-    TRY_ASSIGN(auto schema, client.value("select n.nspname from pg_catalog.pg_extension e join "
-                                         "pg_catalog.pg_namespace n on n.oid = e.extnamespace where "
-                                         "e.extname = 'amcheck'"));
-    const std::string place = sql_identifier(schema.value_or("pg_catalog"));
+    if (extension_ == AmcheckExtension::created)
+      TRY(client.exec("create extension if not exists amcheck schema pg_catalog"));
+    TRY_ASSIGN(pg::Rows schema, client.query("select n.nspname from pg_catalog.pg_extension e join "
+                                             "pg_catalog.pg_namespace n on n.oid = e.extnamespace where "
+                                             "e.extname = 'amcheck'"));
+    if (schema.empty()) {
+      lacking_.push_back(database);
+      return {};
+    }
+    const std::string place = sql_identifier(schema.text(0, 0));
     TRY_ASSIGN(
         pg::Rows rows,
         client.query("select c.oid, n.nspname, t.relname, c.relname, c.relkind from pg_catalog.pg_class c"
                      " left join pg_catalog.pg_index i on i.indexrelid = c.oid join pg_catalog.pg_class t"
-                     " on t.oid = coalesce(i.indrelid, c.oid) join pg_catalog.pg_namespace n on n.oid ="
+                     " on t.oid = coalesce(i.indrelid, c.oid) and t.oid not in (select relation from"
+                     " pg_catalog.pg_locks where mode = 'AccessExclusiveLock' and granted and relation is not"
+                     " null) and c.oid not in (select relation from pg_catalog.pg_locks where mode ="
+                     " 'AccessExclusiveLock' and granted and relation is not null) join "
+                     "pg_catalog.pg_namespace n on n.oid ="
                      " t.relnamespace left join pg_catalog.pg_am a on a.oid = c.relam where"
                      " c.relpersistence = 'p' and (c.relkind = 'i' and a.amname = 'btree' and i.indisready"
                      " and i.indisvalid or c.relkind in ('r', 'm') and a.amname = 'heap') order by 1"));
@@ -95,6 +107,7 @@ class RelationCheck {
   }
   uint64_t indexes() const { return indexes_; }
   uint64_t tables() const { return tables_; }
+  const std::vector<std::string>& lacking() const { return lacking_; }  // databases without the extension
 
  private:
   Status look_at(pg::PgClient& client, const std::string& place, const std::string& database,
@@ -116,24 +129,32 @@ class RelationCheck {
   pg::PgServer& server_;
   const DrillScope& scope_;
   const int major_;
+  const AmcheckExtension extension_;
   DrillCheck& check_;
+  std::vector<std::string> lacking_;
   uint64_t indexes_ = 0;
   uint64_t tables_ = 0;
 };
 
 Result<DrillCheck> run_amcheck_functions(pg::PgServer& server, const DrillScope& scope, int major,
-                                         const StopToken& stop) {
+                                         AmcheckExtension extension, const StopToken& stop) {
   Stopwatch watch;
   DrillCheck check{"amcheck", CheckResult::passed, "", 0};
-  RelationCheck relations(server, scope, major, check);
+  RelationCheck relations(server, scope, major, extension, check);
   TRY_ASSIGN(auto databases, connectable_databases(server));
   for (const std::string& database : databases) TRY(relations.run(database, stop));
+  if (relations.lacking().size() == databases.size()) {
+    return skipped("amcheck",
+                   "no database has the extension amcheck, and a server in recovery cannot be given it");
+  }
   if (check.result == CheckResult::passed) {
     check.detail =
         cat(scope.to_string(), ": bt_index_check with heapallindexed of ", relations.indexes(), " indexes",
             relations.tables() == 0 ? std::string()
                                     : cat(" and verify_heapam of ", relations.tables(), " tables"),
             " found nothing");
+    if (!relations.lacking().empty())
+      check.detail += cat("; without the extension: ", join(relations.lacking(), ", "));
   }
   check.detail = shorten(check.detail);
   check.seconds = watch.seconds();
@@ -206,10 +227,15 @@ Result<DrillCheck> check_amcheck(pg::PgServer& server, const pg::PgBin& bin, con
                    "the extension amcheck is not installed on this host (package postgresql-contrib)");
   }
   if (bin.major < kFirstWithAmcheckProgram || !scope.all())
-    return run_amcheck_functions(server, scope, bin.major, stop);
+    return run_amcheck_functions(server, scope, bin.major, AmcheckExtension::created, stop);
   if (access(bin.program("pg_amcheck").c_str(), X_OK) != 0)
     return skipped("amcheck", cat(bin.program("pg_amcheck"), " is not there"));
   return run_amcheck_program(server, bin, jobs, stop);
+}
+
+Result<DrillCheck> check_amcheck_as_it_is(pg::PgServer& server, const DrillScope& scope, int major,
+                                          const StopToken& stop) {
+  return run_amcheck_functions(server, scope, major, AmcheckExtension::as_it_is, stop);
 }
 
 Result<DrillCheck> check_page_checksums(const pg::PgBin& bin, const std::string& directory, bool checksums,

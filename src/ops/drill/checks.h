@@ -53,6 +53,11 @@ Result<CountedRows> count_rows(pg::PgServer& server, const DrillScope& scope, si
 Result<DrillCheck> check_amcheck(pg::PgServer& server, const pg::PgBin& bin, const DrillScope& scope,
                                  int jobs, const StopToken& stop);
 
+// The same on a server that cannot be changed, as one that is paused in recovery: in the databases that have
+// the extension, and without tables that recovery has locked. Skipped where none has it.
+Result<DrillCheck> check_amcheck_as_it_is(pg::PgServer& server, const DrillScope& scope, int major,
+                                          const StopToken& stop);
+
 // pg_checksums over the cleanly stopped copy. Skipped when the cluster has no checksums.
 Result<DrillCheck> check_page_checksums(const pg::PgBin& bin, const std::string& directory, bool checksums,
                                         const StopToken& stop);

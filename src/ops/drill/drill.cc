@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "ops/catalogue/catalogue.h"
 #include "ops/drill/evidence.h"
 #include "ops/drill/row_compare.h"
 #include "ops/restore/start.h"
@@ -19,25 +20,6 @@ constexpr size_t kMostTables = 20'000;
 
 double since(int64_t began_us) {
   return static_cast<double>(Clock::system().monotonic_us() - began_us) / 1e6;
-}
-
-ScratchOptions scratch_options(const DrillOptions& options) {
-  ScratchOptions scratch;
-  scratch.location = options.location;
-  scratch.lineage = options.lineage;
-  scratch.backup = options.backup;
-  scratch.target = options.target;
-  scratch.timeline_choice = options.timeline_choice;
-  scratch.timeline = options.timeline;
-  scratch.directory = options.directory;
-  scratch.after = options.after;
-  scratch.medium = options.medium;
-  scratch.mounter = options.mounter;
-  scratch.program = options.program;
-  scratch.pg_bin = options.pg_bin;
-  scratch.jobs = options.jobs;
-  scratch.recovery_timeout_ms = options.recovery_timeout_ms;
-  return scratch;
 }
 
 DrillCheck check_libraries(const PreloadedLibraries& libraries) {
@@ -154,7 +136,7 @@ void look_for_beacon(const DrillOptions& options, const RestoreSource& source, T
   DrillCheck check{"beacon", CheckResult::skipped, "", 0};
   const int64_t began_us = Clock::system().monotonic_us();
   auto found = last_beacon(*source.lineage, reach.path, outcome.plan.backup.start_lsn, reach.stop,
-                           options.location.cluster, {&reporter, &stop});
+                           options.scratch.location.cluster, {&reporter, &stop});
   if (!found) {
     check.detail = cat("not looked for: ", found.error().to_string());
   } else if (!*found) {
@@ -211,7 +193,8 @@ Result<CountedRows> run_checks(const DrillOptions& options, const RestoreSource&
   TRY_ASSIGN(auto catalogues, check_catalogues(server, stop));
   outcome.checks.insert(outcome.checks.end(), catalogues.begin(), catalogues.end());
   reporter.progress("amcheck", 0, 0, ProgressUnit::items);
-  TRY_ASSIGN(DrillCheck amcheck, check_amcheck(server, *outcome.plan.pg_bin, scope, options.jobs, stop));
+  TRY_ASSIGN(DrillCheck amcheck,
+             check_amcheck(server, *outcome.plan.pg_bin, scope, options.scratch.jobs, stop));
   outcome.checks.push_back(std::move(amcheck));
   TRY(scratch.stop_server());
   if (scope.all()) {
@@ -260,20 +243,56 @@ Result<CountedRows> rehearse(const DrillOptions& options, const RestoreSource& s
   return counted;
 }
 
+void store_failure(const DrillOptions& options, const RestoreSource& source, const BackupId& backup,
+                   const Error& error, Reporter& reporter) {
+  if (error.kind == ErrorKind::cancelled) return;
+  auto written = write_failed_drill(source.repo(), options, backup, error);
+  if (!written)
+    reporter.note(NoteLevel::warning, cat("the evidence could not be stored: ", written.error().to_string()));
+}
+
+// What the repository lacks for a recovery, WAL above all, is found before anything is restored. A directory
+// that is in use or a program that is not here says nothing about the backup, and neither does a target that
+// somebody chose and that cannot be reached.
+void store_unplanned(const DrillOptions& options, const RestoreSource& source, const Error& error,
+                     Reporter& reporter) {
+  const ScratchOptions& asked = options.scratch;
+  const bool chosen = !options.random_target && (asked.target.kind != pg::TargetKind::latest ||
+                                                 asked.timeline_choice != TimelineChoice::unset);
+  if (error.kind != ErrorKind::damaged && (error.kind != ErrorKind::unreachable || chosen)) return;
+  std::optional<BackupId> backup = options.scratch.backup;
+  if (!backup) {
+    auto newest = find_backup(*source.repository, options.scratch.location.cluster, "latest");
+    if (!newest || newest->lineage.record.lineage != source.lineage->record.lineage) return;
+    backup = newest->card.id;
+  }
+  store_failure(options, source, *backup, error, reporter);
+}
+
 }  // namespace
 
 Result<DrillOutcome> run_drill(const DrillOptions& options, Reporter& reporter, StopToken& stop) {
   int64_t began_us = Clock::system().monotonic_us();
   DrillOutcome outcome;
-  TRY_ASSIGN(std::unique_ptr<Scratch> scratch, Scratch::make(scratch_options(options)));
+  TRY_ASSIGN(std::unique_ptr<Scratch> scratch, Scratch::make(options.scratch));
   RestoreOptions& restore = scratch->restore();
   TRY_ASSIGN(RestoreSource source, open_restore(restore));
   const Lineage& lineage = source.lineage->record.lineage;
   std::optional<SourcePosition> position = look_at_source(options, lineage, outcome, stop);
   if (options.random_target) {
-    TRY_ASSIGN(restore.target, random_target(source, restore, reporter, stop));
+    auto target = random_target(source, restore, reporter, stop);
+    if (!target) {
+      store_unplanned(options, source, target.error(), reporter);
+      return std::move(target).error();
+    }
+    restore.target = std::move(*target);
   }
-  TRY_ASSIGN(outcome.plan, plan_restore(source, restore, reporter, stop));
+  auto plan = plan_restore(source, restore, reporter, stop);
+  if (!plan) {
+    store_unplanned(options, source, plan.error(), reporter);
+    return std::move(plan).error();
+  }
+  outcome.plan = std::move(*plan);
   outcome.phases.preflight = since(began_us);
   // Now, not later: what reaches the repository from here on would be lost if the source had died just
   // before.
@@ -281,11 +300,7 @@ Result<DrillOutcome> run_drill(const DrillOptions& options, Reporter& reporter, 
 
   auto counted = rehearse(options, source, *scratch, began_us, outcome, reporter, stop);
   if (!counted) {
-    if (counted.error().kind == ErrorKind::cancelled) return std::move(counted).error();
-    auto written = write_failed_drill(source.repo(), options, outcome.plan.backup.id, counted.error());
-    if (!written)
-      reporter.note(NoteLevel::warning,
-                    cat("the evidence could not be stored: ", written.error().to_string()));
+    store_failure(options, source, outcome.plan.backup.id, counted.error(), reporter);
     return std::move(counted).error();
   }
   if (options.rto_seconds)
@@ -297,7 +312,7 @@ Result<DrillOutcome> run_drill(const DrillOptions& options, Reporter& reporter, 
   outcome.counts = counted->counts;
   outcome.passed = all_passed(outcome.checks);
   TRY_ASSIGN(outcome.evidence, write_drill_evidence(source.repo(), options, outcome, *counted));
-  if (options.after == AfterScratch::keep) outcome.kept_directory = scratch->data();
+  if (options.scratch.after == AfterScratch::keep) outcome.kept_directory = scratch->data();
   return outcome;
 }
 

@@ -19,21 +19,9 @@
 namespace lifeboat::ops {
 
 struct DrillOptions {
-  RepoLocation location;
-  std::optional<Lineage> lineage;
-  std::optional<BackupId> backup;
-  RecoveryTarget target;
-  bool random_target = false;  // a moment between the backup and the last commit, instead of `target`
-  TimelineChoice timeline_choice = TimelineChoice::unset;
-  Timeline timeline;
-  std::string directory;  // absolute; made, must be absent or empty
-  AfterScratch after = AfterScratch::remove;
-  ScratchMedium medium = ScratchMedium::mount;
-  Mounter* mounter = nullptr;        // of a mount
+  ScratchOptions scratch;            // which backup, to which moment, where and how
+  bool random_target = false;        // a moment between the backup and the last commit, instead of that
   std::optional<int> rotation_days;  // DrillScope; unset: everything of what is small or a copy, else a week
-  std::string program;               // lifeboat itself, for restore_command
-  std::string pg_bin;
-  int jobs = 1;
   std::vector<std::string>
       assertions;  // the operator's SQL: each must return one row whose first column is true
   std::string assertion_database = "postgres";
@@ -45,7 +33,6 @@ struct DrillOptions {
   // measured.
   std::optional<std::string> source_pgdata;
   std::optional<std::string> source_conninfo;
-  int64_t recovery_timeout_ms = 0;  // 0: no limit
   std::string tool_version;
 };
 
@@ -71,7 +58,8 @@ struct DrillOutcome {
 };
 
 // Errors are those of restoring; a failed check or a missed target is an outcome that has not passed.
-// Evidence is written for both verdicts, and for a restore that failed.
+// Evidence is written for both verdicts, for a restore that failed, and where the repository lacks what it
+// takes.
 Result<DrillOutcome> run_drill(const DrillOptions& options, Reporter& reporter, StopToken& stop);
 
 }  // namespace lifeboat::ops

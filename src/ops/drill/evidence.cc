@@ -44,7 +44,7 @@ std::string details(const DrillOptions& options, const DrillOutcome& outcome, co
                        {"server_version_num", outcome.plan.backup.server_version_num},
                        {"plain_bytes", outcome.plan.bytes},
                        {"wal_bytes", outcome.plan.reach.wal_bytes},
-                       {"jobs", options.jobs},
+                       {"jobs", options.scratch.jobs},
                        {"medium", to_string(outcome.medium)},
                        {"fetched_bytes", outcome.fetched_bytes},
                        {"rotation_days", counted.scope.days},
@@ -115,7 +115,8 @@ Result<std::string> write_failed_drill(const repo::LineageRepo& repo, const Dril
   record.kind = "drill";
   record.time = {Clock::system().unix_us()};
   record.backups.push_back({backup, ProofLevel::none, false, {error.to_string()}});
-  record.more = dump({{"target", options.target.to_string()}, {"tool_version", options.tool_version}});
+  record.more =
+      dump({{"target", options.scratch.target.to_string()}, {"tool_version", options.tool_version}});
   return store(repo, record);
 }
 

@@ -6,7 +6,8 @@
 namespace lifeboat::ops {
 
 Result<PlannedExpiry> plan_expire(const repo::Repository& repository, const std::string& cluster,
-                                  std::optional<Lineage> lineage, const ExpireRequest& request) {
+                                  std::optional<Lineage> lineage, const ExpireRequest& request,
+                                  Expiring what) {
   if (request.grace_us != 0 && request.grace_us <= repo::LeaseTiming().lease_us) {
     return make_error(ErrorKind::config, "--grace",
                       cat("must be longer than a lease, which is ",
@@ -14,17 +15,18 @@ Result<PlannedExpiry> plan_expire(const repo::Repository& repository, const std:
         .with_hint("0 deletes at once, and is safe only when nobody else uses the repository");
   }
   TRY_ASSIGN(ChosenLineage chosen, choose_lineage(repository, cluster, lineage));
+  if (what == Expiring::dumps) chosen.repo = chosen.repo.dumps();
   repo::ExpireOptions options;
-  options.policy = request.policy;
+  options.policy = what == Expiring::dumps ? request.dumps : request.policy;
   options.segment_size = chosen.record.segment_size;
   options.grace_us = request.grace_us;
   options.stop = request.stop;
   // A verdict that cannot be read must not let the newest verified backup go (T41).
   TRY_ASSIGN(Proofs proofs, read_proofs(chosen.repo));
-  if (!proofs.unreadable.empty() && !request.policy.empty()) {
-    return make_error(
-               ErrorKind::damaged, cat("cluster ", cluster),
-               "evidence cannot be read, so it is not known which backups are verified; nothing expires")
+  if (!proofs.unreadable.empty() && !options.policy.empty()) {
+    return make_error(ErrorKind::damaged, cat("cluster ", cluster),
+                      cat("evidence cannot be read, so it is not known which ",
+                          what == Expiring::dumps ? "dumps" : "backups", " are verified; nothing expires"))
         .with_cause(proofs.unreadable.front())
         .with_hint("run lifeboat verify");
   }

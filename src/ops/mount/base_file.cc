@@ -9,6 +9,7 @@
 #include <array>
 #include <cerrno>
 
+#include "ops/mount/extents.h"
 #include "util/strings.h"
 
 namespace lifeboat::ops {
@@ -73,7 +74,7 @@ Status write_mark(int fd, const FileMark& mark, std::string_view path) {
 // --- loading
 
 Result<std::shared_ptr<BaseFile>> BaseFile::load(Fd fd, FileMark mark, std::string path, BlockMap& map,
-                                                 Totals& totals) {
+                                                 Shared& shared) {
   if (mark.file >= map.table().files())
     return make_error(ErrorKind::damaged, path,
                       cat("its mark names file ", mark.file, " of ", map.table().files()));
@@ -84,22 +85,26 @@ Result<std::shared_ptr<BaseFile>> BaseFile::load(Fd fd, FileMark mark, std::stri
     mark.limit = blocks;
     TRY(write_mark(fd.get(), mark, path));
   }
-  std::shared_ptr<BaseFile> file(new BaseFile(std::move(fd), std::move(mark), std::move(path), map, totals));
+  std::shared_ptr<BaseFile> file(new BaseFile(std::move(fd), std::move(mark), std::move(path), map, shared));
   TRY(file->find_data());
   return file;
 }
 
 Status BaseFile::find_data() {
   TRY_ASSIGN(uint64_t end, size());
-  for (uint64_t at = 0; at < end;) {
-    off_t data = lseek(fd_.get(), static_cast<off_t>(at), SEEK_DATA);
-    if (data < 0 && errno == ENXIO) break;
-    if (data < 0) return errno_error(errno, path_, "look for data in");
-    off_t hole = lseek(fd_.get(), data, SEEK_HOLE);
-    if (hole < 0) return errno_error(errno, path_, "look for holes in");
-    blocks_.add_data(static_cast<uint64_t>(data), static_cast<uint64_t>(hole), end);
-    at = static_cast<uint64_t>(hole);
-  }
+  const uint64_t ours = blocks_.limit() * map_.block_size();
+  TRY(each_extent(fd_.get(), path_, end, [&](uint64_t from, uint64_t to, ExtentKind kind) -> Status {
+    if (kind == ExtentKind::written) {
+      blocks_.add_data(from, to, end);
+      return {};
+    }
+    // What a power cut left of a write. It becomes a hole, so that nothing ever takes it for zeros.
+    to = std::min(to, ours);
+    if (from < to && fallocate(fd_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                               static_cast<off_t>(from), static_cast<off_t>(to - from)) != 0)
+      return errno_error(errno, path_, "make a hole in");
+    return {};
+  }));
   complete_ = blocks_.missing() == 0;
   return {};
 }
@@ -155,8 +160,10 @@ BaseFile::FetchPtr BaseFile::fetch_of(uint64_t leaf, const repo::FrameRef& frame
 void BaseFile::carry_out(const FetchPtr& fetch, const LeafPtr& leaf, FetchHands& hands) {
   std::vector<repo::Piece> pieces;
   uint64_t bytes = 0;
+  bool sequential = false;
   {
     std::lock_guard lock(mutex_);
+    sequential = ahead_.sequential();
     for (const repo::Piece& piece : leaf->pieces) {
       if (piece.ref->frame != fetch->frame || !is_needed(piece)) continue;
       pieces.push_back(piece);
@@ -165,10 +172,11 @@ void BaseFile::carry_out(const FetchPtr& fetch, const LeafPtr& leaf, FetchHands&
   }
   Status done;
   if (!pieces.empty()) {
-    done = hands.pieces.read(pieces, {leaf->path}, nullptr,
-                             [&](repo::Piece& piece, ByteView plain) { return write_missing(piece, plain); });
-    totals_.fetched_bytes += bytes;
-    ++totals_.fetches;
+    done = hands.pieces.read(pieces, {leaf->path}, nullptr, [&](repo::Piece& piece, ByteView plain) {
+      return write_missing(piece, plain, sequential ? Cache::fresh : Cache::keep);
+    });
+    shared_.fetched_bytes += bytes;
+    ++shared_.fetches;
   }
   std::lock_guard lock(mutex_);
   if (!done) fetch->error = std::move(done).error();
@@ -188,7 +196,7 @@ void BaseFile::submit(const FetchPtr& fetch, const LeafPtr& leaf, FetchPool& poo
   });
 }
 
-Status BaseFile::write_missing(const repo::Piece& piece, ByteView plain) {
+Status BaseFile::write_missing(const repo::Piece& piece, ByteView plain, Cache cache) {
   std::lock_guard lock(mutex_);
   const uint64_t block_size = map_.block_size();
   BlockRange range = blocks_of(piece);
@@ -200,12 +208,31 @@ Status BaseFile::write_missing(const repo::Piece& piece, ByteView plain) {
       TRY_ASSIGN(uint64_t end, size());
       to = std::min(to, end);
     }
-    if (to > from) TRY(pwrite_all(fd_.get(), from, plain.subspan(from - piece.offset, to - from), path_));
+    if (to > from) {
+      auto write = cache == Cache::keep ? pwrite_all : pwrite_bulk;
+      TRY(write(fd_.get(), from, plain.subspan(from - piece.offset, to - from), path_));
+    }
+    // Where some of it was changed before it came, the file has what is newer.
+    if (cache == Cache::fresh && from == piece.offset && to == piece.offset + plain.size()) {
+      shared_.fresh.add(fresh_key_, from, plain);
+      has_fresh_ = true;
+    }
     blocks_.set_local(run->begin, run->end);
     range.begin = run->end;
   }
   if (blocks_.missing() == 0) complete_ = true;
   return {};
+}
+
+// Before anything of the file changes.
+void BaseFile::forget_fresh() {
+  if (has_fresh_) shared_.fresh.forget(fresh_key_);
+  has_fresh_ = false;
+}
+
+bool BaseFile::copy_fresh(uint64_t offset, MutableBytes out) {
+  std::lock_guard lock(mutex_);
+  return has_fresh_ && shared_.fresh.copy(fresh_key_, offset, out);
 }
 
 Status BaseFile::make_local(BlockRange range, FetchHands& hands) {
@@ -311,10 +338,13 @@ std::optional<uint64_t> BaseFile::missing_end(uint64_t size) const {
   return block;
 }
 
-// Before a file that ends in the middle of a block grows: from now on that block is the file's own, or what
-// is behind its old end would be taken for missing after the next load.
-Status BaseFile::keep_end(uint64_t size) {
-  return size % map_.block_size() == 0 ? Status() : lower_limit(size / map_.block_size());
+// What is at or past `size`, and the block in whose middle that lies, is the file's own from now on: before
+// the file grows there, or what is behind its old end would be taken for missing after the next load; and
+// after it was cut there. That block is made durable first: past the limit the hole of a power cut is zeros.
+Status BaseFile::own_from(uint64_t size) {
+  const uint64_t limit = size / map_.block_size();
+  if (size % map_.block_size() != 0 && limit < blocks_.limit()) TRY(fsync_file(fd_.get(), path_));
+  return lower_limit(limit);
 }
 
 Result<Outcome> BaseFile::write(uint64_t offset, ByteView bytes, int flags, FetchHands* hands) {
@@ -333,7 +363,8 @@ Result<Outcome> BaseFile::write(uint64_t offset, ByteView bytes, int flags, Fetc
       }
       if (!wanted && end > old_size) wanted = missing_end(old_size);
       if (!wanted) {
-        if (end > old_size) TRY(keep_end(old_size));
+        if (end > old_size) TRY(own_from(old_size));
+        forget_fresh();
         TRY(write_through(fd_.get(), offset, bytes, flags, path_));
         blocks_.set_local(covered.begin, covered.end);
         if (blocks_.missing() == 0) complete_ = true;
@@ -353,10 +384,11 @@ Result<Outcome> BaseFile::truncate(uint64_t new_size, FetchHands* hands) {
       TRY_ASSIGN(uint64_t old_size, size());
       wanted = missing_end(std::min(old_size, new_size));
       if (!wanted) {
-        if (new_size > old_size) TRY(keep_end(old_size));
+        if (new_size > old_size) TRY(own_from(old_size));
+        forget_fresh();
         if (ftruncate(fd_.get(), static_cast<off_t>(new_size)) != 0)
           return errno_error(errno, path_, "truncate");
-        if (new_size < old_size) TRY(lower_limit(new_size / map_.block_size()));
+        if (new_size < old_size) TRY(own_from(new_size));
         return Outcome::done;
       }
     }
@@ -375,7 +407,7 @@ Result<Outcome> BaseFile::allocate(int mode, uint64_t offset, uint64_t length, F
       bool grows = end > old_size && (mode & FALLOC_FL_KEEP_SIZE) == 0;
       if (grows) wanted = missing_end(old_size);
       if (!wanted) {
-        if (grows) TRY(keep_end(old_size));
+        if (grows) TRY(own_from(old_size));
         // Space for missing blocks is taken when they are brought: allocated ones could be mistaken for data.
         uint64_t begin = std::max(offset, blocks_.limit() * map_.block_size());
         if (begin >= end) return Outcome::done;
@@ -421,12 +453,12 @@ Status BaseFile::hydrate(FetchHands& hands, const StopToken& stop,
       continue;
     }
     TRY(hands.pieces.read(pieces, {leaf->path}, &stop, [&](repo::Piece& piece, ByteView plain) -> Status {
-      TRY(write_missing(piece, plain));
+      TRY(write_missing(piece, plain, Cache::leave));
       brought(piece.length);
       return {};
     }));
-    totals_.fetched_bytes += bytes;
-    totals_.fetches += 1;
+    shared_.fetched_bytes += bytes;
+    shared_.fetches += 1;
   }
 }
 
@@ -444,8 +476,8 @@ Result<std::shared_ptr<const MapLeaf>> BaseFile::add_missing(size_t index, std::
 }
 
 Status BaseFile::accept(const repo::Piece& piece, ByteView plain) {
-  totals_.fetched_bytes += plain.size();
-  return write_missing(piece, plain);
+  shared_.fetched_bytes += plain.size();
+  return write_missing(piece, plain, Cache::keep);
 }
 
 Result<bool> BaseFile::release() {
@@ -460,6 +492,8 @@ Result<bool> BaseFile::release() {
   if (fremovexattr(fd_.get(), kMarkAttribute) != 0 && errno != ENODATA)
     return errno_error(errno, path_, "remove the extended attribute of");
   marked_ = false;
+  // From now on the kernel may write to it past us.
+  forget_fresh();
   return true;
 }
 
@@ -480,7 +514,7 @@ Result<std::shared_ptr<BaseFile>> BaseFiles::of(int fd, std::string_view path,
     return make_error(ErrorKind::damaged, std::string(path), cat("belongs to another mount, ", mark->mount));
   TRY_ASSIGN(Fd own, reopen());
   TRY_ASSIGN(std::shared_ptr<BaseFile> file,
-             BaseFile::load(std::move(own), *mark, std::string(path), map_, totals_));
+             BaseFile::load(std::move(own), *mark, std::string(path), map_, shared_));
   if (known_.size() >= sweep_at_) {
     std::erase_if(known_, [](const auto& entry) { return entry.second.expired(); });
     sweep_at_ = std::max<size_t>(1024, known_.size() * 2);

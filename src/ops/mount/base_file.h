@@ -14,6 +14,7 @@
 // - Each file carries a mark (an extended attribute): the mount's id, the file's number, and the limit up to
 //   which missing blocks come from the backup. A truncation first shortens the file and then lowers the
 //   limit, and on load the limit is at most what the size allows, so that a crash in between changes nothing.
+//   The limit is written at once and data when the kernel likes: what falls past it was synced before.
 #pragma once
 
 #include <sys/types.h>
@@ -31,6 +32,7 @@
 #include <vector>
 
 #include "ops/mount/block_map.h"
+#include "ops/mount/fresh_pieces.h"
 #include "ops/mount/local_blocks.h"
 #include "ops/mount/read_ahead.h"
 #include "repo/block_reader.h"
@@ -78,19 +80,24 @@ enum class Outcome : uint8_t { done, needs_hands };
 // Thread rule: any thread.
 class BaseFile : public std::enable_shared_from_this<BaseFile> {
  public:
-  struct Totals {                            // of all files of a mount
+  struct Shared {                            // by all files of a mount
     std::atomic<uint64_t> fetched_bytes{0};  // plain, brought from the repository
     std::atomic<uint64_t> fetches{0};
+    FreshPieces fresh;                // under each state's own key, never one of an earlier state
+    std::atomic<uint64_t> loaded{0};  // states, which gives that key
   };
   // `fd` is open for reading and writing. Looks for data and holes.
   static Result<std::shared_ptr<BaseFile>> load(Fd fd, FileMark mark, std::string path, BlockMap& map,
-                                                Totals& totals);
+                                                Shared& shared);
 
   // Whether reading [offset, offset + length) needs nothing fetched. Cheap when all is there.
   bool readable(uint64_t offset, uint64_t length);
   // Makes it so. Errors: damaged and those of the store (read from the repository), space and those of the
   // file system.
   Status make_readable(uint64_t offset, uint64_t length, FetchHands& hands);
+  // Fills `out` with what was fetched for a reader that goes from front to back and that nobody has changed
+  // since; false: it has to be read from the file.
+  bool copy_fresh(uint64_t offset, MutableBytes out);
   // What the reader will want next is fetched by the pool.
   void read_ahead(uint64_t offset, uint64_t length, FetchPool& pool);
 
@@ -126,12 +133,13 @@ class BaseFile : public std::enable_shared_from_this<BaseFile> {
   using FetchPtr = std::shared_ptr<Fetch>;
   using LeafPtr = std::shared_ptr<const MapLeaf>;
 
-  BaseFile(Fd fd, FileMark mark, std::string path, BlockMap& map, Totals& totals)
+  BaseFile(Fd fd, FileMark mark, std::string path, BlockMap& map, Shared& shared)
       : fd_(std::move(fd)),
         mark_(std::move(mark)),
         path_(std::move(path)),
         map_(map),
-        totals_(totals),
+        shared_(shared),
+        fresh_key_(++shared.loaded),
         blocks_(map.block_size(), mark_.limit) {}
   Status find_data();
   Result<uint64_t> size() const;
@@ -140,24 +148,30 @@ class BaseFile : public std::enable_shared_from_this<BaseFile> {
   FetchPtr fetch_of(uint64_t leaf, const repo::FrameRef& frame, bool& is_new);
   void carry_out(const FetchPtr& fetch, const LeafPtr& leaf, FetchHands& hands);
   void submit(const FetchPtr& fetch, const LeafPtr& leaf, FetchPool& pool);
-  Status write_missing(const repo::Piece& piece, ByteView plain);
+  // Whether the page cache keeps what is written: somebody is about to read it, or all of a large file is
+  // brought. `fresh`: who reads it gets it from memory of ours, and the kernel keeps what it was answered.
+  enum class Cache : uint8_t { keep, leave, fresh };
+  Status write_missing(const repo::Piece& piece, ByteView plain, Cache cache);
   Status make_local(BlockRange range, FetchHands& hands);
   Status fetch_ahead(uint64_t begin, uint64_t end, FetchHands& hands);
+  void forget_fresh();
   Status lower_limit(uint64_t limit);
   std::optional<uint64_t> missing_end(uint64_t size) const;
-  Status keep_end(uint64_t size);
+  Status own_from(uint64_t size);
 
   Fd fd_;
   FileMark mark_;
   std::string path_;
   BlockMap& map_;
-  Totals& totals_;
+  Shared& shared_;
+  const uint64_t fresh_key_;
   std::atomic<bool> complete_{false};  // nothing is missing any more
 
   std::mutex mutex_;  // guards what follows, and every write into the file
   std::condition_variable fetched_;
   LocalBlocks blocks_;
   ReadAhead ahead_;
+  bool has_fresh_ = false;         // pieces of it are there
   std::vector<FetchPtr> fetches_;  // not done
   bool marked_ = true;
 };
@@ -174,7 +188,7 @@ class BaseFiles {
   // The file lost its last name.
   void forget(uint64_t device, uint64_t inode);
   std::vector<std::shared_ptr<BaseFile>> recent();
-  BaseFile::Totals& totals() { return totals_; }
+  BaseFile::Shared& shared() { return shared_; }
 
  private:
   struct Identity {
@@ -189,7 +203,7 @@ class BaseFiles {
   };
   std::string mount_;
   BlockMap& map_;
-  BaseFile::Totals totals_;
+  BaseFile::Shared shared_;
   std::mutex mutex_;
   std::unordered_map<Identity, std::weak_ptr<BaseFile>, IdentityHash> known_;
   std::list<std::pair<Identity, std::shared_ptr<BaseFile>>> recent_;

@@ -69,7 +69,7 @@ class BaseFileTest : public ::testing::Test {
     auto mark = read_mark(fd->get(), "target");
     ASSERT_TRUE(mark);
     ASSERT_TRUE(*mark);
-    auto file = BaseFile::load(std::move(*fd), **mark, "target", *map_, totals_);
+    auto file = BaseFile::load(std::move(*fd), **mark, "target", *map_, shared_);
     ASSERT_TRUE(file) << file.error().to_string();
     file_ = *file;
     pool_ = std::make_unique<FetchThreads>(tiny_.repo, kBlock, 4);
@@ -78,6 +78,8 @@ class BaseFileTest : public ::testing::Test {
 
   Result<Bytes> read(uint64_t offset, uint64_t length) {
     if (!file_->readable(offset, length)) TRY(file_->make_readable(offset, length, *hands_));
+    Bytes fresh(length);
+    if (file_->copy_fresh(offset, fresh)) return fresh;
     return raw(offset, length);
   }
 
@@ -102,7 +104,7 @@ class BaseFileTest : public ::testing::Test {
   BackupId backup_;
   Bytes content_;
   std::unique_ptr<BlockMap> map_;
-  BaseFile::Totals totals_;
+  BaseFile::Shared shared_;
   std::shared_ptr<BaseFile> file_;
   std::unique_ptr<FetchThreads> pool_;
   std::unique_ptr<FetchHands> hands_;
@@ -112,11 +114,11 @@ TEST_F(BaseFileTest, reading_brings_the_frames_that_are_asked_for) {
   prepare(40 * kBlock);
   EXPECT_FALSE(file_->readable(0, 1));
   EXPECT_EQ(*read(5 * kBlock + 17, 100), original(5 * kBlock + 17, 100));
-  EXPECT_EQ(totals_.fetches, 1u);
+  EXPECT_EQ(shared_.fetches, 1u);
   EXPECT_TRUE(file_->readable(4 * kBlock, 4 * kBlock)) << "the whole frame";
   EXPECT_FALSE(file_->readable(3 * kBlock, 2 * kBlock));
   EXPECT_EQ(*read(0, 40 * kBlock), content_);
-  EXPECT_EQ(totals_.fetches, 10u);
+  EXPECT_EQ(shared_.fetches, 10u);
   EXPECT_EQ(file_->missing_bytes(), 0u);
 }
 
@@ -132,7 +134,7 @@ TEST_F(BaseFileTest, a_fetch_never_overwrites_what_the_server_wrote) {
   prepare(16 * kBlock);
   Bytes ours(kBlock, 7);
   ASSERT_EQ(*file_->write(1 * kBlock, ours, 0, nullptr), Outcome::done);
-  EXPECT_EQ(totals_.fetches, 0u) << "a whole block needs nothing of the old";
+  EXPECT_EQ(shared_.fetches, 0u) << "a whole block needs nothing of the old";
   EXPECT_EQ(*read(0, kBlock), original(0, kBlock));
   EXPECT_EQ(*read(kBlock, kBlock), ours);
   open();
@@ -205,6 +207,30 @@ TEST_F(BaseFileTest, a_file_that_ends_within_a_block_grows) {
   }
 }
 
+TEST_F(BaseFileTest, space_that_was_never_written_is_missing_whoever_has_read_it) {  // T48
+  prepare(40 * kBlock);
+  EXPECT_EQ(*read(0, kBlock), original(0, kBlock));
+  // What a power cut leaves of writes that had begun.
+  auto target = open_file(dir_ / "target", O_RDWR);
+  ASSERT_TRUE(target);
+  if (fallocate(target->get(), FALLOC_FL_KEEP_SIZE, 4 * kBlock + kBlock / 2, 6 * kBlock) != 0)
+    GTEST_SKIP() << "the file system of temporary files reserves no space";
+  ASSERT_EQ(fsync(target->get()), 0);
+  // Somebody reads it, or the kernel reads ahead: pages of zeros.
+  EXPECT_EQ(*raw(4 * kBlock, 6 * kBlock), Bytes(6 * kBlock));
+  open();
+  EXPECT_EQ(file_->missing_bytes(), 36u * kBlock);
+  EXPECT_EQ(*read(0, 40 * kBlock), content_);
+}
+
+TEST_F(BaseFileTest, space_past_the_limit_is_the_files_own) {
+  prepare(4 * kBlock);
+  ASSERT_EQ(*file_->allocate(0, 4 * kBlock, 8 * kBlock, nullptr), Outcome::done);
+  open();
+  EXPECT_EQ(*read(0, 4 * kBlock), content_);
+  EXPECT_EQ(*read(4 * kBlock, 8 * kBlock), Bytes(8 * kBlock));
+}
+
 TEST_F(BaseFileTest, a_block_of_which_half_is_a_hole_comes_from_the_backup) {  // T48
   prepare(16 * kBlock);
   ASSERT_EQ(*file_->write(4 * kBlock, Bytes(kBlock, 3), 0, nullptr), Outcome::done);
@@ -237,7 +263,7 @@ TEST_F(BaseFileTest, a_frame_is_fetched_once_however_many_wait) {
   }
   for (std::thread& reader : readers) reader.join();
   EXPECT_EQ(right, 8);
-  EXPECT_EQ(totals_.fetches, 1u);
+  EXPECT_EQ(shared_.fetches, 1u);
 }
 
 TEST_F(BaseFileTest, reading_on_brings_what_follows) {
@@ -250,6 +276,38 @@ TEST_F(BaseFileTest, reading_on_brings_what_follows) {
     Clock::system().sleep_us(1000);
   EXPECT_TRUE(file_->readable(112 * kBlock, 16 * kBlock));
   EXPECT_FALSE(file_->readable(1900 * kBlock, kBlock)) << "no more than some frames";
+}
+
+TEST_F(BaseFileTest, what_came_for_a_reader_is_answered_from_memory_until_the_file_changes) {
+  prepare(2000 * kBlock);
+  for (uint64_t at = 0; at < 100 * kBlock; at += 16 * kBlock) {
+    EXPECT_EQ(*read(at, 16 * kBlock), original(at, 16 * kBlock));
+    file_->read_ahead(at, 16 * kBlock, *pool_);
+  }
+  for (int i = 0; i < 5000 && !file_->readable(112 * kBlock, 16 * kBlock); ++i)
+    Clock::system().sleep_us(1000);
+  pool_->finish();
+  Bytes fresh(16 * kBlock);
+  ASSERT_TRUE(file_->copy_fresh(112 * kBlock, fresh));
+  EXPECT_EQ(fresh, original(112 * kBlock, 16 * kBlock));
+  EXPECT_EQ(*raw(112 * kBlock, 16 * kBlock), fresh) << "the file has it as well";
+  const Bytes ours(kBlock, 7);
+  ASSERT_EQ(*file_->write(113 * kBlock, ours, 0, nullptr), Outcome::done);
+  EXPECT_FALSE(file_->copy_fresh(112 * kBlock, fresh));
+  EXPECT_EQ(*read(113 * kBlock, kBlock), ours);
+}
+
+TEST_F(BaseFileTest, a_frame_of_which_a_block_was_written_is_read_from_the_file) {
+  prepare(2000 * kBlock);
+  const Bytes ours(kBlock, 7);
+  ASSERT_EQ(*file_->write(113 * kBlock, ours, 0, nullptr), Outcome::done);
+  for (uint64_t at = 0; at < 160 * kBlock; at += 16 * kBlock) {
+    ASSERT_TRUE(read(at, 16 * kBlock));
+    file_->read_ahead(at, 16 * kBlock, *pool_);
+  }
+  pool_->finish();
+  EXPECT_EQ(*read(113 * kBlock, kBlock), ours);
+  EXPECT_EQ(*read(112 * kBlock, kBlock), original(112 * kBlock, kBlock));
 }
 
 TEST_F(BaseFileTest, what_is_damaged_is_an_error_and_stays_missing) {

@@ -70,6 +70,17 @@ Status sync_trees(const MountState& state) {
   return {};
 }
 
+// For the command whose server runs there next: between here and there it may be killed.
+Status leave_mark(const std::string& directory, const MountState& state) {
+  if (!state.instant) return {};
+  const std::string path = join_path(directory, kInstantMark);
+  TRY(write_file_durable(path, as_bytes(state.to_text()), 0600));
+  TRY_ASSIGN(FileInfo info, stat_path(directory));
+  if (geteuid() == 0 && chown(path.c_str(), info.uid, info.gid) != 0)
+    return errno_error(errno, path, "set the owner of");
+  return {};
+}
+
 // `state` first: without it the rest is not a mount.
 Status forget_mount(const std::string& directory) {
   TRY(remove_file(state_path(directory)));
@@ -108,6 +119,7 @@ Status finish_mount(const MountState& state) {
     if (tree.tablespace != 0) TRY(name_tablespace(tree));
   }
   TRY(sync_trees(state));
+  TRY(leave_mark(directory, state));
   TRY(give_name(join_path(directory, "global"), "pg_control"));
   return forget_mount(directory);
 }

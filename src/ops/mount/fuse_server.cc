@@ -1,8 +1,6 @@
 #include "ops/mount/fuse_server.h"
 
-#include <dirent.h>
 #include <fcntl.h>
-#include <linux/fuse.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/uio.h>
@@ -11,21 +9,17 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <map>
 #include <mutex>
-#include <type_traits>
 
+#include "ops/mount/fuse_connection.h"
+#include "ops/mount/listings.h"
 #include "util/strings.h"
 
 namespace lifeboat::ops {
 
 namespace {
 
-constexpr uint32_t kMostData = 1 << 20;            // of one read or write
-constexpr size_t kRequestRoom = kMostData + 4096;  // headers before the data of a write
-constexpr uint64_t kForeverSeconds = 3600;         // how long the kernel may believe what it was told
-constexpr uint16_t kBackground = 64;               // requests of the kernel's read-ahead under way
-constexpr uint32_t kLeastMinor = 31;               // Linux 5.4
+constexpr uint64_t kForeverSeconds = 3600;  // how long the kernel may believe what it was told
 
 // What the flags of open(2) mean below: the kernel has made a file, cut it and found the end for O_APPEND
 // itself, and pages are ours to align.
@@ -42,67 +36,17 @@ int errno_of(const Error& error) {
   }
 }
 
-fuse_attr to_attr(const struct stat& status) {
-  fuse_attr attr{};
-  attr.ino = status.st_ino;
-  attr.size = static_cast<uint64_t>(status.st_size);
-  attr.blocks = static_cast<uint64_t>(status.st_blocks);
-  attr.atime = static_cast<uint64_t>(status.st_atim.tv_sec);
-  attr.mtime = static_cast<uint64_t>(status.st_mtim.tv_sec);
-  attr.ctime = static_cast<uint64_t>(status.st_ctim.tv_sec);
-  attr.atimensec = static_cast<uint32_t>(status.st_atim.tv_nsec);
-  attr.mtimensec = static_cast<uint32_t>(status.st_mtim.tv_nsec);
-  attr.ctimensec = static_cast<uint32_t>(status.st_ctim.tv_nsec);
-  attr.mode = status.st_mode;
-  attr.nlink = static_cast<uint32_t>(status.st_nlink);
-  attr.uid = status.st_uid;
-  attr.gid = status.st_gid;
-  attr.rdev = static_cast<uint32_t>(status.st_rdev);
-  attr.blksize = static_cast<uint32_t>(status.st_blksize);
-  return attr;
-}
-
 const char* or_dot(const std::string& path) {
   return path.empty() ? "." : path.c_str();
 }
 
-// A directory that is being listed.
-struct Listing {
-  explicit Listing(DIR* stream) : directory(stream) {}
-  Listing(const Listing&) = delete;
-  Listing& operator=(const Listing&) = delete;
-  ~Listing() { closedir(directory); }
-  DIR* directory;
-  std::mutex mutex;
-  long at = 0;
-};
-
-struct RequestBuffer {
-  std::unique_ptr<uint8_t[]> bytes = std::make_unique_for_overwrite<uint8_t[]>(kRequestRoom);
-  size_t size = 0;
-};
-
-// One request, taken apart.
-struct Request {
-  fuse_in_header header{};
-  ByteView body;
-  FetchHands* hands = nullptr;  // on a thread of the fetch pool
-};
-
-// The body's head as one of the kernel's structs, zeros where an older kernel's is shorter.
-template <typename T>
-T body_of(const Request& request) {
-  static_assert(std::is_trivially_copyable_v<T>);
-  T value{};
-  std::memcpy(&value, request.body.data(), std::min(sizeof value, request.body.size()));
-  return value;
-}
-
-// A name that begins `from` bytes into the body; "" when there is none.
-std::string_view name_at(const Request& request, size_t from) {
-  if (from >= request.body.size()) return "";
-  std::string_view rest = as_text(request.body.subspan(from));
-  return rest.substr(0, rest.find('\0'));
+// Whether a process runs this very file. No: it may be anything, or is not to be seen from here.
+bool is_own_program(uint32_t pid) {
+  struct stat own{};
+  struct stat other{};
+  return pid != 0 && stat("/proc/self/exe", &own) == 0 &&
+         stat(cat("/proc/", pid, "/exe").c_str(), &other) == 0 && own.st_dev == other.st_dev &&
+         own.st_ino == other.st_ino;
 }
 
 enum class Handled : uint8_t { yes, needs_hands };
@@ -113,7 +57,7 @@ class FuseServer::Impl {
  public:
   Impl(Fd device, Fd root, TreeKind kind, MountEngine& engine, std::atomic<bool>& ended,
        std::atomic<bool>& initialised)
-      : device_(std::move(device)),
+      : kernel_(std::move(device)),
         root_(std::move(root)),
         kind_(kind),
         engine_(engine),
@@ -134,49 +78,23 @@ class FuseServer::Impl {
   // --- requests and answers
   void serve() {
     auto buffer = std::make_shared<RequestBuffer>();
-    for (;;) {
-      ssize_t size = read(device_.get(), buffer->bytes.get(), kRequestRoom);
-      if (size < 0 && (errno == EINTR || errno == EAGAIN || errno == ENOENT)) continue;
-      if (size < static_cast<ssize_t>(sizeof(fuse_in_header))) break;  // ENODEV: unmounted
-      buffer->size = static_cast<size_t>(size);
-      if (handle(*buffer, nullptr) == Handled::yes) continue;
-      engine_.pool.submit_first([this, buffer](FetchHands& hands) { (void)handle(*buffer, &hands); });
+    while (kernel_.receive(*buffer)) {
+      if (dispatch(read_request(*buffer, nullptr)) == Handled::yes) continue;
+      engine_.pool.submit_first(
+          [this, buffer](FetchHands& hands) { (void)dispatch(read_request(*buffer, &hands)); });
       buffer = std::make_shared<RequestBuffer>();
     }
     ended_ = true;
   }
 
-  Handled handle(const RequestBuffer& buffer, FetchHands* hands) {
-    Request request;
-    std::memcpy(&request.header, buffer.bytes.get(), sizeof request.header);
-    request.body = ByteView(buffer.bytes.get(), buffer.size).subspan(sizeof request.header);
-    request.hands = hands;
-    return dispatch(request);
-  }
-
   void answer(const Request& request, int error, std::initializer_list<ByteView> parts = {}) const {
-    fuse_out_header header{};
-    header.unique = request.header.unique;
-    header.error = -error;
-    std::array<iovec, 4> vectors{};
-    vectors[0] = {&header, sizeof header};
-    int count = 1;
-    size_t size = sizeof header;
-    for (ByteView part : parts) {
-      vectors[static_cast<size_t>(count++)] = {const_cast<uint8_t*>(part.data()), part.size()};
-      size += part.size();
-    }
-    header.len = static_cast<uint32_t>(size);
-    // ENOENT: the request was interrupted; ENODEV: the tree was unmounted. Nobody waits in either case.
-    (void)!writev(device_.get(), vectors.data(), count);
+    kernel_.answer(request, error, parts);
   }
-
   template <typename T>
   void answer_with(const Request& request, const T& value) const {
-    answer(request, 0, {ByteView(reinterpret_cast<const uint8_t*>(&value), sizeof value)});
+    kernel_.answer_with(request, value);
   }
-
-  void answer_errno(const Request& request, int result) const { answer(request, result == 0 ? 0 : errno); }
+  void answer_errno(const Request& request, int result) const { kernel_.answer_errno(request, result); }
 
   void fail(const Request& request, const Error& error) const {
     engine_.failed(error);
@@ -282,28 +200,9 @@ class FuseServer::Impl {
   }
 
   void init(const Request& request) {
-    auto in = body_of<fuse_init_in>(request);
-    if (in.major != FUSE_KERNEL_VERSION || in.minor < kLeastMinor) {
-      engine_.failed(make_error(ErrorKind::unsupported, "/dev/fuse",
-                                cat("the kernel speaks FUSE ", in.major, ".", in.minor, ", at least 7.",
-                                    kLeastMinor, " is needed")));
-      return answer(request, EPROTO);
-    }
-    fuse_init_out out{};
-    out.major = FUSE_KERNEL_VERSION;
-    out.minor = FUSE_KERNEL_MINOR_VERSION;
-    out.max_readahead = in.max_readahead;
-    // No writeback cache: a write is in the file below when it returns. No atomic O_TRUNC: a truncation comes
-    // as one.
-    constexpr uint32_t kWanted = FUSE_ASYNC_READ | FUSE_BIG_WRITES | FUSE_MAX_PAGES | FUSE_PARALLEL_DIROPS |
-                                 FUSE_CACHE_SYMLINKS | FUSE_EXPLICIT_INVAL_DATA;
-    out.flags = in.flags & kWanted;
-    out.max_background = kBackground;
-    out.congestion_threshold = kBackground * 3 / 4;
-    out.max_write = kMostData;
-    out.max_pages = static_cast<uint16_t>(kMostData / static_cast<uint32_t>(sysconf(_SC_PAGESIZE)));
-    out.time_gran = 1;
-    answer_with(request, out);
+    auto passes = kernel_.negotiate(request);
+    if (!passes) return engine_.failed(passes.error());
+    may_pass_ = *passes;
     initialised_ = true;
   }
 
@@ -578,9 +477,32 @@ class FuseServer::Impl {
     return true;
   }
 
-  // The kernel keeps what it has read: nobody else changes it. pg_control and what is live are read from us.
-  static uint32_t keep(const OpenNode& node, bool live) {
-    return node.control || live ? FOPEN_DIRECT_IO : FOPEN_KEEP_CACHE;
+  // A file that nobody has open and that is not, or no longer, of the backup is left to the kernel.
+  void pass(OpenNode& node, bool live) {
+    if (!may_pass_ || of_backup(node) || node.control || live || !node.writable) return;
+    auto backing = Backing::open(engine_.mounter, kernel_.device(), node.fd.get());
+    // Once it does not work it never will: an unprivileged mount.
+    if (!backing) may_pass_ = false;
+    if (!backing) return;
+    engine_.passes = true;
+    node.backing.emplace(std::move(*backing));
+  }
+
+  static bool of_backup(const OpenNode& node) { return node.base && node.base->marked(); }
+
+  // The kernel keeps what it has read of a file of the backup: nobody else changes it. Of others it may hold
+  // what it read before they were passed through. pg_control and what is live are read from us.
+  fuse_open_out opening(const OpenNode& node, bool live) const {
+    fuse_open_out out{};
+    if (node.backing) {
+      out.open_flags = kOpenPassThrough;
+      out.padding = node.backing->id();  // backing_id
+    } else if (node.control || live) {
+      out.open_flags = FOPEN_DIRECT_IO;
+    } else if (of_backup(node) || !engine_.passes) {
+      out.open_flags = FOPEN_KEEP_CACHE;
+    }
+    return out;
   }
 
   void open(const Request& request) {
@@ -589,18 +511,19 @@ class FuseServer::Impl {
     std::shared_lock lock(names_);
     const int flags = own_flags(static_cast<int>(in.flags));
     auto path = nodes_.path(id);
+    const bool live = path && is_live(*path);
     auto node = nodes_.open_node(id);
     if (!node || (!node->writable && (flags & O_ACCMODE) != O_RDONLY)) {
       if (!path) return answer(request, ENOENT);
+      const bool first = !node;
       int error = 0;
       node = open_below(*path, flags, error);
       if (!node) return answer(request, error);
+      if (first) pass(*node, live);
     }
     node = nodes_.opened(id, node);
     if (!node) return answer(request, ENOENT);
-    fuse_open_out out{};
-    out.open_flags = keep(*node, path && is_live(*path));
-    answer_with(request, out);
+    answer_with(request, opening(*node, live));
   }
 
   Handled create(const Request& request) {
@@ -628,9 +551,11 @@ class FuseServer::Impl {
     }
     if (fstat(fd, &status) != 0) return done(request, errno);
     fuse_entry_out entry = entry_of(request.header.nodeid, real, status);
+    const bool live = is_live(request.header.nodeid, real);
+    if (!nodes_.open_node(entry.nodeid)) pass(*fresh, live);
     auto node = nodes_.opened(entry.nodeid, std::move(fresh));
     fuse_open_out out{};
-    if (node) out.open_flags = keep(*node, is_live(request.header.nodeid, real));
+    if (node) out = opening(*node, live);
     answer(request, node ? 0 : ENOENT,
            {ByteView(reinterpret_cast<const uint8_t*>(&entry), sizeof entry),
             ByteView(reinterpret_cast<const uint8_t*>(&out), sizeof out)});
@@ -648,8 +573,10 @@ class FuseServer::Impl {
     auto node = nodes_.open_node(request.header.nodeid);
     if (!node) return done(request, EBADF);
     // Every start of a server, and every restart of its own after a crash, begins by reading pg_control, and
-    // relies on all files being durable then: it calls syncfs(2), which FUSE does not hand on.
-    if (node->control && engine_.changed.exchange(false)) {
+    // relies on all files being durable then: it calls syncfs(2), which FUSE does not hand on. A `wal get`,
+    // which reads it with every segment, does not.
+    if (node->control && !is_own_program(request.header.pid) &&
+        (engine_.changed.exchange(false) || engine_.passes)) {
       if (Status synced = engine_.sync_all(); !synced) {
         engine_.changed = true;
         fail(request, synced.error());
@@ -669,6 +596,10 @@ class FuseServer::Impl {
     static thread_local std::unique_ptr<uint8_t[]> room;
     if (!room) room = std::make_unique_for_overwrite<uint8_t[]>(kMostData);
     const size_t wanted = std::min<size_t>(in.size, kMostData);
+    if (node->base && node->base->copy_fresh(in.offset, {room.get(), wanted})) {
+      answer(request, 0, {ByteView(room.get(), wanted)});
+      return Handled::yes;
+    }
     size_t have = 0;
     while (have < wanted) {
       ssize_t got =
@@ -749,89 +680,35 @@ class FuseServer::Impl {
     std::shared_lock lock(names_);
     auto path = nodes_.path(request.header.nodeid);
     if (!path) return answer(request, ENOENT);
-    int fd = openat(root_.get(), or_dot(*path), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0) return answer(request, errno);
-    DIR* stream = fdopendir(fd);
-    if (stream == nullptr) {
-      int error = errno;
-      close(fd);
-      return answer(request, error);
-    }
-    auto listing = std::make_shared<Listing>(stream);
+    Fd directory(openat(root_.get(), or_dot(*path), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+    if (!directory.valid()) return answer(request, errno);
     fuse_open_out out{};
-    std::lock_guard listings(listings_mutex_);
-    out.fh = next_listing_++;
-    listings_.emplace(out.fh, std::move(listing));
+    if (int error = listings_.open(std::move(directory), out.fh)) return answer(request, error);
     answer_with(request, out);
-  }
-
-  std::shared_ptr<Listing> listing(uint64_t handle) {
-    std::lock_guard lock(listings_mutex_);
-    auto found = listings_.find(handle);
-    return found == listings_.end() ? nullptr : found->second;
   }
 
   void read_directory(const Request& request) {
     auto in = body_of<fuse_read_in>(request);
-    auto list = listing(in.fh);
-    if (!list) return answer(request, EBADF);
     std::string path;
     {
       std::shared_lock lock(names_);
       path = nodes_.path(request.header.nodeid).value_or("?");
     }
-    std::lock_guard lock(list->mutex);
-    if (static_cast<long>(in.offset) != list->at) {
-      if (in.offset == 0) {
-        rewinddir(list->directory);
-      } else {
-        seekdir(list->directory, static_cast<long>(in.offset));
-      }
-      list->at = static_cast<long>(in.offset);
-    }
-    Bytes out;
-    for (;;) {
-      errno = 0;
-      const dirent* entry = readdir(list->directory);
-      if (entry == nullptr) {
-        if (errno != 0 && out.empty()) return answer(request, errno);
-        break;
-      }
-      std::string_view name = entry->d_name;
-      auto shown = name == "." || name == ".." ? std::string(name) : shown_name(kind_, path, name);
-      if (shown) {
-        fuse_dirent head{};
-        head.ino = entry->d_ino;
-        head.off = static_cast<uint64_t>(entry->d_off);
-        head.namelen = static_cast<uint32_t>(shown->size());
-        head.type = entry->d_type;
-        const size_t size = FUSE_DIRENT_ALIGN(FUSE_NAME_OFFSET + shown->size());
-        if (out.size() + size > in.size) {
-          seekdir(list->directory, list->at);  // comes with the next request
-          break;
-        }
-        const size_t begin = out.size();
-        out.resize(begin + size);
-        std::memcpy(out.data() + begin, &head, FUSE_NAME_OFFSET);
-        std::memcpy(out.data() + begin + FUSE_NAME_OFFSET, shown->data(), shown->size());
-      }
-      list->at = entry->d_off;
-    }
-    answer(request, 0, {out});
+    auto shown = [&](std::string_view name) {
+      return name == "." || name == ".." ? std::string(name) : shown_name(kind_, path, name);
+    };
+    Bytes entries;
+    if (int error = listings_.read(in.fh, in.offset, in.size, shown, entries)) return answer(request, error);
+    answer(request, 0, {entries});
   }
 
   void close_directory(const Request& request) {
-    {
-      std::lock_guard lock(listings_mutex_);
-      listings_.erase(body_of<fuse_release_in>(request).fh);
-    }
+    listings_.close(body_of<fuse_release_in>(request).fh);
     answer(request, 0);
   }
 
   void sync_directory(const Request& request) {
-    auto list = listing(body_of<fuse_fsync_in>(request).fh);
-    if (!list) return answer(request, EBADF);
-    answer_errno(request, fsync(dirfd(list->directory)));
+    answer(request, listings_.sync(body_of<fuse_fsync_in>(request).fh));
   }
 
   // --- the whole
@@ -855,7 +732,7 @@ class FuseServer::Impl {
     answer(request, 0);
   }
 
-  Fd device_;
+  FuseConnection kernel_;
   Fd root_;
   TreeKind kind_;
   MountEngine& engine_;
@@ -864,9 +741,8 @@ class FuseServer::Impl {
   NodeTable nodes_;
   // Held shared from a node's path to the call that uses it, alone by what changes paths.
   std::shared_mutex names_;
-  std::mutex listings_mutex_;
-  std::map<uint64_t, std::shared_ptr<Listing>> listings_;
-  uint64_t next_listing_ = 1;
+  Listings listings_;
+  std::atomic<bool> may_pass_{false};
   std::vector<std::thread> threads_;
 };
 

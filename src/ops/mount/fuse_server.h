@@ -33,7 +33,9 @@ struct MountEngine {
   std::function<void(const Error&)> failed;
   // Makes everything below all trees durable: a server that starts relies on it (fuse_server.cc).
   std::function<Status()> sync_all;
+  Mounter& mounter;
   std::atomic<bool> changed{false};  // by the server, since sync_all was called
+  std::atomic<bool> passes{false};   // the kernel serves files itself, and may change them at any time
 };
 
 class FuseServer {

@@ -1,7 +1,7 @@
 #include "ops/mount/hydrate.h"
 
 #include <fcntl.h>
-#include <sys/resource.h>
+#include <sched.h>
 
 #include <mutex>
 #include <utility>
@@ -19,7 +19,6 @@ constexpr size_t kQueuedTasks = 32;
 // Small files are read together: each by itself would cost a request to the store.
 constexpr uint64_t kBatchBytes = 4 << 20;
 constexpr size_t kBatchFiles = 128;
-constexpr int kNice = 10;
 
 enum class Pass : uint8_t { small, all };
 
@@ -49,6 +48,13 @@ class RateLimit {
   std::mutex mutex_;
   int64_t free_at_us_ = 0;
 };
+
+// The server's own reads and writes come first: an idle thread is put aside the moment another one wakes,
+// which a nice one is not (sched(7)). Of this thread alone.
+void give_way() {
+  const sched_param none{};
+  (void)sched_setscheduler(0, SCHED_IDLE, &none);
+}
 
 class Hydration {
  public:
@@ -121,8 +127,7 @@ class Hydration {
   }
 
   void work(WorkQueue<Paths>& queue) {
-    // The server's own reads and writes come first. On Linux this is of the thread alone (setpriority(2)).
-    (void)setpriority(PRIO_PROCESS, 0, kNice);
+    give_way();
     FetchHands hands(repo_, block_size_, pool_);
     while (auto paths = queue.pop()) {
       // Together; what that leaves, each by itself.

@@ -117,7 +117,7 @@ class Serving {
     BaseFiles files(state_.id, map);
     FetchThreads pool(lineage.repo, state_.block_size, kFetchThreads);
     MountEngine engine{files, pool, [this](const Error& error) { note_failure(error); },
-                       [this] { return sync_all(); }};
+                       [this] { return sync_all(); }, mounter_};
     TRY(sync_all());
     Status served = serve(engine, lineage.repo);
     // Requests that wait for blocks are answered before their server goes.
@@ -125,8 +125,8 @@ class Serving {
     servers_.clear();
     TRY(served);
     TRY(sync_all());
-    outcome_.fetched_bytes = files.totals().fetched_bytes;
-    outcome_.fetches = files.totals().fetches;
+    outcome_.fetched_bytes = files.shared().fetched_bytes;
+    outcome_.fetches = files.shared().fetches;
     if (Status ended = lease.end(); !ended) {
       reporter_.note(NoteLevel::info, cat("the lease could not be ended: ", ended.error().to_string()));
     }
@@ -146,6 +146,13 @@ class Serving {
           .with_hint("make one: lifeboat mount BACKUP DIR, where BACKUP may be latest");
     }
     state_ = std::move(*state);
+    // Whole files of it may be missing or zeros, and no server could tell.
+    if (state_.throw_away && !state_.removing && state_.boot != repo::ProcessIdentity::self().boot_id) {
+      return make_error(ErrorKind::precondition, options_.directory,
+                        "is a throw-away mount of before this machine was started again; nothing of it was "
+                        "made durable")
+          .with_hint("remove the directory, and mount the backup again");
+    }
     TRY_ASSIGN(lock_, lock_state(options_.directory));
     for (const MountedTree& tree : state_.trees) {
       if (tree.tablespace == 0) continue;

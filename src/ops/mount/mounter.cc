@@ -1,6 +1,7 @@
 #include "ops/mount/mounter.h"
 
 #include <fcntl.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -11,8 +12,11 @@
 #include <climits>
 #include <csignal>
 #include <cstring>
+#include <mutex>
 #include <optional>
+#include <span>
 
+#include "ops/mount/pass_through.h"
 #include "util/process.h"
 #include "util/strings.h"
 
@@ -23,17 +27,29 @@ namespace {
 constexpr uint64_t kMountinfoLimit = 64 << 20;
 constexpr int64_t kFusermountMs = 30'000;
 
-enum class Ask : uint8_t { look, mount_read_write, mount_read_only, unmount, read_ahead };
+enum class Ask : uint8_t {
+  look,
+  mount_read_write,
+  mount_read_only,
+  unmount,
+  read_ahead,
+  open_backing,
+  close_backing
+};
 
-// One question and its answer; a descriptor goes along with a mount, both ways.
+// One question and its answer. A directory goes along with a mount, and its connection comes back; a
+// connection goes along with a backing, and the file with one that is opened.
 struct Question {
   Ask ask = Ask::unmount;
-  uint64_t bytes = 0;
+  uint64_t value = 0;
   char directory[PATH_MAX] = {};
 };
 struct Answer {
   int error = 0;  // errno
+  uint32_t id = 0;
 };
+constexpr size_t kMostDescriptors = 2;
+using Descriptors = std::array<Fd, kMostDescriptors>;
 
 Error no_fuse(int error) {
   if (error == ENOENT || error == ENODEV || error == ENXIO) {
@@ -50,22 +66,22 @@ Error no_fuse(int error) {
           "docker run --device /dev/fuse --cap-add SYS_ADMIN; without it use lifeboat restore");
 }
 
-// --- messages with a descriptor
+// --- messages with descriptors
 
-bool send_message(int socket, const void* data, size_t size, int fd) {
+bool send_message(int socket, const void* data, size_t size, std::span<const int> descriptors) {
   iovec vector{const_cast<void*>(data), size};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+  alignas(cmsghdr) char control[CMSG_SPACE(kMostDescriptors * sizeof(int))] = {};
   msghdr message{};
   message.msg_iov = &vector;
   message.msg_iovlen = 1;
-  if (fd >= 0) {
+  if (!descriptors.empty()) {
     message.msg_control = control;
-    message.msg_controllen = sizeof control;
+    message.msg_controllen = CMSG_SPACE(descriptors.size_bytes());
     cmsghdr* head = CMSG_FIRSTHDR(&message);
     head->cmsg_level = SOL_SOCKET;
     head->cmsg_type = SCM_RIGHTS;
-    head->cmsg_len = CMSG_LEN(sizeof(int));
-    std::memcpy(CMSG_DATA(head), &fd, sizeof fd);
+    head->cmsg_len = CMSG_LEN(descriptors.size_bytes());
+    std::memcpy(CMSG_DATA(head), descriptors.data(), descriptors.size_bytes());
   }
   ssize_t sent = 0;
   do {
@@ -75,9 +91,9 @@ bool send_message(int socket, const void* data, size_t size, int fd) {
 }
 
 // The size of what came; 0 at the end, -1 and errno.
-ssize_t receive_message(int socket, void* data, size_t size, Fd& fd) {
+ssize_t receive_message(int socket, void* data, size_t size, Descriptors& descriptors) {
   iovec vector{data, size};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+  alignas(cmsghdr) char control[CMSG_SPACE(kMostDescriptors * sizeof(int))] = {};
   msghdr message{};
   message.msg_iov = &vector;
   message.msg_iovlen = 1;
@@ -89,9 +105,10 @@ ssize_t receive_message(int socket, void* data, size_t size, Fd& fd) {
   } while (got < 0 && errno == EINTR);
   cmsghdr* head = CMSG_FIRSTHDR(&message);
   if (got >= 0 && head != nullptr && head->cmsg_level == SOL_SOCKET && head->cmsg_type == SCM_RIGHTS) {
-    int passed = -1;
-    std::memcpy(&passed, CMSG_DATA(head), sizeof passed);
-    fd = Fd(passed);
+    std::array<int, kMostDescriptors> passed{};
+    const size_t count = std::min((head->cmsg_len - CMSG_LEN(0)) / sizeof(int), kMostDescriptors);
+    std::memcpy(passed.data(), CMSG_DATA(head), count * sizeof(int));
+    for (size_t i = 0; i < count; ++i) descriptors[i] = Fd(passed[i]);
   }
   return got;
 }
@@ -105,8 +122,8 @@ class RootMounter {
   void serve() {
     for (;;) {
       Question question;
-      Fd directory;
-      ssize_t size = receive_message(socket_.get(), &question, sizeof question, directory);
+      Descriptors given;
+      ssize_t size = receive_message(socket_.get(), &question, sizeof question, given);
       if (size <= 0) return;
       if (size != static_cast<ssize_t>(sizeof question)) continue;
       question.directory[sizeof question.directory - 1] = '\0';
@@ -118,16 +135,24 @@ class RootMounter {
           break;
         case Ask::mount_read_write:
         case Ask::mount_read_only:
-          answer.error = mount(directory, question.ask == Ask::mount_read_only, connection);
+          answer.error = mount(given[0], question.ask == Ask::mount_read_only, connection);
           break;
         case Ask::unmount:
           answer.error = unmount(question.directory);
           break;
         case Ask::read_ahead:
-          answer.error = read_ahead(question.directory, question.bytes);
+          answer.error = read_ahead(question.directory, question.value);
+          break;
+        case Ask::open_backing:
+          answer.error = open_backing(given[0], given[1], answer.id);
+          break;
+        case Ask::close_backing:
+          answer.error = close_backing(given[0], static_cast<uint32_t>(question.value));
           break;
       }
-      if (!send_message(socket_.get(), &answer, sizeof answer, connection.get())) return;
+      const int back[] = {connection.get()};
+      if (!send_message(socket_.get(), &answer, sizeof answer, std::span(back, connection.valid() ? 1 : 0)))
+        return;
     }
   }
 
@@ -178,6 +203,27 @@ class RootMounter {
     return write(file.get(), text.data(), text.size()) < 0 ? errno : 0;
   }
 
+  // The kernel opens the file again with our rights, for reading or writing: only who has it open for both
+  // may have that. Neither descriptor is kept, or a connection would outlive its server.
+  static int open_backing(const Fd& device, const Fd& file, uint32_t& id) {
+    if (!device.valid() || !file.valid()) return EBADF;
+    const int flags = fcntl(file.get(), F_GETFL);
+    struct stat status{};
+    if (flags < 0 || fstat(file.get(), &status) != 0) return errno;
+    if ((flags & O_ACCMODE) != O_RDWR || !S_ISREG(status.st_mode)) return EPERM;
+    BackingMap map;
+    map.fd = file.get();
+    const int opened = ioctl(device.get(), kBackingOpen, &map);
+    if (opened <= 0) return opened < 0 ? errno : EINVAL;
+    id = static_cast<uint32_t>(opened);
+    return 0;
+  }
+
+  static int close_backing(const Fd& device, uint32_t id) {
+    if (!device.valid()) return EBADF;
+    return ioctl(device.get(), kBackingClose, &id) < 0 ? errno : 0;
+  }
+
   Fd socket_;
   uid_t uid_;
   gid_t gid_;
@@ -190,16 +236,18 @@ class AskingMounter : public Mounter {
   explicit AskingMounter(Fd socket) : socket_(std::move(socket)) {}
 
   Status available() override {
-    Fd none;
-    TRY_ASSIGN(int error, ask(Ask::look, "", 0, -1, none));
-    return error == 0 ? Status() : no_fuse(error);
+    TRY_ASSIGN(Answer answer, ask(Ask::look, "", 0, {}));
+    return answer.error == 0 ? Status() : no_fuse(answer.error);
   }
 
   Result<Fd> mount(const std::string& directory, MountAccess access) override {
     TRY_ASSIGN(Fd opened, open_file(directory, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
     Fd connection;
-    TRY_ASSIGN(int error, ask(access == MountAccess::read_only ? Ask::mount_read_only : Ask::mount_read_write,
-                              directory, 0, opened.get(), connection));
+    const int given[] = {opened.get()};
+    TRY_ASSIGN(Answer answer,
+               ask(access == MountAccess::read_only ? Ask::mount_read_only : Ask::mount_read_write, directory,
+                   0, given, &connection));
+    const int error = answer.error;
     if (error == EPERM || error == EACCES || error == ENOENT || error == ENODEV || error == ENXIO)
       return no_fuse(error);
     if (error != 0) return errno_error(error, directory, "mount over");
@@ -209,34 +257,49 @@ class AskingMounter : public Mounter {
   }
 
   Status unmount(const std::string& directory) override {
-    Fd none;
-    TRY_ASSIGN(int error, ask(Ask::unmount, directory, 0, -1, none));
-    if (error == EBUSY) return make_error(ErrorKind::busy, directory, "is still in use");
-    if (error != 0) return errno_error(error, directory, "unmount");
+    TRY_ASSIGN(Answer answer, ask(Ask::unmount, directory, 0, {}));
+    if (answer.error == EBUSY) return make_error(ErrorKind::busy, directory, "is still in use");
+    if (answer.error != 0) return errno_error(answer.error, directory, "unmount");
     return {};
   }
 
   void read_ahead(const std::string& directory, uint64_t bytes) override {
-    Fd none;
-    (void)ask(Ask::read_ahead, directory, bytes, -1, none);
+    (void)ask(Ask::read_ahead, directory, bytes, {});
+  }
+
+  std::optional<uint32_t> open_backing(int device, int file) override {
+    const int given[] = {device, file};
+    auto answer = ask(Ask::open_backing, "", 0, given);
+    if (!answer || answer->error != 0) return std::nullopt;
+    return answer->id;
+  }
+
+  void close_backing(int device, uint32_t id) override {
+    const int given[] = {device};
+    (void)ask(Ask::close_backing, "", id, given);
   }
 
  private:
-  Result<int> ask(Ask what, const std::string& directory, uint64_t bytes, int fd, Fd& got) {
+  Result<Answer> ask(Ask what, const std::string& directory, uint64_t value, std::span<const int> given,
+                     Fd* connection = nullptr) {
     Question question;
     question.ask = what;
-    question.bytes = bytes;
+    question.value = value;
     if (directory.size() >= sizeof question.directory)
       return make_error(ErrorKind::usage, directory, "the path is too long");
     std::memcpy(question.directory, directory.data(), directory.size());
     Answer answer;
-    if (!send_message(socket_.get(), &question, sizeof question, fd) ||
+    Descriptors got;
+    std::lock_guard lock(mutex_);
+    if (!send_message(socket_.get(), &question, sizeof question, given) ||
         receive_message(socket_.get(), &answer, sizeof answer, got) != static_cast<ssize_t>(sizeof answer)) {
       return make_error(ErrorKind::failed, directory, "the process that mounts has ended");
     }
-    return answer.error;
+    if (connection != nullptr) *connection = std::move(got[0]);
+    return answer;
   }
 
+  std::mutex mutex_;  // an answer goes to who asked
   Fd socket_;
 };
 
@@ -266,8 +329,9 @@ class UserMounter : public Mounter {
     TRY_ASSIGN(ChildProcess child, ChildProcess::start(spec, {theirs.get(), -1, complaint.get()}));
     theirs = Fd();
     char byte = 0;
-    Fd connection;
-    (void)receive_message(ours.get(), &byte, 1, connection);
+    Descriptors got;
+    (void)receive_message(ours.get(), &byte, 1, got);
+    Fd connection = std::move(got[0]);
     TRY_ASSIGN(ProcessOutcome outcome, child.wait(kFusermountMs));
     if (outcome.ok() && connection.valid()) return connection;
     std::string text(1024, '\0');
@@ -298,7 +362,10 @@ class UserMounter : public Mounter {
         .with_hint(cat("as root: umount ", shell_quote(directory)));
   }
 
-  void read_ahead(const std::string&, uint64_t) override {}  // only root may
+  // Only root may.
+  void read_ahead(const std::string&, uint64_t) override {}
+  std::optional<uint32_t> open_backing(int, int) override { return std::nullopt; }
+  void close_backing(int, uint32_t) override {}
 
  private:
   static Result<std::string> fusermount() {

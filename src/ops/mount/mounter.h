@@ -1,9 +1,10 @@
 // mount(2) and umount(2) for a process that may not: through a child that stays root, or through fusermount3.
 //
 // A command started by root becomes the data's owner for good before it does anything (app/privileges.h). For
-// one that mounts, a small child stays root, started before that. It does three things and nothing else:
+// one that mounts, a small child stays root, started before that. It does four things and nothing else:
 // mount a FUSE connection over a directory that is handed to it open and that belongs to the owner, unmount
-// what is of our type, set the read-ahead of such a mount. It ends when everybody who can ask it has ended.
+// what is of our type, set the read-ahead of such a mount, let the kernel serve a file that it is handed open
+// for writing (pass_through.h). It ends when everybody who can ask it has ended.
 // Started by anybody else, mounting is left to fusermount3, which is setuid root and applies the system's
 // rules (/etc/fuse.conf).
 #pragma once
@@ -22,7 +23,7 @@ namespace lifeboat::ops {
 
 enum class MountAccess : uint8_t { read_write, read_only };
 
-// Thread rule: one thread at a time.
+// Thread rule: open_backing() and close_backing() from any thread, the others from one at a time.
 class Mounter {
  public:
   virtual ~Mounter() = default;
@@ -35,6 +36,10 @@ class Mounter {
   virtual Status unmount(const std::string& directory) = 0;
   // How far the kernel reads ahead; what cannot be set stays as it is.
   virtual void read_ahead(const std::string& directory, uint64_t bytes) = 0;
+  // Makes a file, open for reading and writing, known to the connection `device` as one that the kernel may
+  // serve itself; nullopt where that is not possible. The number holds until it is closed.
+  virtual std::optional<uint32_t> open_backing(int device, int file) = 0;
+  virtual void close_backing(int device, uint32_t id) = 0;
 };
 
 // The type that our mounts have in /proc/self/mountinfo.

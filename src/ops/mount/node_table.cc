@@ -138,11 +138,18 @@ std::shared_ptr<OpenNode> NodeTable::open_node(uint64_t node) const {
 }
 
 std::shared_ptr<OpenNode> NodeTable::opened(uint64_t node, std::shared_ptr<OpenNode> fresh) {
+  std::optional<Backing> unused;  // closed without the lock
   std::lock_guard lock(mutex_);
   Node* found = find(node);
   if (found == nullptr) return nullptr;
   ++found->opens;
-  if (!found->open || (fresh && fresh->writable && !found->open->writable)) found->open = std::move(fresh);
+  if (!found->open) {
+    found->open = std::move(fresh);
+  } else if (fresh && fresh->writable && !found->open->writable) {
+    if (fresh->backing) unused.emplace(std::move(*fresh->backing));
+    fresh->backing.reset();
+    found->open = std::move(fresh);
+  }
   return found->open;
 }
 

@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "ops/mount/base_file.h"
+#include "ops/mount/pass_through.h"
 #include "util/files.h"
 
 namespace lifeboat::ops {
@@ -28,6 +29,7 @@ struct OpenNode {
   bool writable = false;
   bool control = false;            // global/pg_control
   std::shared_ptr<BaseFile> base;  // null: the file is its own
+  std::optional<Backing> backing;  // the kernel serves it
 };
 
 // Thread rule: any thread.
@@ -56,7 +58,7 @@ class NodeTable {
 
   std::shared_ptr<OpenNode> open_node(uint64_t node) const;  // null: not open
   // Counts one more opening. `fresh` becomes the node's when it has none, or replaces one that is not
-  // writable; returns the one to use.
+  // writable, without its backing; returns the one to use.
   std::shared_ptr<OpenNode> opened(uint64_t node, std::shared_ptr<OpenNode> fresh);
   void closed(uint64_t node);
   size_t size() const;  // nodes, for tests

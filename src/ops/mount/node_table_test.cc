@@ -5,6 +5,29 @@
 namespace lifeboat::ops {
 namespace {
 
+// Counts what is open.
+class CountingMounter : public Mounter {
+ public:
+  Status available() override { return {}; }
+  Result<Fd> mount(const std::string&, MountAccess) override { return Fd(); }
+  Status unmount(const std::string&) override { return {}; }
+  void read_ahead(const std::string&, uint64_t) override {}
+  std::optional<uint32_t> open_backing(int, int) override {
+    ++open;
+    return ++last;
+  }
+  void close_backing(int, uint32_t) override { --open; }
+  int open = 0;
+  uint32_t last = 0;
+};
+
+std::shared_ptr<OpenNode> passed(Mounter& mounter) {
+  auto node = std::make_shared<OpenNode>();
+  node->writable = true;
+  node->backing.emplace(*Backing::open(mounter, 3, 4));
+  return node;
+}
+
 constexpr uint64_t kRoot = NodeTable::kRoot;
 
 TEST(NodeTableTest, paths_follow_renames_of_directories) {
@@ -74,6 +97,36 @@ TEST(NodeTableTest, an_open_file_stays_after_its_last_name) {
   table.closed(file);
   EXPECT_EQ(table.open_node(file), nullptr);
   EXPECT_EQ(table.size(), 1u);
+}
+
+TEST(NodeTableTest, a_file_is_passed_through_until_its_last_closing) {
+  CountingMounter mounter;
+  NodeTable table;
+  uint64_t file = table.remember(kRoot, "a", {1, 10});
+  auto first = table.opened(file, passed(mounter));
+  // Somebody else opened it at the same time: there is one backing for all.
+  auto second = table.opened(file, passed(mounter));
+  EXPECT_EQ(first, second);
+  EXPECT_EQ(second->backing->id(), 1u);
+  EXPECT_EQ(mounter.open, 1);
+  first.reset();
+  second.reset();
+  table.closed(file);
+  EXPECT_EQ(mounter.open, 1);
+  table.closed(file);
+  EXPECT_EQ(mounter.open, 0);
+}
+
+TEST(NodeTableTest, openings_of_one_time_are_of_one_kind) {
+  CountingMounter mounter;
+  NodeTable table;
+  uint64_t file = table.remember(kRoot, "a", {1, 10});
+  auto reader = std::make_shared<OpenNode>();  // may not write, so it goes through us
+  table.opened(file, reader);
+  auto writer = table.opened(file, passed(mounter));
+  EXPECT_TRUE(writer->writable);
+  EXPECT_FALSE(writer->backing);
+  EXPECT_EQ(mounter.open, 0);
 }
 
 }  // namespace

@@ -25,6 +25,7 @@ class ReadAhead {
   };
   // A request for [offset, offset + length); what should be fetched now in addition.
   std::optional<Range> observe(uint64_t offset, uint64_t length);
+  bool sequential() const { return window_ != 0; }
 
  private:
   uint64_t next_ = 0;     // behind what was read

@@ -19,8 +19,10 @@ inline constexpr std::string_view kMountFolder = "lifeboat.mount";
 inline constexpr std::string_view kMountLog = "lifeboat.mount.log";
 // How far it is (status.h); shown too.
 inline constexpr std::string_view kMountStatus = "lifeboat.mount.status";
-// What a restore --instant in the background writes; it stays, as the server's startup.log does.
+// What a restore --instant in the background writes, until it has succeeded.
 inline constexpr std::string_view kInstantLog = "lifeboat.instant.log";
+// The state of the mount that a restore --instant has made plain, until its server runs there.
+inline constexpr std::string_view kInstantMark = "lifeboat.instant";
 // Added to names that have to wait.
 inline constexpr std::string_view kStagedSuffix = ".lifeboat_restore";
 

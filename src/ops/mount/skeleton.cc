@@ -6,8 +6,11 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <utility>
+#include <vector>
 
 #include "ops/mount/base_file.h"
+#include "ops/mount/extents.h"
 #include "pg/files/entry.h"
 #include "util/strings.h"
 
@@ -32,7 +35,12 @@ Status probe(int fd, const std::string& path, const std::string& directory) {
   Bytes zeros(kPart, 0);
   TRY(pwrite_all(fd, kPart, zeros, path));
   TRY(fsync_file(fd, path));
-  if (lseek(fd, 0, SEEK_DATA) == kPart && lseek(fd, kPart, SEEK_HOLE) == 2 * kPart) return {};
+  std::vector<std::pair<uint64_t, uint64_t>> written;
+  TRY(each_extent(fd, path, 4 * kPart, [&](uint64_t begin, uint64_t end, ExtentKind kind) -> Status {
+    if (kind == ExtentKind::written) written.emplace_back(begin, end);
+    return {};
+  }));
+  if (written.size() == 1 && written[0] == std::pair<uint64_t, uint64_t>(kPart, 2 * kPart)) return {};
   return cannot_carry(directory, "it does not tell written zeros from holes");
 }
 

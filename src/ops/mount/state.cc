@@ -85,9 +85,15 @@ bool parse_instant(std::string_view name, const std::string& value, std::optiona
   } else if (name == "socket_directory") {
     into->socket_directory = value;
   } else {
-    auto parsed = number(name == "port" ? 65535 : UINT64_MAX);
+    auto parsed = number(name == "port" ? 65535 : name == "timeline" ? UINT32_MAX : UINT64_MAX);
     if (!parsed) return false;
-    if (name == "stop") {
+    if (name == "timeline") {
+      into->timeline = Timeline{static_cast<uint32_t>(*parsed)};
+    } else if (name == "time") {
+      into->time = Timestamp{static_cast<int64_t>(*parsed)};
+    } else if (name == "exclusive") {
+      into->exclusive = *parsed != 0;
+    } else if (name == "stop") {
       into->stop = Lsn{*parsed};
     } else if (name == "replay_from") {
       into->replay_from = Lsn{*parsed};
@@ -127,6 +133,7 @@ std::string MountState::to_text() const {
   line("bytes", cat(bytes));
   line("table_hash", table_hash);
   line("throw_away", throw_away ? "yes" : "no");
+  line("boot", boot);
   line("removing", removing ? "yes" : "no");
   line("read_only", read_only ? "yes" : "no");
   line("hydrate", hydrate ? "yes" : "no");
@@ -136,6 +143,9 @@ std::string MountState::to_text() const {
     line("instant_target", instant->target);
     line("instant_action", pg::to_string(instant->action));
     line("instant_stop", cat(instant->stop.value));
+    line("instant_timeline", cat(instant->timeline.value));
+    if (instant->time) line("instant_time", cat(static_cast<uint64_t>(instant->time->unix_us)));
+    if (instant->exclusive) line("instant_exclusive", "1");
     line("instant_replay_from", cat(instant->replay_from.value));
     line("instant_wal_bytes", cat(instant->wal_bytes));
     line("instant_pg_bin", instant->pg_bin);
@@ -199,6 +209,8 @@ Result<MountState> MountState::parse(std::string_view object, std::string_view t
       state.table_hash = value;
     } else if (name == "throw_away") {
       state.throw_away = value == "yes";
+    } else if (name == "boot") {
+      state.boot = value;
     } else if (name == "removing") {
       state.removing = value == "yes";
     } else if (name == "read_only") {
@@ -240,8 +252,9 @@ Status write_state(const std::string& directory, const MountState& state) {
   return write_file_durable(state_path(directory), as_bytes(state.to_text()), 0600);
 }
 
-Result<std::optional<MountState>> read_state(const std::string& directory) {
-  std::string path = state_path(directory);
+namespace {
+
+Result<std::optional<MountState>> read_state_file(const std::string& path) {
   auto text = read_text(path, kStateLimit);
   if (!text) {
     if (text.error().kind == ErrorKind::not_found) return std::optional<MountState>();
@@ -249,6 +262,16 @@ Result<std::optional<MountState>> read_state(const std::string& directory) {
   }
   TRY_ASSIGN(MountState state, MountState::parse(path, *text));
   return std::optional(std::move(state));
+}
+
+}  // namespace
+
+Result<std::optional<MountState>> read_state(const std::string& directory) {
+  return read_state_file(state_path(directory));
+}
+
+Result<std::optional<MountState>> read_instant_mark(const std::string& directory) {
+  return read_state_file(join_path(directory, kInstantMark));
 }
 
 Result<Fd> lock_state(const std::string& directory) {

@@ -33,8 +33,11 @@ struct MountedTree {
 struct InstantRestore {
   std::string target;  // as it was asked for, to tell whether the same is asked again
   pg::TargetAction action = pg::TargetAction::pause;
-  Lsn stop;         // where recovery must end
-  Lsn replay_from;  // for progress
+  Lsn stop;                       // where recovery must end
+  Timeline timeline;              // that it follows
+  std::optional<Timestamp> time;  // of a target that is one, which an earlier commit may meet (T31)
+  bool exclusive = false;         // of that time
+  Lsn replay_from;                // for progress
   uint64_t wal_bytes = 0;
   std::string pg_bin;            // directory
   int port = 0;                  // 0: as the settings say
@@ -51,6 +54,7 @@ struct MountState {
   uint64_t bytes = 0;       // of these files
   std::string table_hash;   // of the table, 32 hex digits
   bool throw_away = false;  // removed when it is unmounted
+  std::string boot;         // of the machine when a throw_away was made: nothing of it was ever synced
   bool removing = false;    // that has begun
   bool read_only = false;
   bool hydrate = false;  // everything is brought, then the directory stands on its own
@@ -70,6 +74,9 @@ std::string table_path(std::string_view directory);
 Status write_state(const std::string& directory, const MountState& state);
 // `directory` is not mounted. nullopt: it is no mount.
 Result<std::optional<MountState>> read_state(const std::string& directory);
+// Of a directory that is plain since, and whose server has to be started yet (kInstantMark). nullopt: there
+// is none.
+Result<std::optional<MountState>> read_instant_mark(const std::string& directory);
 // Holds off everybody else for as long as the descriptor is open. `busy` when somebody has it.
 Result<Fd> lock_state(const std::string& directory);
 

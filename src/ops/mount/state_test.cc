@@ -22,6 +22,9 @@ MountState example() {
   state.instant->target = "time 2026-11-20 10:56:25+00";
   state.instant->action = pg::TargetAction::promote;
   state.instant->stop = Lsn{0x3000028};
+  state.instant->timeline = Timeline{2};
+  state.instant->time = Timestamp{1'790'000'000'000'000};
+  state.instant->exclusive = true;
   state.instant->port = 5433;
   state.trees = {{0, "/srv/two words"}, {16385, "/srv/100%\n"}};
   return state;

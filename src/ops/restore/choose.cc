@@ -92,8 +92,17 @@ class Chooser {
               "again"));
       return {};
     }
+    Lsn from = chosen.card.start_lsn;
+    if (options_.instant) {
+      // Segments are read when the server wants them (replay_check.h), but for an unfinished one, which is
+      // put into pg_wal, and what leads into it.
+      if (!reach.partial) return {};
+      from = std::max(from, Lsn{reach.path.whole_end.value - reach.path.segment_size.bytes});
+    }
+    ScanOptions scan = scan_;
+    scan.from_is_record = from == chosen.card.start_lsn;
     TRY_ASSIGN(chosen.replayed,
-               read_replayed_wal(lineage_, options_.target, chosen.card.start_lsn, reach, scan_));
+               read_replayed_wal(lineage_, options_.target, reach.path, from, reach.stop, scan));
     return {};
   }
 
@@ -169,7 +178,16 @@ Result<ChosenBackup> choose_backup(const ChosenLineage& lineage, const RestoreOp
   }
   if (!good.empty()) {
     auto chosen = chooser.newest(good);
-    if (chosen || doubtful.empty()) return chosen;
+    if (chosen) {
+      // Replaying from an older one costs time, and whoever restores may know better.
+      for (const repo::Card& card : doubtful) {
+        if (card.stop_lsn <= chosen->card.stop_lsn) continue;
+        chosen->warnings.push_back(cat(known_against(card, proofs), "; the older ", chosen->card.id.text,
+                                       " is used (--backup ", card.id.text, " takes it all the same)"));
+      }
+      return chosen;
+    }
+    if (doubtful.empty()) return chosen;
     auto fallback = chooser.newest(doubtful);
     if (!fallback) return chosen;
     fallback->warnings.push_back(known_against(fallback->card, proofs));

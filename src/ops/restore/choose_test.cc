@@ -3,12 +3,15 @@
 
 #include <gmock/gmock.h>
 
+#include "ops/catalogue/proof.h"
+#include "repo/evidence.h"
 #include "tests/support/wal_fixture.h"
 #include "util/files.h"
 
 namespace lifeboat::ops {
 namespace {
 
+using ::testing::AllOf;
 using testing::at;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
@@ -20,15 +23,19 @@ class ChooseTest : public testing::WalFixture {
  protected:
   void SetUp() override {
     WalFixture::SetUp();
+    ASSERT_TRUE(repo::write_card(lineage().repo, back_up(0)));
+  }
+  // Begun at that second; takes one.
+  repo::Card back_up(double seconds) {
     repo::Card card;
-    card.id = BackupId::make(at(0), 1);
-    card.started = at(0);
-    card.stopped = at(1);
+    card.id = BackupId::make(at(seconds), 1);
+    card.started = at(seconds);
+    card.stopped = at(seconds + 1);
     card.timeline = {1};
-    card.start_lsn = wal_.checkpoint(at(1));
+    card.start_lsn = wal_.checkpoint(card.stopped);
     wal_.fill(1000);
     card.stop_lsn = wal_.end();
-    ASSERT_TRUE(repo::write_card(lineage().repo, card));
+    return card;
   }
   // A segment with one commit.
   Lsn commit(double seconds) {
@@ -111,6 +118,26 @@ TEST_F(ChooseTest, a_place_with_something_in_it_is_refused) {  // T11
   auto refused = refuse_live_tablespaces(replayed);
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().object, live.path());
+}
+
+// An older one replays more: whoever has to wait is told why, and how not to.
+TEST_F(ChooseTest, what_is_known_against_a_newer_backup_is_told) {
+  commit(10);
+  const repo::Card newer = back_up(11);
+  commit(20);
+  store_all();
+  ASSERT_TRUE(repo::write_card(lineage().repo, newer));
+  ProofRecord record;
+  record.kind = "drill";
+  record.time = at(30);
+  record.backups = {{newer.id, ProofLevel::none, false, {"it did not start"}}};
+  ASSERT_TRUE(repo::write_evidence(lineage().repo, record.time, encode_proof(record)));
+  auto chosen = choose();
+  ASSERT_TRUE(chosen) << chosen.error().to_string();
+  EXPECT_LT(chosen->card.stop_lsn, newer.stop_lsn);
+  EXPECT_THAT(chosen->warnings,
+              ElementsAre(AllOf(HasSubstr("it did not start"), HasSubstr(chosen->card.id.text),
+                                HasSubstr("--backup " + newer.id.text))));
 }
 
 TEST_F(ChooseTest, damage_before_the_end_makes_it_unreachable) {

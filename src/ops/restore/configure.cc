@@ -6,6 +6,8 @@
 
 #include <algorithm>
 #include <array>
+#include <future>
+#include <map>
 
 #include "codec/codec.h"
 #include "ops/mount/finish.h"
@@ -258,36 +260,55 @@ class Configurer {
     }
   }
 
-  // What PostgreSQL itself makes of the configuration; nullopt without its programs or when it refuses.
-  std::optional<std::string> effective(std::string_view name) {
-    if (!in_.plan.pg_bin) return std::nullopt;
+  // What PostgreSQL itself makes of the configuration; no answers without its programs, or when it refuses.
+  // Each answer takes a process its start, so they are asked for together.
+  std::map<std::string, std::string, std::less<>> effective(const std::vector<std::string>& names) {
+    std::map<std::string, std::string, std::less<>> values;
+    if (!in_.plan.pg_bin) return values;
+    std::vector<std::future<Result<ProcessOutcome>>> answers;
+    answers.reserve(names.size());
+    for (const std::string& name : names)
+      answers.push_back(std::async(std::launch::async, [this, &name] { return ask(name); }));
+    for (size_t i = 0; i < names.size(); ++i) {
+      auto outcome = answers[i].get();
+      if (!outcome) continue;
+      if (outcome->ok()) {
+        values[names[i]] = std::string(trim(outcome->out));
+      } else if (!refused_) {
+        refused_ = true;
+        notes_.push_back(cat("PostgreSQL does not accept the configuration: ", trim(outcome->err)));
+      }
+    }
+    return values;
+  }
+
+  Result<ProcessOutcome> ask(const std::string& name) const {
     ProcessSpec spec;
     // -C must come first: only then is root allowed (src/backend/main/main.c).
-    spec.argv = {in_.plan.pg_bin->program("postgres"), "-C", std::string(name), "-D", directory_};
+    spec.argv = {in_.plan.pg_bin->program("postgres"), "-C", name, "-D", directory_};
     spec.env = {{"LC_ALL", "C"}, {"PGDATA", std::nullopt}};
     RunOptions run;
     run.timeout_ms = kAskTimeoutMs;
     run.stop = &stop_;
-    auto outcome = run_process(spec, run);
-    if (!outcome) return std::nullopt;
-    if (!outcome->ok()) {
-      if (!refused_) {
-        refused_ = true;
-        notes_.push_back(cat("PostgreSQL does not accept the configuration: ", trim(outcome->err)));
-      }
-      return std::nullopt;
-    }
-    return std::string(trim(outcome->out));
+    return run_process(spec, run);
   }
 
   // Recovery stops or pauses where these are below what the primary had (T32).
   bool raise_to_minimum(pg::RecoverySettings& settings) {
     bool raised = false;
+    std::vector<std::string> names;
+    for (const auto& [name, minimum] : in_.plan.minimums) names.push_back(name);
+    if (!in_.plan.replace) names.emplace_back("ssl");
+    const auto values = effective(names);
     for (const auto& [name, minimum] : in_.plan.minimums) {
-      auto value = effective(name);
+      auto value = values.find(name);
       const repo::Setting* recorded = find_setting(in_.manifest, name);
-      if (!value && recorded != nullptr) value = recorded->value;
-      auto number = value ? parse_i64(*value) : std::nullopt;
+      std::optional<int64_t> number;
+      if (value != values.end()) {
+        number = parse_i64(value->second);
+      } else if (recorded != nullptr) {
+        number = parse_i64(recorded->value);
+      }
       if (number && *number >= minimum) continue;
       set_last(settings.more, name, cat(minimum));
       raised = true;
@@ -296,15 +317,16 @@ class Configurer {
                              ", the value that the WAL was written under"));
       }
     }
-    if (!in_.plan.replace && effective("ssl") == "on") raised |= turn_off_broken_ssl(settings);
+    auto ssl = values.find("ssl");
+    if (ssl != values.end() && ssl->second == "on") raised |= turn_off_broken_ssl(settings);
     return raised;
   }
 
   bool turn_off_broken_ssl(pg::RecoverySettings& settings) {
-    for (std::string_view name : {"ssl_cert_file", "ssl_key_file", "ssl_ca_file", "ssl_crl_file"}) {
-      auto file = effective(name);
-      if (!file || file->empty()) continue;
-      std::string path = normal_path(*file, directory_);
+    for (const auto& [name, file] :
+         effective({"ssl_cert_file", "ssl_key_file", "ssl_ca_file", "ssl_crl_file"})) {
+      if (file.empty()) continue;
+      std::string path = normal_path(file, directory_);
       if (access(path.c_str(), R_OK) == 0) continue;
       set_last(settings.more, "ssl", "off");
       notes_.push_back(cat("ssl is off, because ", name, " ", path, " cannot be read on this host"));
@@ -361,8 +383,8 @@ Result<std::string> planned_tablespace_map(const repo::Manifest& manifest, const
 pg::RecoverySettings planned_settings(const ConfigureInput& input) {
   const RestorePlan& plan = input.plan;
   pg::RecoverySettings settings;
-  settings.restore_command =
-      restore_command({input.options.program, input.options.location}, RestoreCommandFor::recovery);
+  const WalCommandLine line{input.options.program, input.options.location, input.options.spool};
+  settings.restore_command = restore_command(line, RestoreCommandFor::recovery);
   settings.target = plan.reach.effective.kind;
   settings.target_value = plan.reach.effective.value();
   settings.inclusive = plan.reach.effective.inclusive;
@@ -371,8 +393,7 @@ pg::RecoverySettings planned_settings(const ConfigureInput& input) {
   if (const auto& standby = input.options.standby) {
     // Follows whatever timeline the primary goes to, and asks again where a recovery would have to stop
     // (T29).
-    settings.restore_command =
-        restore_command({input.options.program, input.options.location}, RestoreCommandFor::standby);
+    settings.restore_command = restore_command(line, RestoreCommandFor::standby);
     settings.timeline.reset();
     settings.target = pg::TargetKind::latest;  // whatever position that is in the repository
     settings.target_value.clear();

@@ -285,6 +285,57 @@ TEST_F(Replacing, both_clusters_are_whole_afterwards) {
   }
 }
 
+// Killed between any two of its renames, the same call again brings both clusters to their places.
+TEST_F(Replacing, an_exchange_that_was_cut_off_is_gone_on_with) {
+  ASSERT_TRUE(rename_durable(path("data"), path("data.old-t")));
+  const auto nothing = [] {};
+  const auto old_kept = [&] {
+    ASSERT_TRUE(create_dirs(path("ts/lifeboat.old-t"), 0700));
+    ASSERT_TRUE(rename_durable(path("ts/PG_15_202209061"), path("ts/lifeboat.old-t/PG_15_202209061")));
+  };
+  const auto new_there = [&] { put("ts/PG_15_202209061/5/16385", "of the call that was cut off"); };
+  const auto linked = [&] {
+    ASSERT_EQ(std::remove(path("data.old-t/pg_tblspc/16384").c_str()), 0);
+    ASSERT_EQ(symlink(path("ts/lifeboat.old-t").c_str(), path("data.old-t/pg_tblspc/16384").c_str()), 0);
+  };
+  RestoreOptions options;
+  options.directory = path("data");
+  options.replace = true;
+  repo::Manifest manifest = manifest_with({{16384, "ts", path("ts"), false, 0}});
+  int call = 0;
+  for (const std::function<void()>& happened :
+       {std::function<void()>(nothing), {old_kept}, {new_there}, {linked}}) {
+    happened();
+    const std::string suffix = cat("u", ++call);
+    auto placed = place_trees(manifest, {}, options, suffix);
+    ASSERT_TRUE(placed) << placed.error().to_string();
+    EXPECT_EQ((*placed)[0].kept_as, path("data.old-t"));
+    EXPECT_EQ((*placed)[1].kept_as, path("ts/lifeboat.old-t"));
+    put(cat("data.new-", suffix, "/PG_VERSION"), "new");
+    put(cat("data.new-", suffix, "/lifeboat.restore_incomplete"), "new");
+    put(cat("ts/lifeboat.new-", suffix, "/PG_15_202209061/5/16385"), "new");
+    put(cat("ts/lifeboat.new-", suffix, "/lifeboat.restore_incomplete"), "new");
+    auto kept = put_in_place(*placed);
+    ASSERT_TRUE(kept) << kept.error().to_string();
+    EXPECT_EQ(get("data/PG_VERSION"), "new");
+    EXPECT_EQ(get("ts/PG_15_202209061/5/16385"), "new");
+    EXPECT_EQ(get("data.old-t/PG_VERSION"), "old");
+    EXPECT_EQ(get("data.old-t/pg_tblspc/16384/PG_15_202209061/5/16385"), "old");
+    // Back to where the old one was moved aside, for the next.
+    ASSERT_TRUE(remove_tree(path("data")));
+    ASSERT_EQ(std::remove(path("data.old-t/pg_tblspc/16384").c_str()), 0);
+    ASSERT_EQ(symlink(path("ts").c_str(), path("data.old-t/pg_tblspc/16384").c_str()), 0);
+    if (call == 1) {
+      ASSERT_TRUE(remove_tree(path("ts/PG_15_202209061")));
+      ASSERT_TRUE(rename_durable(path("ts/lifeboat.old-t/PG_15_202209061"), path("ts/PG_15_202209061")));
+      ASSERT_TRUE(remove_tree(path("ts/lifeboat.old-t")));
+    } else {
+      ASSERT_TRUE(remove_tree(path("ts/PG_15_202209061")));
+    }
+  }
+  EXPECT_EQ(get("ts/lifeboat.old-u3/PG_15_202209061/5/16385"), "of the call that was cut off");
+}
+
 TEST_F(Replacing, a_failure_says_how_to_go_back_and_the_words_do_it) {
   std::vector<Placement> places = placements(false);
   // The tablespace cannot be kept: something has its name.

@@ -17,8 +17,9 @@ constexpr uint64_t kSampleBytes = 24 << 20;      // that are fetched and decoded
 constexpr uint64_t kSampleFileLimit = 64 << 20;  // a file of the sample is read whole
 
 struct Rates {
-  double copy = 0;    // bytes per second, to durable
-  double replay = 0;  // bytes of WAL per second; 0: not measured
+  double copy = 0;      // bytes per second, to durable
+  double replay = 0;    // bytes of WAL per second; 0: not measured
+  double recovery = 0;  // seconds that recovery took from too little WAL to tell a rate
   std::string when;
 };
 
@@ -40,9 +41,15 @@ std::optional<Rates> rates_of(const std::string& text) {
   double seconds = member(*phases, "copy") + member(*phases, "configure") + member(*phases, "sync");
   double bytes = member(document, "plain_bytes");
   if (seconds <= 0 || bytes <= 0) return std::nullopt;
-  Rates rates{bytes / seconds, 0, Timestamp{static_cast<int64_t>(member(document, "time_us"))}.to_string()};
+  Rates rates{bytes / seconds, 0, 0,
+              Timestamp{static_cast<int64_t>(member(document, "time_us"))}.to_string()};
   double replayed = member(*phases, "recovery");
-  if (replayed > 0) rates.replay = member(document, "wal_bytes") / replayed;
+  const double wal = member(document, "wal_bytes");
+  if (wal < static_cast<double>(kLeastReplayed)) {
+    rates.recovery = replayed;
+  } else if (replayed > 0) {
+    rates.replay = wal / replayed;
+  }
   return rates;
 }
 
@@ -92,7 +99,11 @@ Result<TimeEstimate> estimate_time(const repo::LineageRepo& repo, const repo::Ma
   TimeEstimate estimate;
   if (auto rates = newest_drill(repo)) {
     estimate.copy_seconds = static_cast<double>(bytes) / rates->copy;
-    if (rates->replay > 0) estimate.replay_seconds = static_cast<double>(wal_bytes) / rates->replay;
+    if (rates->replay > 0) {
+      estimate.replay_seconds = static_cast<double>(wal_bytes) / rates->replay;
+    } else if (rates->recovery > 0 && wal_bytes < kLeastReplayed) {
+      estimate.replay_seconds = rates->recovery;
+    }
     estimate.basis = cat("rates of the drill of ", rates->when);
     return estimate;
   }

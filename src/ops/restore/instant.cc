@@ -8,11 +8,16 @@
 
 #include "ops/mount/mount.h"
 #include "ops/mount/status.h"
+#include "ops/restore/replay_check.h"
+#include "ops/restore/replayed_wal.h"
 #include "ops/restore/start.h"
+#include "ops/wal/gate.h"
 #include "pg/client/client.h"
 #include "pg/server/postmaster.h"
 #include "util/clock.h"
+#include "util/fault.h"
 #include "util/files.h"
+#include "util/memory.h"
 #include "util/strings.h"
 
 namespace lifeboat::ops {
@@ -23,6 +28,10 @@ constexpr int64_t kPollUs = 100'000;
 constexpr int64_t kStopMs = 600'000;
 constexpr int64_t kFinishMs = 120'000;
 constexpr int64_t kKillMs = 10'000;
+constexpr uint64_t kConfigLimit = 16 << 20;
+// A full-page image may leave out the free part of its page, and small records change pages too.
+constexpr uint64_t kBuffersForWal = 2;
+constexpr uint64_t kBuffersShare = 8;  // of the memory at hand: page cache and connections want the rest
 
 double seconds_since(int64_t began_us) {
   return static_cast<double>(Clock::system().monotonic_us() - began_us) / 1e6;
@@ -81,6 +90,19 @@ Status end_lost_server(const std::string& directory) {
   return make_error(ErrorKind::timeout, directory, "the server that lost its mount does not end");
 }
 
+// A socket of that name may be another server's by now, whose process its lock file names
+// (CreateSocketLockFile in src/backend/utils/init/miscinit.c).
+Status remove_stale_socket(const pg::PidFile& file) {
+  const std::string socket = cat(file.socket_directory, "/.s.PGSQL.", file.port);
+  const std::string lock = cat(socket, ".lock");
+  auto text = read_text(lock, 64 << 10);
+  if (!text) return {};
+  auto owner = pg::PidFile::parse(*text);
+  if (!owner || owner->pid != file.pid) return {};
+  TRY(remove_file(socket));
+  return remove_file(lock);
+}
+
 // What a crash left of locks: its process is certainly gone. (Where process 1 does not reap, it seems alive.)
 Status remove_stale_pid_file(const std::string& directory) {
   const std::string path = join_path(directory, "postmaster.pid");
@@ -90,11 +112,17 @@ Status remove_stale_pid_file(const std::string& directory) {
   if (file && file->pid > 0 && !ended(file->pid)) return {};
   // Its children may have outlived it.
   if (!servers_in(directory).empty()) return {};
-  if (file && !file->socket_directory.empty()) {
-    TRY(remove_file(cat(file->socket_directory, "/.s.PGSQL.", file->port, ".lock")));
-    TRY(remove_file(cat(file->socket_directory, "/.s.PGSQL.", file->port)));
-  }
+  if (file && !file->socket_directory.empty()) TRY(remove_stale_socket(*file));
   return remove_file(path);
+}
+
+// Its mount is gone and finished, its server has not been seen running there.
+Result<std::optional<MountState>> switched_already(const std::string& directory) {
+  TRY_ASSIGN(bool mounted, is_mounted(directory));
+  if (mounted) return std::optional<MountState>();
+  TRY_ASSIGN(std::optional<MountState> state, read_state(directory));
+  if (state) return std::optional<MountState>();
+  return read_instant_mark(directory);
 }
 
 class Instant {
@@ -108,11 +136,20 @@ class Instant {
         stop_(stop) {}
 
   Result<InstantOutcome> run() {
-    TRY(mount());
-    TRY(open());
-    TRY(start());
-    TRY(wait_until_complete());
-    TRY(change_over());
+    TRY_ASSIGN(std::optional<MountState> plain, switched_already(directory_));
+    if (plain) {
+      TRY(open(std::move(*plain)));
+      TRY(start_plain());
+    } else {
+      TRY(mount());
+      TRY_ASSIGN(std::optional<MountState> state, read_mounted_state(directory_));
+      if (!state) return make_error(ErrorKind::failed, directory_, "the mount does not answer");
+      TRY(open(std::move(*state)));
+      TRY(start());
+      TRY(wait_until_complete());
+      TRY(change_over());
+    }
+    TRY(leave_nothing());
     outcome_.notes.insert(outcome_.notes.end(), restored_.notes.begin(), restored_.notes.end());
     outcome_.next_command = restored_.next_command;
     return std::move(outcome_);
@@ -136,14 +173,14 @@ class Instant {
   }
 
   // What the state says, as the starting of a restored directory wants it.
-  Status open() {
-    TRY_ASSIGN(std::optional<MountState> state, read_mounted_state(directory_));
-    if (!state) return make_error(ErrorKind::failed, directory_, "the mount does not answer");
-    outcome_.state = std::move(*state);
+  Status open(MountState state) {
+    outcome_.state = std::move(state);
     if (!outcome_.state.instant)
       return make_error(ErrorKind::precondition, directory_, "is not of an instant restore");
     const InstantRestore& instant = *outcome_.state.instant;
     start_options_ = options_.restore;
+    start_options_.promoted = {};  // not on the mount
+    start_options_.medium = RestoreMedium::mount;
     start_options_.location = outcome_.state.location;
     start_options_.location.patience = options_.restore.location.patience;
     start_options_.lineage = outcome_.state.lineage;
@@ -166,11 +203,12 @@ class Instant {
     data.final_path = directory_;
     data.staging_path = directory_;
     plan.placements.push_back(std::move(data));
-    start_options_.accepting = [this](int port, const std::string& sockets) {
-      outcome_.accepting_seconds = seconds_since(began_us_);
-      if (options_.accepting) options_.accepting(outcome_.accepting_seconds, port, sockets);
-    };
     return {};
+  }
+
+  void announce(int port, const std::string& sockets) {
+    outcome_.accepting_seconds = seconds_since(began_us_);
+    if (options_.accepting) options_.accepting(outcome_.accepting_seconds, port, sockets);
   }
 
   Status start() {
@@ -194,16 +232,90 @@ class Instant {
       if (options_.accepting) options_.accepting(seconds_since(began_us_), port_, sockets_);
       return {};
     }
-    if (recovering) {
-      TRY(start_restored(source_, start_options_, restored_, reporter_, stop_));
-    } else {
-      TRY(start_again(source_, start_options_, restored_, reporter_, stop_));
-    }
+    start_options_.start_settings = replay_settings();
+    TRY(recovering ? recover() : start_recovered());
     outcome_.recovery = restored_.recovery;
     outcome_.recovered_seconds = seconds_since(began_us_);
     port_ = restored_.recovery->port;
     sockets_ = restored_.recovery->socket_directory;
     return {};
+  }
+
+  Status start_recovered() {
+    // Of a call that was killed: all of it is replayed.
+    TRY(remove_file(join_path(directory_, kWalGateFile)));
+    start_options_.accepting = [this](int port, const std::string& sockets) { announce(port, sockets); };
+    TRY_ASSIGN(StartAgain next,
+               StartAgain::prepare(source_, start_options_, as_, restored_, reporter_, stop_));
+    return next.start();
+  }
+
+  // Replays behind the reading of WAL, and again where that asks for higher settings.
+  Status recover() {
+    TRY_ASSIGN(repo::Manifest manifest, repo::read_manifest(source_.repo(), outcome_.state.backup));
+    TRY_ASSIGN(pg::ControlFile control,
+               read_backup_control(source_.repo(), manifest, outcome_.state.lineage.major));
+    const InstantRestore& instant = *outcome_.state.instant;
+    ReplayCheckOptions check;
+    check.directory = directory_;
+    check.backup = manifest.card;
+    check.timeline = instant.timeline;
+    check.stop = instant.stop;
+    check.granted = minimums_of(control);
+    if (instant.time) {
+      check.asked.kind = pg::TargetKind::time;
+      check.asked.time = *instant.time;
+      check.asked.inclusive = !instant.exclusive;
+    }
+    for (;;) {
+      TRY_ASSIGN(std::unique_ptr<ReplayCheck> checking, ReplayCheck::begin(*source_.lineage, check));
+      start_options_.expected_stop = [&] { return checking->stop(); };
+      start_options_.accepting = [&](int port, const std::string& sockets) {
+        announce(port, sockets);
+        checking->go_on();
+      };
+      Status recovered = start_restored(source_, start_options_, restored_, reporter_, stop_);
+      start_options_.accepting = {};
+      start_options_.expected_stop = {};
+      if (recovered) return {};
+      // The gate ends no server before the reading has ended.
+      if (recovered.error().kind == ErrorKind::cancelled || !checking->ended()) return recovered;
+      TRY(checking->stop());
+      if (checking->raised().empty()) return recovered;
+      TRY(raise_settings(manifest, checking->raised()));
+      raise(check.granted, checking->raised());
+    }
+  }
+
+  // T32.
+  Status raise_settings(const repo::Manifest& manifest, const RecoveryMinimums& raised) {
+    const std::string path = join_path(directory_, "postgresql.auto.conf");
+    TRY_ASSIGN(std::string text, read_text(path, kConfigLimit));
+    for (const auto& [name, value] : raised) {
+      TRY_ASSIGN(std::string there, effective_setting(restored_.plan, manifest, name, stop_));
+      if (parse_i64(there).value_or(0) >= value) continue;
+      text += cat(name, " = ", value, "\n");
+      outcome_.notes.push_back(
+          cat(name, " is raised to ", value, ", the value that the WAL was written under"));
+    }
+    return write_file_durable(path, as_bytes(text), 0600);
+  }
+
+  // A page that replay pushes out of shared buffers is written through the mount, and read from there when
+  // the next record wants it. What WAL changes stays in memory instead, as far as that goes; until the
+  // switch, after which the server has what its configuration says.
+  std::vector<std::pair<std::string, std::string>> replay_settings() const {
+    auto recorded = repo::read_manifest(source_.repo(), outcome_.state.backup);
+    if (!recorded) return {};
+    const repo::Manifest& manifest = *recorded;
+    auto blocks = parse_u64(recorded_setting(manifest, "shared_buffers"));
+    if (!blocks) return {};
+    const uint64_t configured = *blocks * manifest.block_size;
+    const uint64_t wanted = std::min(configured + kBuffersForWal * outcome_.state.instant->wal_bytes,
+                                     memory_at_hand() / kBuffersShare);
+    if (wanted <= configured) return {};
+    // Huge pages may be set aside for another server here.
+    return {{"shared_buffers", cat(wanted >> 10, "kB")}, {"huge_pages", "off"}};
   }
 
   Status wait_until_complete() {
@@ -251,21 +363,68 @@ class Instant {
     if (!status)
       return make_error(ErrorKind::failed, directory_, "the process that serves the mount has ended");
     TRY_ASSIGN(std::optional<pg::RunningServer> running, pg::running_server(directory_));
-    if (running) checkpoint();
+    std::optional<StartAgain> next;
+    if (running) {
+      start_as_plain();
+      TRY_ASSIGN(StartAgain prepared,
+                 StartAgain::prepare(source_, start_options_, as_, restored_, reporter_, stop_));
+      next.emplace(std::move(prepared));
+      checkpoint();
+    }
     reporter_.note(NoteLevel::info, "every block is there; the server is stopped for a moment");
     const int64_t stopped_us = Clock::system().monotonic_us();
+    uint64_t point = fault::point("instant.stop");
     if (running) TRY(pg::stop_server(*running, pg::StopMode::fast, kStopMs, nullptr));
+    fault::passed(point);
+    point = fault::point("instant.unmount");
     TRY(end_mount(status->pid));
-    if (running) {
-      start_options_.accepting = {};
-      TRY(start_again(source_, start_options_, restored_, reporter_, stop_));
-      outcome_.switch_seconds = seconds_since(stopped_us);
+    fault::passed(point);
+    if (next) {
+      point = fault::point("instant.start");
+      TRY(next->start());
+      fault::passed(point);
+      outcome_.switch_seconds = seconds_since(stopped_us) - restored_.phases.follow_up;
       outcome_.running = true;
       outcome_.recovery = restored_.recovery;
       reporter_.note(NoteLevel::info, cat("the server runs on the plain directory, after ",
                                           format_seconds(outcome_.switch_seconds)));
     }
     return {};
+  }
+
+  // What is started next runs on the plain directory.
+  void start_as_plain() {
+    as_ = StartedAs::as_configured;
+    start_options_.medium = RestoreMedium::copy;
+    start_options_.accepting = {};
+    start_options_.start_settings.clear();
+    start_options_.promoted = options_.restore.promoted;
+  }
+
+  // An earlier call was killed on the last step of its way.
+  Status start_plain() {
+    reporter_.note(NoteLevel::info, cat(directory_, " is a plain directory already; its server is started"));
+    TRY(remove_stale_pid_file(directory_));
+    TRY_ASSIGN(std::optional<pg::RunningServer> running, pg::running_server(directory_));
+    start_as_plain();
+    // The mount may have ended by itself before recovery did.
+    TRY_ASSIGN(bool recovering, path_exists(join_path(directory_, "recovery.signal")));
+    if (running && recovering) {
+      TRY(pg::stop_server(*running, pg::StopMode::fast, kStopMs, &stop_));
+      running.reset();
+    }
+    if (!running) {
+      TRY(recovering ? recover() : start_recovered());
+      outcome_.recovery = restored_.recovery;
+    }
+    outcome_.running = true;
+    return {};
+  }
+
+  Status leave_nothing() {
+    TRY(remove_file(join_path(directory_, kWalGateFile)));
+    TRY(remove_file(join_path(directory_, kInstantMark)));
+    return remove_file(join_path(directory_, kInstantLog));
   }
 
   // Makes the stop short; stopping does the same anyway.
@@ -310,6 +469,7 @@ class Instant {
   RestoreOptions start_options_;
   RestoreOutcome restored_;
   InstantOutcome outcome_;
+  StartedAs as_ = StartedAs::watched;  // until it runs on the plain directory
   int port_ = 0;
   std::string sockets_;
 };
@@ -317,9 +477,11 @@ class Instant {
 // The state of the instant restore that is there; nullopt: there is none.
 Result<std::optional<MountState>> state_there(const std::string& directory) {
   TRY_ASSIGN(bool mounted, is_mounted(directory));
-  if (!mounted) return read_state(directory);
   // Behind a dead mount it is found later.
-  return read_mounted_state(directory);
+  if (mounted) return read_mounted_state(directory);
+  TRY_ASSIGN(std::optional<MountState> state, read_state(directory));
+  if (state) return state;
+  return read_instant_mark(directory);
 }
 
 }  // namespace
@@ -329,7 +491,7 @@ Result<bool> holds_instant_restore(const std::string& directory) {
   if (!real) return false;
   TRY_ASSIGN(bool mounted, is_mounted(*real));
   if (mounted) return true;
-  TRY_ASSIGN(std::optional<MountState> state, read_state(*real));
+  TRY_ASSIGN(std::optional<MountState> state, state_there(*real));
   return state.has_value();
 }
 

@@ -3,13 +3,15 @@
 //
 //   preflight, skeleton     as any restore, with sparse files in the place of the copy (restore.h)
 //   mount                   a process of its own, which outlives this one and brings the rest (ops/mount)
-//   start                   read-only queries as soon as the backup is consistent; recovery, promotion or
-//   pause wait                    until every block is there switch                  CHECKPOINT, stop,
-//   unmount and finish, start on the same path
+//   start                   read-only queries as soon as the backup is consistent; recovery, then promotion
+//                           or a pause
+//   wait                    until every block is there
+//   switch                  CHECKPOINT, stop, unmount and finish, start on the same path
 //
-// Everything that is needed to go on stands in the mount's state: killed at any point, the same command finds
-// out where it was. An unfinished skeleton starts over; a server that lost its mount is ended; one that runs
-// goes on.
+// Everything that is needed to go on stands in the mount's state, and from its end until the server runs on
+// the plain directory in a file there (kInstantMark): killed at any point, the same command finds out where
+// it was. An unfinished skeleton starts over; a server that lost its mount is ended; one that runs goes on.
+// In the end nothing of ours is left but the log that the server was started with, startup.log.
 #pragma once
 
 #include <functional>

@@ -82,6 +82,7 @@ class Placer {
     switch (look.state) {
       case DirectoryState::absent:
         TRY(check_can_create(directory));
+        if (options_.replace && !options_.delta) go_on_with_exchange(place);
         break;
       case DirectoryState::empty:
       case DirectoryState::incomplete:
@@ -136,13 +137,36 @@ class Placer {
     const std::string& directory = place.final_path;
     place.moves_contents =
         is_mount_point(directory) || access(parent_path(directory).c_str(), W_OK | X_OK) != 0;
-    if (place.moves_contents) {
-      place.staging_path = cat(directory, "/lifeboat.new-", suffix_);
-      place.kept_as = cat(directory, "/lifeboat.old-", suffix_);
-    } else {
-      place.staging_path = cat(directory, ".new-", suffix_);
-      place.kept_as = cat(directory, ".old-", suffix_);
+    place.staging_path =
+        cat(place.moves_contents ? staging_inside(directory) : staging_beside(directory), suffix_);
+    place.kept_as = cat(place.moves_contents ? kept_inside(directory) : kept_beside(directory), suffix_);
+  }
+
+  // The exchange of an earlier call ended after the old directory was moved aside: what is kept of it is kept
+  // there.
+  void go_on_with_exchange(Placement& place) {
+    const std::string prefix = kept_beside(place.final_path);
+    auto entries = list_dir(parent_path(place.final_path));
+    if (!entries) return;
+    for (const DirEntry& entry : *entries) {
+      std::string path = join_path(parent_path(place.final_path), entry.name);
+      if (path.starts_with(prefix)) kept_earlier_ = std::max(kept_earlier_, path);
     }
+    if (kept_earlier_.empty()) return;
+    place.staging_path = cat(staging_beside(place.final_path), suffix_);
+    place.kept_as = kept_earlier_;
+  }
+
+  std::string kept_suffix() const {
+    if (kept_earlier_.empty()) return suffix_;
+    return kept_earlier_.substr(kept_beside(placements_.front().final_path).size());
+  }
+
+  // What lies in a tablespace after such an end is the old cluster's, or a finished part of the new one.
+  bool was_kept(const Placement& place) const {
+    if (kept_earlier_.empty()) return false;
+    auto target = read_link(cat(kept_earlier_, "/pg_tblspc/", place.tablespace));
+    return target && (*target == place.final_path || target->starts_with(kept_inside(place.final_path)));
   }
 
   Status check_writable(const std::string& directory) const {
@@ -213,10 +237,9 @@ class Placer {
         if (options_.delta && may_overwrite(place, linked, mapped != mapped_.end())) {
           TRY(check_writable(place.final_path));
           place.overwrites = true;
-        } else if (!options_.delta && options_.replace &&
-                   placements_.front().staging_path != placements_.front().final_path) {
-          place.staging_path = cat(place.final_path, "/lifeboat.new-", suffix_);
-          place.kept_as = cat(place.final_path, "/lifeboat.old-", suffix_);
+        } else if (!options_.delta && options_.replace && is_replaced(place)) {
+          place.staging_path = cat(staging_inside(place.final_path), suffix_);
+          place.kept_as = cat(kept_inside(place.final_path), kept_suffix());
           place.moves_contents = true;
         } else {
           blocked_.push_back(place);
@@ -224,6 +247,11 @@ class Placer {
     }
     placements_.push_back(std::move(place));
     return {};
+  }
+
+  bool is_replaced(const Placement& tablespace) const {
+    const Placement& data = placements_.front();
+    return data.staging_path != data.final_path && (kept_earlier_.empty() || was_kept(tablespace));
   }
 
   // Where the directory that is there has this tablespace; "": nowhere.
@@ -274,6 +302,7 @@ class Placer {
   const TreeSurvey& survey_;
   const RestoreOptions& options_;
   std::string suffix_;
+  std::string kept_earlier_;  // of an exchange that did not come to its end; "": there was none
   std::map<Oid, std::string> mapped_;
   std::vector<Placement> placements_;
   std::vector<Placement> blocked_;

@@ -52,6 +52,14 @@ std::string staging_inside(std::string_view directory) {
   return join_path(directory, "lifeboat.new-");
 }
 
+std::string kept_beside(std::string_view directory) {
+  return cat(directory, ".old-");
+}
+
+std::string kept_inside(std::string_view directory) {
+  return join_path(directory, "lifeboat.old-");
+}
+
 RestoreMarker RestoreMarker::make(const BackupId& backup, Timestamp now) {
   std::array<uint8_t, 8> random{};
   codec::random_bytes(random);

@@ -20,10 +20,13 @@
 namespace lifeboat::ops {
 
 inline constexpr std::string_view kMarkerName = "lifeboat.restore_incomplete";
-// The name that pg_control has until everything else is durable.
-// How directories are called that wait to replace `directory`: beside it, or inside when it is a mount point.
+// How directories are called that wait to replace `directory`, and what was there: beside it, or inside when
+// it is a mount point. The time of the restore follows.
 std::string staging_beside(std::string_view directory);
 std::string staging_inside(std::string_view directory);
+std::string kept_beside(std::string_view directory);
+std::string kept_inside(std::string_view directory);
+// The name that pg_control has until everything else is durable.
 inline constexpr std::string_view kControlFile = "global/pg_control";
 inline constexpr std::string_view kControlFileStaged = "global/pg_control.lifeboat_restore";
 

@@ -15,7 +15,13 @@
 #include "ops/wal/reach.h"
 #include "pg/server/recovery_settings.h"
 
+namespace lifeboat::pg {
+class PgServer;
+}
+
 namespace lifeboat::ops {
+
+struct RestorePlan;
 
 enum class ArchiveChoice : uint8_t {
   automatic,  // off beside the original, kept in its place (R5)
@@ -47,7 +53,7 @@ struct RestoreOptions {
   bool throw_away = false;  // of a mount: what these mean stands in ops/mount/state.h
   bool read_only = false;
   bool hydrate = false;
-  bool instant = false;            // of a mount: restore --instant made it
+  bool instant = false;            // of a mount: restore --instant, which reads WAL later (replay_check.h)
   RepoLocation location;           // key path and URL stand in the generated restore_command
   std::optional<Lineage> lineage;  // default: the newest of the cluster
   std::optional<BackupId> backup;  // default: the newest that ends before the target on the target's history
@@ -69,16 +75,25 @@ struct RestoreOptions {
 
   ArchiveChoice archive = ArchiveChoice::automatic;
   std::string program;  // absolute path of lifeboat, for restore_command
-  std::string spool;    // where `wal get` keeps what it fetched ahead (ops/wal/prefetch.h); "": nowhere
-  std::string pg_bin;   // PostgreSQL's programs; empty: searched
+  std::string spool;   // where `wal get` keeps what it fetched ahead (ops/wal/prefetch.h); "": its own choice
+  std::string pg_bin;  // PostgreSQL's programs; empty: searched
   int jobs = 1;
   std::optional<int> port;                                    // written to the settings when given
   std::optional<std::string> socket_directory;                // likewise
   std::vector<std::pair<std::string, std::string>> settings;  // written last, above everything else
-  bool start = false;               // start the server and watch its recovery to the end
-  int64_t recovery_timeout_ms = 0;  // 0: no limit
+  bool start = false;  // start the server and watch its recovery to the end
+  std::vector<std::pair<std::string, std::string>> start_settings;  // of that start alone, above every file
+  int64_t recovery_timeout_ms = 0;                                  // 0: no limit
+  // With start: where recovery had to end, asked when it has; empty: as planned.
+  std::function<Result<Lsn>()> expected_stop = {};
   // With start: the server answers its first query. May be empty.
   std::function<void(int port, const std::string& socket_directory)> accepting = {};
+  // With start: looks at the server that is paused where the plan says, before it is promoted. An error
+  // leaves it running and paused. May be empty.
+  std::function<Status(pg::PgServer& server, const RestorePlan& plan)> validate = {};
+  // With start: the server accepts writes, for good: of an instant restore on the plain directory. May be
+  // empty.
+  std::function<Status(pg::PgServer& server)> promoted = {};
 };
 
 }  // namespace lifeboat::ops

@@ -169,7 +169,8 @@ class Planner {
               "; the restored one is inside the data directory, move it before the start if it "
               "has to be elsewhere"));
     }
-    if (!options_.replace) return {};
+    // All WAL of a standby is its primary's, unless it went its own way, which belongs into no repository.
+    if (!options_.replace || options_.standby) return {};
     TRY_ASSIGN(RescuePlan rescue, plan_rescue(*source_.lineage, options_.directory, stop_));
     for (const RescueFile& file : rescue.files) plan_.rescue.push_back(file.file.text);
     plan_.warnings.insert(plan_.warnings.end(), rescue.notes.begin(), rescue.notes.end());
@@ -279,12 +280,10 @@ class Planner {
   // backup, the files may say otherwise, which is known only when they are written.
   Status look_at_port() {
     if (options_.replace) return {};
-    auto recorded = [&](std::string_view name) -> std::string {
-      auto found = std::ranges::find(manifest_.settings, name, &repo::Setting::name);
-      return found == manifest_.settings.end() ? "" : found->value;
-    };
-    int port = options_.port.value_or(static_cast<int>(parse_u64(recorded("port")).value_or(5432)));
-    std::string sockets = options_.socket_directory.value_or(recorded("unix_socket_directories"));
+    int port = options_.port.value_or(
+        static_cast<int>(parse_u64(recorded_setting(manifest_, "port")).value_or(5432)));
+    std::string sockets =
+        options_.socket_directory.value_or(recorded_setting(manifest_, "unix_socket_directories"));
     for (std::string_view directory : split(sockets, ',')) {
       Status free = check_socket_free(std::string(trim(directory)), port);
       if (free) continue;

@@ -72,7 +72,7 @@ class Exchange {
   Status remove_emptied(const std::string& directory) {
     TRY(unmark(directory));
     if (rmdir(directory.c_str()) != 0) return errno_error(errno, directory, "remove");
-    return {};
+    return fsync_dir(parent_path(directory));
   }
 
   Status unmark(const std::string& directory) {
@@ -95,6 +95,12 @@ class Exchange {
   }
 
   Status move_old_aside() {
+    // An earlier call did.
+    TRY_ASSIGN(bool there, path_exists(data_.final_path));
+    if (!there) {
+      kept_.push_back(data_.kept_as);
+      return {};
+    }
     if (data_.moves_contents) {
       TRY(make(data_.kept_as, 0700));
       TRY(move_entries(data_.final_path, data_.kept_as, GlobalGoes::first));
@@ -106,19 +112,33 @@ class Exchange {
   }
 
   Status exchange_tablespace(const Placement& place) {
-    TRY(make(place.kept_as, 0700));
     TRY_ASSIGN(std::vector<DirEntry> fresh, list_dir(place.staging_path));
     for (const DirEntry& entry : fresh) {
       if (entry.name == kMarkerName) continue;
-      std::string here = join_path(place.final_path, entry.name);
-      TRY_ASSIGN(bool old, path_exists(here));
-      if (old) TRY(move(here, join_path(place.kept_as, entry.name)));
+      const std::string here = join_path(place.final_path, entry.name);
+      TRY_ASSIGN(bool there, path_exists(here));
+      if (there) TRY(move_aside(place, entry.name));
       TRY(move(join_path(place.staging_path, entry.name), here));
     }
     TRY(remove_emptied(place.staging_path));
+    TRY_ASSIGN(bool kept, path_exists(place.kept_as));
+    if (!kept) return {};
     TRY(point_old_link(place));
     kept_.push_back(place.kept_as);
     return {};
+  }
+
+  // Where an earlier call that ended in between has kept the old one already, this one is of that call.
+  Status move_aside(const Placement& place, const std::string& name) {
+    TRY_ASSIGN(bool kept, path_exists(join_path(place.kept_as, name)));
+    std::string to = place.kept_as;
+    if (kept) {
+      const size_t suffix = staging_inside(place.final_path).size();
+      to = cat(kept_inside(place.final_path), place.staging_path.substr(suffix));
+    }
+    TRY_ASSIGN(bool there, path_exists(to));
+    if (!there) TRY(make(to, 0700));
+    return move(join_path(place.final_path, name), join_path(to, name));
   }
 
   // The kept data directory keeps its own tablespace: its link leads to what is kept.

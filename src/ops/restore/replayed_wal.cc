@@ -38,8 +38,9 @@ void raise(RecoveryMinimums& minimums, const RecoveryMinimums& by) {
   }
 }
 
-Result<ReplayedWal> read_replayed_wal(const ChosenLineage& lineage, const RecoveryTarget& asked, Lsn from,
-                                      const Reach& reach, const ScanOptions& options) {
+Result<ReplayedWal> read_replayed_wal(const ChosenLineage& lineage, const RecoveryTarget& asked,
+                                      const WalPath& path, Lsn from, Lsn to, const ScanOptions& options,
+                                      const ReplayedSoFar& each_segment) {
   TRY_ASSIGN(const pg::VersionTraits* version, pg::require_version(lineage.record.lineage.major));
   ReplayedWal replayed;
   auto ends_recovery = [&](const pg::WalRecord& record) {
@@ -47,12 +48,18 @@ Result<ReplayedWal> read_replayed_wal(const ChosenLineage& lineage, const Recove
     auto end = pg::read_transaction_end(record, *version);
     return end && (asked.inclusive ? end->time > asked.time : end->time >= asked.time);
   };
-  ScanOptions scan = options;
-  scan.from_is_record = true;
+  const uint64_t bytes = path.segment_size.bytes;
+  uint64_t segment = from.value / bytes;
+  Status heard;
   TRY_ASSIGN(ScanResult scanned,
              scan_wal(
-                 lineage, reach.path, from, reach.stop,
+                 lineage, path, from, to,
                  [&](const pg::WalRecord& record) {
+                   if (each_segment && record.lsn.value / bytes != segment) {
+                     segment = record.lsn.value / bytes;
+                     heard = each_segment(Lsn{segment * bytes}, replayed);
+                     if (!heard) return ScanNext::stop;
+                   }
                    switch (pg::event_of(record, *version)) {
                      case pg::WalEvent::commit:
                      case pg::WalEvent::abort:
@@ -76,7 +83,8 @@ Result<ReplayedWal> read_replayed_wal(const ChosenLineage& lineage, const Recove
                    }
                    return replayed.stops_earlier ? ScanNext::stop : ScanNext::more;
                  },
-                 scan));
+                 options));
+  TRY(heard);
   if (scanned.damage) {
     return make_error(ErrorKind::unreachable, cat("recovery target ", asked.to_string()),
                       cat("WAL is damaged at ", scanned.damage->lsn.to_string(), ": ", scanned.damage->text))

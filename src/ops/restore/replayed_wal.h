@@ -13,10 +13,12 @@
 //  of them
 //    are seen.
 //
-// Recovery replays exactly these records: Reach::effective ends it at Reach::stop.
+// Recovery replays exactly these records: Reach::effective ends it at Reach::stop. An instant restore reads
+// them while the server replays (replay_check.h).
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -40,10 +42,14 @@ struct ReplayedWal {
   bool stops_earlier = false;            // a transaction end before reach.stop ends a recovery to this time
 };
 
-// Reads the WAL from `from`, where a record begins, to reach.stop. Errors: unreachable when it is damaged
-// before that, those of reading, cancelled.
-Result<ReplayedWal> read_replayed_wal(const ChosenLineage& lineage, const RecoveryTarget& asked, Lsn from,
-                                      const Reach& reach, const ScanOptions& options);
+// Hears, where a further segment begins, what all records before it do. An error ends the reading.
+using ReplayedSoFar = std::function<Status(Lsn read, const ReplayedWal& so_far)>;
+
+// Reads the WAL from `from` to `to`; `each_segment` may be empty. Errors: unreachable when it is damaged
+// before that, those of reading and of `each_segment`, cancelled.
+Result<ReplayedWal> read_replayed_wal(const ChosenLineage& lineage, const RecoveryTarget& asked,
+                                      const WalPath& path, Lsn from, Lsn to, const ScanOptions& options,
+                                      const ReplayedSoFar& each_segment = {});
 
 // `precondition` when a tablespace is created at a place that has content on this host.
 Status refuse_live_tablespaces(const ReplayedWal& replayed);

@@ -78,11 +78,14 @@ class Execution {
  private:
   // WAL that an earlier recovery had fetched ahead is none of this one's (T28).
   void forget_prefetched() {
-    if (options_.spool.empty()) return;
-    Status cleared = clear_spool(options_.spool, options_.location, lineage_.record.lineage);
-    // Where we may not look, `wal get` may not either.
-    if (!cleared && cleared.error().kind != ErrorKind::permission)
-      outcome_.notes.push_back(cat("the spool was not cleared: ", cleared.error().to_string()));
+    const std::vector<std::string> spools =
+        options_.spool.empty() ? default_spools(geteuid()) : std::vector{options_.spool};
+    for (const std::string& spool : spools) {
+      Status cleared = clear_spool(spool, options_.location, lineage_.record.lineage);
+      // Where we may not look, `wal get` may not either.
+      if (!cleared && cleared.error().kind != ErrorKind::permission)
+        outcome_.notes.push_back(cat("the spool was not cleared: ", cleared.error().to_string()));
+    }
   }
 
   const RestorePlan& plan() const { return outcome_.plan; }
@@ -344,6 +347,7 @@ class Execution {
     state.lineage = plan().lineage;
     state.backup = plan().backup.id;
     state.throw_away = options_.throw_away;
+    if (state.throw_away) state.boot = repo::ProcessIdentity::self().boot_id;
     state.read_only = options_.read_only;
     state.hydrate = options_.hydrate;
     state.owner = owner_.user;
@@ -353,6 +357,11 @@ class Execution {
       instant.target = options_.target.to_string();
       instant.action = plan().action;
       instant.stop = plan().reach.stop;
+      instant.timeline = plan().reach.timeline;
+      if (options_.target.kind == pg::TargetKind::time) {
+        instant.time = options_.target.time;
+        instant.exclusive = !options_.target.inclusive;
+      }
       instant.replay_from = plan().replay_from;
       instant.wal_bytes = plan().reach.wal_bytes;
       if (plan().pg_bin) instant.pg_bin = plan().pg_bin->directory;

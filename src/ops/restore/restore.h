@@ -38,9 +38,12 @@ struct RestorePhases {
   double replace = 0;
   double start = 0;     // from the start of the server to the first replayed record
   double recovery = 0;  // from there to the target, or to the end of WAL
+  double validate = 0;  // of the paused server
   double promote = 0;
+  double follow_up = 0;  // what is done on the promoted server
   double total() const {
-    return preflight + rescue + copy + configure + sync + replace + start + recovery + promote;
+    return preflight + rescue + copy + configure + sync + replace + start + recovery + validate + promote +
+           follow_up;
   }
 };
 

@@ -22,12 +22,6 @@ constexpr uint64_t kWalBlock = 8192;      // XLOG_BLCKSZ of every distribution's
 constexpr uint64_t kLongPageHeader = 40;  // of a segment's first page; other pages have 24 bytes
 constexpr std::string_view kLogName = "startup.log";
 
-std::string recorded(const repo::Manifest& manifest, std::string_view name) {
-  auto found =
-      std::ranges::find_if(manifest.settings, [&](const repo::Setting& s) { return s.name == name; });
-  return found == manifest.settings.end() ? "" : found->value;
-}
-
 double seconds_since(int64_t began_us) {
   return static_cast<double>(Clock::system().monotonic_us() - began_us) / 1e6;
 }
@@ -43,25 +37,19 @@ class Starter {
         reporter_(reporter),
         stop_(stop) {}
 
-  // Once more, without judging where recovery ended.
-  Status again() {
-    TRY_ASSIGN(pg::LaunchOptions launch, prepare());
+  // Once more, without judging where recovery ended. As configured, unless that is nullopt.
+  Status again(const pg::LaunchOptions& launch, const std::optional<pg::LaunchOptions>& configured) {
+    TRY(check_socket_free(launch.socket_directory, launch.port));
     RecoveryResult result = outcome_.recovery.value_or(RecoveryResult{});
     result.port = launch.port;
     result.socket_directory = launch.socket_directory;
     result.log_file = launch.log_file;
     role_ = launch.role;
-    TRY_ASSIGN(pg::PgServer server, pg::PgServer::start(std::move(launch)));
-    pg::PgServer::WaitFor wait;
-    wait.read_only = true;
-    wait.paused = true;
-    TRY_ASSIGN(pg::ServerState state, server.wait(wait, kAgainMs));
-    if (state.phase == pg::ServerPhase::ended) {
-      return make_error(ErrorKind::failed, directory(), "the server ended when it was started again")
-          .with_cause(state.last_error)
-          .with_hint(cat("its log is ", server.options().log_file));
-    }
+    TRY_ASSIGN(pg::PgServer server,
+               configured ? answering_as_configured(*configured, launch) : answering(launch));
+    TRY_ASSIGN(pg::ServerState state, server.state());
     if (options_.accepting) options_.accepting(result.port, result.socket_directory);
+    if (options_.promoted && state.phase == pg::ServerPhase::ready) TRY(follow_up(server));
     result.phase = state.phase;
     result.pid = server.pid();
     if (state.timeline.value != 0) result.timeline = state.timeline;
@@ -71,14 +59,19 @@ class Starter {
     return {};
   }
 
-  Result<pg::LaunchOptions> standby() {
-    TRY_ASSIGN(pg::LaunchOptions launch, prepare());
+  // As the configuration says; pg_ctl would start it so.
+  Result<pg::LaunchOptions> configured(pg::LaunchOptions launch) {
     launch.log_mode = pg::LogMode::as_configured;
+    TRY_ASSIGN(launch.listen_addresses, effective("listen_addresses"));
     return launch;
   }
 
   Status run() {
     TRY_ASSIGN(pg::LaunchOptions launch, prepare());
+    TRY(check_socket_free(launch.socket_directory, launch.port));
+    // It is checked where recovery ended before it is promoted (R6).
+    if (plan_.action == pg::TargetAction::promote)
+      launch.settings.emplace_back("recovery_target_action", "pause");
     int port = launch.port;
     std::string sockets = launch.socket_directory;
     std::string log = launch.log_file;
@@ -88,6 +81,7 @@ class Starter {
     outcome_.recovery = RecoveryResult{
         state.phase, state.replayed, state.last_commit, state.timeline, port, sockets, log, server.pid()};
     TRY(judge(server, state));
+    TRY(validate(server, state));
     if (state.phase == pg::ServerPhase::paused) {
       if (plan_.action == pg::TargetAction::promote) {
         TRY(promote(server));
@@ -98,33 +92,15 @@ class Starter {
             cat("which tables are locked at the target is not known: ", locked.error().to_string()));
       }
     }
+    if (outcome_.recovery->phase == pg::ServerPhase::ready) {
+      if (options_.promoted) TRY(follow_up(server));
+      if (options_.medium == RestoreMedium::copy) note_restart(server.options());
+    }
     outcome_.next_command = after_recovery_command(plan_, *outcome_.recovery, role_);
     outcome_.copy_out_commands = copy_out_commands(plan_, *outcome_.recovery, role_);
     server.release();
     return {};
   }
-
- private:
-  // What PostgreSQL reads from the configuration of the restored directory.
-  Result<std::string> effective(std::string_view name) {
-    ProcessSpec spec;
-    spec.argv = {plan_.pg_bin->program("postgres"), "-C", std::string(name), "-D", directory()};
-    if (std::string config = outside_config_file(plan_, manifest_); !config.empty()) {
-      spec.argv.push_back(cat("--config_file=", config));
-    }
-    spec.env = {{"LC_ALL", "C"}, {"PGDATA", std::nullopt}, {"PGPORT", std::nullopt}};
-    RunOptions run;
-    run.timeout_ms = kAskTimeoutMs;
-    run.stop = &stop_;
-    TRY_ASSIGN(ProcessOutcome outcome, run_process(spec, run));
-    if (!outcome.ok()) {
-      return make_error(ErrorKind::config, directory(), "PostgreSQL does not accept the configuration")
-          .with_cause(std::string(trim(outcome.err)));
-    }
-    return std::string(trim(outcome.out));
-  }
-
-  const std::string& directory() const { return plan_.placements.front().final_path; }
 
   Result<pg::LaunchOptions> prepare() {
     if (!plan_.pg_bin) {
@@ -136,6 +112,7 @@ class Starter {
     launch.log_file = join_path(directory(), kLogName);
     launch.role = bootstrap_role(manifest_);
     launch.stop = &stop_;
+    launch.settings = options_.start_settings;
     if (options_.port) {
       launch.port = *options_.port;
     } else {
@@ -149,18 +126,72 @@ class Starter {
       launch.socket_directory = std::string(trim(split(sockets, ',')[0]));
       if (launch.socket_directory.empty()) launch.socket_directory = "/tmp";
     }
-    TRY(check_socket_free(launch.socket_directory, launch.port));
     if (plan_.replace || options_.standby) {
       TRY_ASSIGN(launch.listen_addresses, effective("listen_addresses"));
       if (std::string config = outside_config_file(plan_, manifest_); !config.empty()) {
         launch.settings.emplace_back("config_file", config);
       }
     }
-    // It is checked where recovery ended before it is promoted (R6).
-    if (plan_.action == pg::TargetAction::promote && !options_.standby) {
-      launch.settings.emplace_back("recovery_target_action", "pause");
-    }
     return launch;
+  }
+
+ private:
+  Result<std::string> effective(std::string_view name) {
+    return effective_setting(plan_, manifest_, name, stop_);
+  }
+
+  const std::string& directory() const { return plan_.placements.front().final_path; }
+
+  Result<pg::PgServer> answering(const pg::LaunchOptions& launch) {
+    TRY_ASSIGN(pg::PgServer server, pg::PgServer::start(launch));
+    pg::PgServer::WaitFor wait;
+    wait.read_only = true;
+    wait.paused = true;
+    TRY_ASSIGN(pg::ServerState state, server.wait(wait, kAgainMs));
+    if (state.phase != pg::ServerPhase::ended) return server;
+    return make_error(ErrorKind::failed, directory(), "the server ended when it was started again")
+        .with_cause(state.last_error)
+        .with_hint(cat("its log is ", launch.log_file));
+  }
+
+  // Not to be down for want of a port that another server has, or of a place for its log.
+  Result<pg::PgServer> answering_as_configured(const pg::LaunchOptions& configured,
+                                               const pg::LaunchOptions& launch) {
+    auto server = answering(configured);
+    if (server || server.error().kind != ErrorKind::failed) return server;
+    outcome_.notes.push_back(cat("the server does not start as configured, but on its Unix socket only: ",
+                                 server.error().to_string()));
+    return answering(launch);
+  }
+
+  // No reason to end a server that answers.
+  void note_restart(const pg::LaunchOptions& launch) {
+    Status left = leave_restart_to_configuration(launch);
+    if (left) return;
+    outcome_.notes.push_back(
+        cat("pg_ctl restart will start the server as it was started here, until it is stopped and "
+            "started by itself: ",
+            left.error().to_string()));
+  }
+
+  // pg_ctl restart takes its options from there (CreateOptsFile in src/backend/postmaster/postmaster.c,
+  // read_post_opts in src/bin/pg_ctl/pg_ctl.c), and those that only the watching needed would stay for ever.
+  Status leave_restart_to_configuration(const pg::LaunchOptions& launch) {
+    std::vector<std::string> options = {"-D", directory()};
+    if (options_.port) options.insert(options.end(), {"-p", cat(launch.port)});
+    if (options_.socket_directory) options.insert(options.end(), {"-k", launch.socket_directory});
+    if (std::string config = outside_config_file(plan_, manifest_); !config.empty())
+      options.insert(options.end(), {"-c", cat("config_file=", config)});
+    std::string line = launch.bin.program("postgres");
+    for (const std::string& option : options) line += cat(" \"", option, "\"");
+    const std::string path = join_path(directory(), "postmaster.opts");
+    TRY(write_file_durable(path, as_bytes(cat(line, "\n")), 0600));
+    TRY_ASSIGN(std::string addresses, effective("listen_addresses"));
+    std::string socket_only =
+        addresses == launch.listen_addresses ? "" : "answers on its Unix socket only and ";
+    outcome_.notes.push_back(
+        cat("until it is restarted (pg_ctl restart) the server ", socket_only, "logs to ", launch.log_file));
+    return {};
   }
 
   Result<pg::ServerState> watch(pg::PgServer& server, int port, const std::string& sockets) {
@@ -207,14 +238,36 @@ class Starter {
                             stopped))
           .with_hint(cat("the log says where WAL ended: ", log));
     }
-    if (same_wal_position(state.replayed, plan_.reach.stop)) return {};
+    Lsn expected = plan_.reach.stop;
+    if (options_.expected_stop) {
+      TRY_ASSIGN(expected, options_.expected_stop());
+    }
+    if (same_wal_position(state.replayed, expected)) return {};
     Error error =
         make_error(ErrorKind::check_failed, directory(),
-                   cat("recovery is paused at ", state.replayed.to_string(), ", the preflight expected ",
-                       plan_.reach.stop.to_string(), "; it is not promoted"))
+                   cat("recovery is paused at ", state.replayed.to_string(), ", expected was ",
+                       expected.to_string(), "; it is not promoted"))
             .with_hint(cat("the server runs and can be queried; its log says why it stopped: ", log));
     server.release();
     return error;
+  }
+
+  Status follow_up(pg::PgServer& server) {
+    const int64_t began = Clock::system().monotonic_us();
+    Status done = options_.promoted(server);
+    outcome_.phases.follow_up = seconds_since(began);
+    if (!done) server.release();
+    return done;
+  }
+
+  // By whoever wanted to look before the promotion; a server that is not as it should be goes on answering.
+  Status validate(pg::PgServer& server, const pg::ServerState& state) {
+    if (!options_.validate || state.phase != pg::ServerPhase::paused) return {};
+    const int64_t began = Clock::system().monotonic_us();
+    Status looked_at = options_.validate(server, plan_);
+    outcome_.phases.validate = seconds_since(began);
+    if (!looked_at) server.release();
+    return looked_at;
   }
 
   // The startup process holds the locks of transactions that it has replayed in part
@@ -276,6 +329,26 @@ std::string outside_config_file(const RestorePlan& plan, const repo::Manifest& m
   return "";
 }
 
+Result<std::string> effective_setting(const RestorePlan& plan, const repo::Manifest& manifest,
+                                      std::string_view name, const StopToken& stop) {
+  const std::string& directory = plan.placements.front().final_path;
+  ProcessSpec spec;
+  spec.argv = {plan.pg_bin->program("postgres"), "-C", std::string(name), "-D", directory};
+  if (std::string config = outside_config_file(plan, manifest); !config.empty()) {
+    spec.argv.push_back(cat("--config_file=", config));
+  }
+  spec.env = {{"LC_ALL", "C"}, {"PGDATA", std::nullopt}, {"PGPORT", std::nullopt}};
+  RunOptions run;
+  run.timeout_ms = kAskTimeoutMs;
+  run.stop = &stop;
+  TRY_ASSIGN(ProcessOutcome outcome, run_process(spec, run));
+  if (!outcome.ok()) {
+    return make_error(ErrorKind::config, directory, "PostgreSQL does not accept the configuration")
+        .with_cause(std::string(trim(outcome.err)));
+  }
+  return std::string(trim(outcome.out));
+}
+
 Status check_socket_free(const std::string& directory, int port) {
   std::string socket = cat(directory, "/.s.PGSQL.", port);
   if (access(socket.c_str(), F_OK) != 0 || access(cat(socket, ".lock").c_str(), F_OK) != 0) return {};
@@ -283,20 +356,61 @@ Status check_socket_free(const std::string& directory, int port) {
       .with_hint("choose others with --port and --socket-dir");
 }
 
-std::string bootstrap_role(const repo::Manifest& manifest) {
-  return recorded(manifest, "lifeboat.bootstrap_role");
+std::string recorded_setting(const repo::Manifest& manifest, std::string_view name) {
+  auto found =
+      std::ranges::find_if(manifest.settings, [&](const repo::Setting& s) { return s.name == name; });
+  return found == manifest.settings.end() ? "" : found->value;
 }
 
-Status start_again(const RestoreSource& source, const RestoreOptions& options, RestoreOutcome& outcome,
-                   Reporter& reporter, StopToken& stop) {
+std::string bootstrap_role(const repo::Manifest& manifest) {
+  return recorded_setting(manifest, "lifeboat.bootstrap_role");
+}
+
+class StartAgain::Impl {
+ public:
+  Impl(const RestoreOptions& options, repo::Manifest manifest, RestoreOutcome& outcome, Reporter& reporter,
+       StopToken& stop)
+      : manifest_(std::move(manifest)), starter_(options, manifest_, outcome, reporter, stop) {}
+
+  Status prepare(StartedAs as) {
+    TRY_ASSIGN(launch_, starter_.prepare());
+    if (as == StartedAs::watched) return {};
+    TRY_ASSIGN(configured_, starter_.configured(launch_));
+    return {};
+  }
+  Status start() { return starter_.again(launch_, configured_); }
+
+ private:
+  const repo::Manifest manifest_;
+  Starter starter_;
+  pg::LaunchOptions launch_;
+  std::optional<pg::LaunchOptions> configured_;
+};
+
+Result<StartAgain> StartAgain::prepare(const RestoreSource& source, const RestoreOptions& options,
+                                       StartedAs as, RestoreOutcome& outcome, Reporter& reporter,
+                                       StopToken& stop) {
   TRY_ASSIGN(repo::Manifest manifest, repo::read_manifest(source.repo(), outcome.plan.backup.id));
-  return Starter(options, manifest, outcome, reporter, stop).again();
+  auto impl = std::make_unique<Impl>(options, std::move(manifest), outcome, reporter, stop);
+  TRY(impl->prepare(as));
+  return StartAgain(std::move(impl));
+}
+
+StartAgain::StartAgain(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+StartAgain::StartAgain(StartAgain&&) noexcept = default;
+StartAgain::~StartAgain() = default;
+
+Status StartAgain::start() {
+  return impl_->start();
 }
 
 Result<pg::LaunchOptions> standby_launch(const RestoreSource& source, const RestoreOptions& options,
                                          RestoreOutcome& outcome, Reporter& reporter, StopToken& stop) {
   TRY_ASSIGN(repo::Manifest manifest, repo::read_manifest(source.repo(), outcome.plan.backup.id));
-  return Starter(options, manifest, outcome, reporter, stop).standby();
+  Starter starter(options, manifest, outcome, reporter, stop);
+  TRY_ASSIGN(pg::LaunchOptions launch, starter.prepare());
+  TRY(check_socket_free(launch.socket_directory, launch.port));
+  return starter.configured(std::move(launch));
 }
 
 bool same_wal_position(Lsn a, Lsn b) {

@@ -43,6 +43,40 @@ Error still_running(const std::string& directory, const pg::RunningServer& runni
       .with_hint(cat("stop it first, or give --stop: ", stop_command(directory, running)));
 }
 
+// As a drill looks at its copy, on a server that can only be read.
+Status look_at_paused(pg::PgServer& server, const RestorePlan& plan, const RollbackChecks& asked,
+                      std::vector<DrillCheck>& checks, Reporter& reporter, StopToken& stop) {
+  reporter.progress("checking", 0, 0, ProgressUnit::items);
+  TRY_ASSIGN(checks, check_catalogues(server, stop));
+  const DrillScope scope = plan.bytes <= DrillScope::kAllUpTo
+                               ? DrillScope::everything()
+                               : DrillScope::of(DrillScope::kUsualDays, Timestamp{Clock::system().unix_us()});
+  TRY_ASSIGN(DrillCheck amcheck, check_amcheck_as_it_is(server, scope, plan.lineage.major, stop));
+  checks.push_back(std::move(amcheck));
+  for (const std::string& sql : asked.assertions) {
+    TRY_ASSIGN(DrillCheck check, check_assertion(server, asked.assertion_database, sql));
+    checks.push_back(std::move(check));
+  }
+  for (const DrillProgram& program : asked.programs) {
+    TRY_ASSIGN(DrillCheck check,
+               check_by_program(server, program, asked.assertion_database, asked.program_timeout_ms, stop));
+    checks.push_back(std::move(check));
+  }
+  std::string failed;
+  for (const DrillCheck& check : checks) {
+    if (check.result == CheckResult::failed)
+      failed += cat(failed.empty() ? "" : "; ", check.id, ": ", check.detail);
+  }
+  if (failed.empty()) return {};
+  const Placement& data = plan.placements.front();
+  return make_error(
+             ErrorKind::check_failed, data.final_path,
+             "what came back is not as it should be; the server is paused at the target and not promoted")
+      .with_cause(failed)
+      .with_hint(cat("look at it, then promote it with pg_promote() or put back what was there",
+                     data.kept_as.empty() ? "" : cat(", which is in ", data.kept_as)));
+}
+
 RestoreOptions options_of(const RollbackRequest& request) {
   RestoreOptions options = request.restore;
   options.start = true;
@@ -54,7 +88,11 @@ std::vector<RollbackStep> steps_of(const RollbackRequest& request, const Rollbac
   const RestorePlan& restore = plan.restore;
   const Placement& data = restore.placements.front();
   std::vector<RollbackStep> steps;
-  if (plan.running) steps.push_back({cat("stop the server: ", plan.stop_command), std::nullopt});
+  if (plan.running)
+    steps.push_back(
+        {cat("stop the server", request.stops_server ? "" : ", which needs --stop or is done first", ": ",
+             plan.stop_command),
+         std::nullopt});
   if (!restore.rescue.empty())
     steps.push_back(
         {cat("store ", counted(restore.rescue.size(), "WAL file"), " that only ", data.final_path, " has"),
@@ -70,7 +108,9 @@ std::vector<RollbackStep> steps_of(const RollbackRequest& request, const Rollbac
   steps.push_back({cat("start it and replay ", format_bytes(restore.reach.wal_bytes), " of WAL up to ",
                        restore.reach.stop.to_string()),
                    restore.estimate.replay_seconds});
-  steps.push_back({"check on the paused server that it is there", std::nullopt});
+  steps.push_back({request.checks.wanted ? "check on the paused server that it is there, and what is in it"
+                                         : "check on the paused server that it is there",
+                   std::nullopt});
   steps.push_back({"promote it", std::nullopt});
   if (request.preserves) steps.push_back({"say how the old state is started beside it", std::nullopt});
   return steps;
@@ -116,8 +156,13 @@ std::string render_rollback(const RollbackPlan& plan) {
 }
 
 Result<RollbackOutcome> run_rollback(const RollbackRequest& request, Reporter& reporter, StopToken& stop) {
-  const RestoreOptions options = options_of(request);
+  RestoreOptions options = options_of(request);
   RollbackOutcome outcome;
+  if (request.checks.wanted) {
+    options.validate = [&](pg::PgServer& server, const RestorePlan& plan) {
+      return look_at_paused(server, plan, request.checks, outcome.checks, reporter, stop);
+    };
+  }
   TRY_ASSIGN(std::optional<pg::RunningServer> running, server_there(options));
   if (running && (!request.stops_server || running->by != pg::RunningBy::process))
     return still_running(options.directory, *running);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "ops/restore/start.h"
 #include "util/strings.h"
 
 namespace lifeboat::ops {
@@ -16,13 +17,6 @@ constexpr const char* kMinimums[] = {"max_connections", "max_worker_processes", 
                                      "max_prepared_transactions", "max_locks_per_transaction"};
 
 }  // namespace
-
-std::string recorded_setting(const repo::Manifest& manifest, const std::string& name) {
-  for (const repo::Setting& setting : manifest.settings) {
-    if (setting.name == name) return setting.value;
-  }
-  return "";
-}
 
 std::vector<std::string> preload_libraries(const repo::Manifest& manifest) {
   std::vector<std::string> libraries;
@@ -64,7 +58,7 @@ Settings isolation_settings(const IsolationInput& input) {
       {"ssl", "off"},
       {"huge_pages", "off"},
       {"shared_buffers",
-       cat(std::min(kMostSharedBuffers, std::max<uint64_t>(input.host_memory / 8, 16 << 20)) >> 10, "kB")},
+       cat(std::min(kMostSharedBuffers, std::max<uint64_t>(input.memory / 8, 16 << 20)) >> 10, "kB")},
       {"default_transaction_read_only", "off"},
       {"logging_collector", "off"},
       {"log_destination", "stderr"},

@@ -19,8 +19,8 @@ struct IsolationInput {
   std::string hba_file;  // ours, in the drill's own directory
   std::string ident_file;
   std::vector<std::string>
-      libraries;             // of shared_preload_libraries, those that this host has and that start no jobs
-  uint64_t host_memory = 0;  // bytes
+      libraries;        // of shared_preload_libraries, those that this host has and that start no jobs
+  uint64_t memory = 0;  // bytes that this host has at hand
 };
 Settings isolation_settings(const IsolationInput& input);
 
@@ -29,7 +29,5 @@ std::vector<std::string> preload_libraries(const repo::Manifest& manifest);
 // Libraries that start workers which run jobs, talk to other hosts or write elsewhere: never loaded in a
 // drill.
 bool runs_jobs(const std::string& library);
-// The value that a setting had on the source; "" when it was not recorded.
-std::string recorded_setting(const repo::Manifest& manifest, const std::string& name);
 
 }  // namespace lifeboat::ops

@@ -3,8 +3,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "ops/restore/start.h"
 #include "util/clock.h"
 #include "util/files.h"
+#include "util/memory.h"
 #include "util/strings.h"
 
 namespace lifeboat::ops {
@@ -19,10 +21,6 @@ double since(int64_t began_us) {
   return static_cast<double>(Clock::system().monotonic_us() - began_us) / 1e6;
 }
 
-uint64_t host_memory() {
-  return static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
-}
-
 RestoreOptions restore_options(const ScratchOptions& options) {
   RestoreOptions restore;
   restore.location = options.location;
@@ -31,7 +29,8 @@ RestoreOptions restore_options(const ScratchOptions& options) {
   restore.target = options.target;
   restore.timeline_choice = options.timeline_choice;
   restore.timeline = options.timeline;
-  restore.action = pg::TargetAction::promote;
+  restore.action =
+      options.until == ScratchUntil::open ? pg::TargetAction::promote : pg::TargetAction::shutdown;
   restore.directory = options.directory + "/data";
   restore.unmapped = UnmappedTablespaces::beside;
   restore.archive = ArchiveChoice::off;
@@ -119,7 +118,7 @@ Status Scratch::start(const RestoreSource& source, RestorePlan plan, Reporter& r
   TRY_ASSIGN(manifest_, repo::read_manifest(source.repo(), plan_.backup.id));
   libraries_ = look_for_libraries();
   IsolationInput isolation{&manifest_, file("pg_hba.conf"), file("pg_ident.conf"), libraries_.loaded,
-                           host_memory()};
+                           memory_at_hand()};
   restore_.settings = isolation_settings(isolation);
   restore_.target = plan_.asked;
   TRY(restore_files(source, reporter, stop));
@@ -174,7 +173,7 @@ Status Scratch::recover(const Settings& settings, Reporter& reporter, StopToken&
   launch.socket_directory = file("run");
   launch.port = kPort;
   launch.log_file = file("server.log");
-  launch.role = recorded_setting(manifest_, "lifeboat.bootstrap_role");
+  launch.role = bootstrap_role(manifest_);
   launch.settings = settings;
   launch.stop = &stop;
   int64_t began = Clock::system().monotonic_us();
@@ -193,10 +192,8 @@ Status Scratch::recover(const Settings& settings, Reporter& reporter, StopToken&
                       plan_.reach.wal_bytes, ProgressUnit::bytes);
   }));
   phases_.recovery = since(began);
-  if (state.phase != pg::ServerPhase::ready) {
-    return make_error(ErrorKind::check_failed, data(), "the restored server did not come up")
-        .with_cause(state.last_error);
-  }
+  TRY(check_recovered(state));
+  if (options_.until == ScratchUntil::stopped_at_target) return {};
   began = Clock::system().monotonic_us();
   TRY_ASSIGN(pg::PgClient client, server.connect());
   TRY_ASSIGN(pg::Rows rows, client.query("select count(*) from pg_catalog.pg_class"));
@@ -205,6 +202,15 @@ Status Scratch::recover(const Settings& settings, Reporter& reporter, StopToken&
                              kPort,       file("run"),      file("server.log"),      server.pid()};
   server_.emplace(std::move(server));
   return {};
+}
+
+Status Scratch::check_recovered(const pg::ServerState& state) const {
+  const bool open = options_.until == ScratchUntil::open;
+  if (open ? state.phase == pg::ServerPhase::ready : state.stopped_at_target) return {};
+  return make_error(ErrorKind::check_failed, data(),
+                    open ? "the restored server did not come up"
+                         : "the restored server did not stop at the recovery target")
+      .with_cause(state.last_error);
 }
 
 Status Scratch::stop_server() {

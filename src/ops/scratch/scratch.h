@@ -25,6 +25,10 @@ enum class ScratchMedium : uint8_t {
   copy,   // everything is restored first
 };
 std::string_view to_string(ScratchMedium medium);
+enum class ScratchUntil : uint8_t {
+  open,               // promoted and open for writing
+  stopped_at_target,  // ended when the target was reached: files as replay left them, and not a byte else
+};
 enum class AfterScratch : uint8_t { remove, keep };  // of the restored directory; kept ones are copies
 
 struct ScratchOptions {
@@ -34,6 +38,7 @@ struct ScratchOptions {
   RecoveryTarget target;
   TimelineChoice timeline_choice = TimelineChoice::unset;
   Timeline timeline;
+  ScratchUntil until = ScratchUntil::open;
   std::string directory;  // absolute; made, must be absent or empty
   AfterScratch after = AfterScratch::remove;
   ScratchMedium medium = ScratchMedium::mount;
@@ -63,10 +68,11 @@ class Scratch {
 
   // What a restore is asked for; the target may be changed before plan().
   RestoreOptions& restore() { return restore_; }
-  // Restores or mounts, starts the server and follows it until it is open for writing. Errors: not_found
-  // (PostgreSQL's programs), check_failed (the server did not come up), those of restoring and mounting.
+  // Restores or mounts, starts the server and follows it until it is open for writing, or has ended. Errors:
+  // not_found (PostgreSQL's programs), check_failed (the server did not come up), those of restoring and
+  // mounting.
   Status start(const RestoreSource& source, RestorePlan plan, Reporter& reporter, StopToken& stop);
-  // After start().
+  // After start(), unless it ended at the target.
   pg::PgServer& server() { return *server_; }
   const repo::Manifest& manifest() const { return manifest_; }
   const RestorePlan& plan() const { return plan_; }
@@ -92,6 +98,7 @@ class Scratch {
   void choose_medium();
   Status restore_files(const RestoreSource& source, Reporter& reporter, StopToken& stop);
   Status recover(const Settings& settings, Reporter& reporter, StopToken& stop);
+  Status check_recovered(const pg::ServerState& state) const;
   PreloadedLibraries look_for_libraries() const;
   Status remove();
   std::string file(std::string_view name) const;

@@ -2,12 +2,7 @@
 // restoring the rest.
 //
 //   scratch   the backup as a server for a while, on a mount, recovered to the target (ops/scratch)
-//   choose    the tables with their partitions; they move to a schema of the new name there, which takes
-//   their
-//             indexes, constraints, sequences and comments along
-//   bring     pg_dump from there, pg_restore into the destination, in one transaction
-//   compare   number of rows and a sum over every row's text, on both sides
-//   merge     on request: rows that the original lacks, by its primary key
+//   bring     choose, bring, compare, merge: ops/table/bring.h
 //
 // The original is not touched but by a merge that was asked for.
 #pragma once
@@ -18,12 +13,11 @@
 #include <vector>
 
 #include "ops/scratch/scratch.h"
+#include "ops/table/bring.h"
 #include "util/reporter.h"
 #include "util/stop.h"
 
 namespace lifeboat::ops {
-
-enum class TableMerge : uint8_t { none, missing_rows };
 
 struct TableRestoreOptions {
   ScratchOptions scratch;
@@ -34,13 +28,6 @@ struct TableRestoreOptions {
                               // same name for tables, NAME_restored for a database
   std::string schema;         // of tables, at the destination, made; empty: restored_<time>
   TableMerge merge = TableMerge::none;
-};
-
-struct BroughtTable {
-  std::string original;  // schema.table, quoted as SQL needs it
-  std::string brought;
-  int64_t rows = 0;
-  std::optional<int64_t> merged;  // rows that the original lacked and has now
 };
 
 struct TableRestoreOutcome {

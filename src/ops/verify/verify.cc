@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "ops/catalogue/catalogue.h"
+#include "ops/dump/dump.h"
 #include "ops/verify/parts.h"
 #include "repo/evidence.h"
 #include "repo/lease.h"
@@ -19,11 +20,23 @@ using verification::WalCheck;
 
 struct Scope {
   ChosenLineage lineage;
+  bool dumps = false;             // the lineage's dumps, which need no WAL
   std::vector<repo::Card> cards;  // complete and damaged, not condemned, by time
 };
 
 bool is_damage(const Error& error) {
   return error.kind == ErrorKind::damaged;
+}
+
+Status find_cards(Scope& scope) {
+  TRY_ASSIGN(auto condemned, repo::read_condemned(scope.lineage.repo));
+  auto cards = repo::read_cards(scope.lineage.repo);
+  if (!cards && !is_damage(cards.error())) return std::move(cards).error();
+  for (repo::Card& card : cards ? *cards : std::vector<repo::Card>()) {
+    if (card.state == repo::BackupState::aborted || condemned.condemns(card.id)) continue;
+    scope.cards.push_back(std::move(card));
+  }
+  return {};
 }
 
 // The lineages whose registration and cards can be read. What cannot be read is damage that the report has.
@@ -44,15 +57,14 @@ Result<std::vector<Scope>> find_scopes(const repo::Repository& repository,
       auto chosen = lineage_of(repository, name, *lineage);
       if (!chosen && (repo::is_lost(chosen.error()) || chosen.error().kind == ErrorKind::foreign)) continue;
       TRY(chosen);
-      Scope scope{std::move(*chosen), {}};
-      TRY_ASSIGN(auto condemned, repo::read_condemned(scope.lineage.repo));
-      auto cards = repo::read_cards(scope.lineage.repo);
-      if (!cards && !is_damage(cards.error())) return std::move(cards).error();
-      for (repo::Card& card : cards ? *cards : std::vector<repo::Card>()) {
-        if (card.state == repo::BackupState::aborted || condemned.condemns(card.id)) continue;
-        scope.cards.push_back(std::move(card));
-      }
-      scopes.push_back(std::move(scope));
+      Scope backups{std::move(*chosen), false, {}};
+      Scope dumps = backups;
+      dumps.dumps = true;
+      dumps.lineage.repo = dumps.lineage.repo.dumps();
+      TRY(find_cards(backups));
+      TRY(find_cards(dumps));
+      scopes.push_back(std::move(backups));
+      if (!dumps.cards.empty()) scopes.push_back(std::move(dumps));
     }
   }
   return scopes;
@@ -63,6 +75,7 @@ VerifiedBackup begin(const Scope& scope, const repo::Card& card) {
   backup.cluster = scope.lineage.repo.cluster();
   backup.lineage = scope.lineage.repo.lineage();
   backup.id = card.id;
+  backup.dump = scope.dumps;
   backup.marked_damaged = card.state == repo::BackupState::damaged;
   return backup;
 }
@@ -132,7 +145,8 @@ Status write_proofs(const Scope& scope, const VerifyRequest& request, Timestamp 
   record.kind = "verify";
   record.time = now;
   for (const VerifiedBackup& backup : summary.backups) {
-    if (backup.cluster != scope.lineage.repo.cluster() || backup.lineage != scope.lineage.repo.lineage())
+    if (backup.cluster != scope.lineage.repo.cluster() || backup.lineage != scope.lineage.repo.lineage() ||
+        backup.dump != scope.dumps)
       continue;
     if (backup.inconclusive) continue;
     ProofRecord::Item item{backup.id, backup.level, backup.passed, backup.problems};
@@ -154,30 +168,51 @@ Status write_proofs(const Scope& scope, const VerifyRequest& request, Timestamp 
   return {};
 }
 
-Status verify_named_backup(const repo::Repository& repository, const VerifyRequest& request,
-                           std::vector<Scope>& scopes, VerifySummary& summary) {
-  TRY_ASSIGN(FoundBackup found, find_backup(repository, request.cluster.value_or("main"), *request.backup));
-  if (found.card.state == repo::BackupState::aborted) {
-    return make_error(ErrorKind::not_found, cat("backup ", found.card.id.text),
-                      cat("never completed: ", found.card.reason));
-  }
-  TRY_ASSIGN(auto lease, repo::ReaderLease::acquire(found.lineage.repo, "verify", {found.card.id}));
-  scopes.push_back({found.lineage, {found.card}});
-  VerifiedBackup backup = begin(scopes.back(), found.card);
-  if (request.level == ProofLevel::present) {
-    TRY(verification::check_presence(found.lineage.repo, found.card, backup));
-  } else {
-    TRY(verification::check_bytes(found.lineage.repo, found.card, request, backup, summary.report.totals));
-  }
-  summary.report.totals.backups = 1;
-  auto wal = WalCheck::load(found.lineage);
+// The WAL that this backup needs.
+Status check_wal_of(const ChosenLineage& lineage, const repo::Card& card, const VerifyRequest& request,
+                    VerifiedBackup& backup) {
+  auto wal = WalCheck::load(lineage);
   if (!wal && !is_damage(wal.error())) return std::move(wal).error();
   if (!wal) {
     backup.problems.push_back(wal.error().to_string());
-  } else {
-    if (request.level != ProofLevel::present) TRY(wal->read_for(found.card, request));
-    TRY(wal->judge_backup(found.card, backup));
+    return {};
   }
+  if (request.level != ProofLevel::present) TRY(wal->read_for(card, request));
+  return wal->judge_backup(card, backup);
+}
+
+// A backup, or a dump where no backup has that id.
+Result<Scope> find_named(const repo::Repository& repository, const std::string& cluster,
+                         const std::string& id) {
+  auto found = find_backup(repository, cluster, id);
+  if (found) return Scope{std::move(found->lineage), false, {std::move(found->card)}};
+  if (found.error().kind != ErrorKind::not_found) return std::move(found).error();
+  auto dump = id == "latest" ? Result<FoundDump>(found.error()) : find_dump(repository, cluster, id);
+  if (!dump) return std::move(found).error();
+  TRY_ASSIGN(ChosenLineage lineage, lineage_of(repository, cluster, dump->repo.lineage()));
+  lineage.repo = dump->repo;
+  return Scope{std::move(lineage), true, {std::move(dump->card)}};
+}
+
+Status verify_named_backup(const repo::Repository& repository, const VerifyRequest& request,
+                           std::vector<Scope>& scopes, VerifySummary& summary) {
+  TRY_ASSIGN(Scope scope, find_named(repository, request.cluster.value_or("main"), *request.backup));
+  const repo::LineageRepo repo = scope.lineage.repo;
+  const repo::Card card = scope.cards.front();
+  if (card.state == repo::BackupState::aborted) {
+    return make_error(ErrorKind::not_found, cat("backup ", card.id.text),
+                      cat("never completed: ", card.reason));
+  }
+  TRY_ASSIGN(auto lease, repo::ReaderLease::acquire(repo, "verify", {card.id}));
+  scopes.push_back(std::move(scope));
+  VerifiedBackup backup = begin(scopes.back(), card);
+  if (request.level == ProofLevel::present) {
+    TRY(verification::check_presence(repo, card, backup));
+  } else {
+    TRY(verification::check_bytes(repo, card, request, backup, summary.report.totals));
+  }
+  summary.report.totals.backups = 1;
+  if (!scopes.back().dumps) TRY(check_wal_of(scopes.back().lineage, card, request, backup));
   finish(request, backup);
   summary.backups.push_back(std::move(backup));
   return lease.end();
@@ -186,12 +221,15 @@ Status verify_named_backup(const repo::Repository& repository, const VerifyReque
 Status verify_presence(const std::vector<Scope>& scopes, const VerifyRequest& request,
                        VerifySummary& summary) {
   for (const Scope& scope : scopes) {
-    TRY_ASSIGN(WalCheck wal, WalCheck::load(scope.lineage));
+    std::optional<WalCheck> wal;
+    if (!scope.dumps) {
+      TRY_ASSIGN(wal, WalCheck::load(scope.lineage));
+    }
     for (const repo::Card& card : scope.cards) {
       if (request.stop != nullptr) TRY(request.stop->check());
       VerifiedBackup backup = begin(scope, card);
       TRY(verification::check_presence(scope.lineage.repo, card, backup));
-      TRY(wal.judge_backup(card, backup));
+      if (wal) TRY(wal->judge_backup(card, backup));
       finish(request, backup);
       summary.backups.push_back(std::move(backup));
       ++summary.report.totals.backups;
@@ -214,7 +252,9 @@ Status verify_everything(const repo::Repository& repository, const VerifyRequest
   TRY_ASSIGN(summary.report, repo::verify_repository(repository, options));
   take_verdicts(summary.report, scopes, summary.backups);
   if (request.level >= ProofLevel::wal) {
-    for (const Scope& scope : scopes) TRY(check_wal(scope, request, summary));
+    for (const Scope& scope : scopes) {
+      if (!scope.dumps) TRY(check_wal(scope, request, summary));
+    }
   }
   for (VerifiedBackup& backup : summary.backups) finish(request, backup);
   return {};

@@ -16,7 +16,8 @@ namespace lifeboat::ops {
 
 struct VerifyRequest {
   std::optional<std::string> cluster;  // absent: every cluster
-  std::optional<std::string> backup;   // an id or "latest": this backup and its WAL only; needs a cluster
+  // An id, also of a dump, or "latest", a physical one: this and its WAL only; needs a cluster.
+  std::optional<std::string> backup;
   ProofLevel level = ProofLevel::wal;  // present, hashed or wal
   int workers = 1;
   std::string host;
@@ -30,6 +31,7 @@ struct VerifiedBackup {
   std::string cluster;
   Lineage lineage;
   BackupId id;
+  bool dump = false;            // a logical one: no WAL belongs to it
   bool marked_damaged = false;  // its card says that pages were broken at backup time
   ProofLevel level = ProofLevel::none;
   bool passed = false;

@@ -51,7 +51,10 @@ std::string archive_command(const WalCommandLine& line) {
 }
 
 std::string restore_command(const WalCommandLine& line, RestoreCommandFor use) {
-  return cat(beginning(line), " wal get %f %p", use == RestoreCommandFor::standby ? " --standby" : "");
+  std::string text = cat(beginning(line), " wal get %f %p");
+  if (!line.spool.empty()) text += cat(" --spool ", argument(line.spool));
+  if (use == RestoreCommandFor::standby) text += " --standby";
+  return text;
 }
 
 }  // namespace lifeboat::ops

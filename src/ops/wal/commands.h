@@ -18,6 +18,7 @@ Result<std::string> own_program_path();
 struct WalCommandLine {
   std::string program;  // absolute
   RepoLocation repo;
+  std::string spool = {};  // of `wal get`; "": its own choice
 };
 
 // Whom restore_command serves. A recovery must stop on an outage (exit code above 125), a standby retries

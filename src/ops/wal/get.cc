@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "ops/wal/delivery.h"
+#include "ops/wal/gate.h"
 #include "ops/wal/segment_check.h"
 #include "ops/wal/tail.h"
 #include "pg/format/timeline_history.h"
@@ -106,6 +107,7 @@ Result<WalGetOutcome> get(const WalGetOptions& options) {
   }
   std::string target =
       options.path.starts_with('/') ? options.path : join_path(options.working_directory, options.path);
+  if (file->kind == WalFileKind::segment) TRY(wait_at_gate(target, file->segment, options.stop));
   TRY_ASSIGN(Prefetch prefetch, Prefetch::open(options.prefetch, options.repo, options.working_directory,
                                                options.lineage, *file));
   if (prefetch.take(target)) return WalGetOutcome::prefetched;

@@ -8,6 +8,8 @@
 // The tail of a segment that is not stored whole (ops/wal/tail.h) is delivered, with zeros behind it, when it
 // ends the archive and brings more than the directory of the target already has of that segment.
 //
+// A segment that waits to be checked is not handed out before (ops/wal/gate.h).
+//
 // A file is delivered whole or not at all (T30): written without a name in the target's directory (or under a
 // temporary one), checked against its name, size, seal, system identifier and position, synced, and only then
 // named.
@@ -19,6 +21,7 @@
 #include "ops/session.h"
 #include "ops/wal/prefetch.h"
 #include "util/result.h"
+#include "util/stop.h"
 
 namespace lifeboat::ops {
 
@@ -29,6 +32,7 @@ struct WalGetOptions {
   std::string working_directory;   // its global/pg_control, when there is one, tells the lineage
   std::optional<Lineage> lineage;  // else this one, else the newest registered
   PrefetchOptions prefetch;        // what follows is fetched meanwhile
+  const StopToken* stop = nullptr;
 };
 
 enum class WalGetOutcome : uint8_t {

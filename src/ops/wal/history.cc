@@ -24,7 +24,7 @@ void add_to_runs(std::vector<SegmentRun>& runs, uint64_t index) {
   }
 }
 
-Status list_files(const repo::WalStore& store, const repo::Condemned& condemned, SegmentSize size,
+Status list_files(const repo::WalStore& store, const repo::Condemned& condemned, SegmentSize size, Lsn from,
                   StoredTimeline& into) {
   std::optional<SegmentName> pending;
   int copies = 0;
@@ -36,7 +36,9 @@ Status list_files(const repo::WalStore& store, const repo::Condemned& condemned,
       add_to_runs(into.runs, pending->index(size));
     }
   };
-  TRY(store.list(into.timeline, {}, [&](const repo::WalObject& object) -> Status {
+  repo::WalStore::Range wanted;
+  if (from.valid()) wanted.from = SegmentName::containing(into.timeline, from, size);
+  TRY(store.list(into.timeline, wanted, [&](const repo::WalObject& object) -> Status {
     const SegmentName& segment = object.file.segment;
     if (segment.number >= size.segments_per_log_id())
       return {};  // of another segment size; nobody asks for it
@@ -179,7 +181,7 @@ void WalPath::go_on_with(PartialSegment segment) {
 // --- WalHistory
 // -------------------------------------------------------------------------------------------------------
 
-Result<WalHistory> WalHistory::load(const ChosenLineage& lineage) {
+Result<WalHistory> WalHistory::load(const ChosenLineage& lineage, Lsn from) {
   WalHistory history;
   history.segment_size_ = lineage.record.segment_size;
   repo::WalStore store(lineage.repo);
@@ -192,7 +194,7 @@ Result<WalHistory> WalHistory::load(const ChosenLineage& lineage) {
     TRY(read_history(store, stored));
     // Tails go when their segment has come, so they are listed first.
     TRY_ASSIGN(std::vector<SegmentTail> tails, list_tails(lineage, timeline));
-    TRY(list_files(store, condemned, history.segment_size_, stored));
+    TRY(list_files(store, condemned, history.segment_size_, from, stored));
     add_tails(tails, condemned, history.segment_size_, stored);
     history.timelines_.push_back(std::move(stored));
   }

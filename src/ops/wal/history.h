@@ -93,7 +93,8 @@ struct WalPath {
 // Thread rule: immutable after loading.
 class WalHistory {
  public:
-  static Result<WalHistory> load(const ChosenLineage& lineage);
+  // With `from`, of segments only those that hold bytes from there on are listed.
+  static Result<WalHistory> load(const ChosenLineage& lineage, Lsn from = {});
 
   SegmentSize segment_size() const { return segment_size_; }
   const std::vector<StoredTimeline>& timelines() const { return timelines_; }  // ascending

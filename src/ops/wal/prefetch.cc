@@ -59,12 +59,25 @@ Status refuse_data_directory(const std::string& spool, const std::string& workin
 }
 
 // Nobody else may put files there: they would be replayed.
-Status make_directory(const std::string& path) {
-  TRY(create_dirs(path, kSpoolMode));
+Status check_ours(const std::string& path) {
   TRY_ASSIGN(FileInfo info, lstat_path(path));
   bool ours = info.kind == FileKind::directory && info.uid == ::geteuid() && (info.mode & 022) == 0;
   if (ours) return {};
   return make_error(ErrorKind::permission, path, "must be a directory that only this user may write to");
+}
+
+Status make_directory(const std::string& path) {
+  TRY(create_dirs(path, kSpoolMode));
+  return check_ours(path);
+}
+
+// Of a call that was told none. Every call of a recovery finds the same one.
+Result<std::string> choose_spool() {
+  const std::vector<std::string> places = default_spools(::geteuid());
+  TRY_ASSIGN(std::string existing, existing_above(places.front()));
+  if (::access(existing.c_str(), W_OK | X_OK) == 0) return places.front();
+  TRY(make_directory(places.back()));
+  return places.back();
 }
 
 // The fetcher's ear; not_found when there is no fetcher.
@@ -83,6 +96,15 @@ bool still_there(int fd) {
 }
 
 }  // namespace
+
+std::vector<std::string> default_spools(uid_t user) {
+  return {"/var/lib/lifeboat/spool", cat("/var/tmp/lifeboat-", user)};
+}
+
+std::string prefetch_directory(const RepoLocation& repo, const Lineage& lineage,
+                               const std::string& data_directory) {
+  return cat(prefix_of(repo, lineage), short_hash(data_directory));
+}
 
 bool is_prefetch_directory(std::string_view name) {
   constexpr size_t kTail = 2 * (1 + kHashDigits);
@@ -114,9 +136,16 @@ Result<Prefetch> Prefetch::open(const PrefetchOptions& options, const RepoLocati
     return prefetch;
   auto facts = read_data_dir(working_directory);
   if (!facts || (asked && *asked != facts->lineage)) return prefetch;  // the call itself tells what is wrong
-  TRY(refuse_data_directory(options.spool, facts->path));
-  PrefetchPlace place{repo, facts->lineage, {facts->control.wal_segment_size}, options.spool, {}};
-  place.directory = join_path(options.spool, cat(prefix_of(repo, facts->lineage), short_hash(facts->path)));
+  std::string spool = options.spool;
+  if (spool.empty()) {
+    auto chosen = choose_spool();
+    if (!chosen && options.note) options.note(chosen.error());
+    if (!chosen) return prefetch;
+    spool = std::move(*chosen);
+  }
+  TRY(refuse_data_directory(spool, facts->path));
+  PrefetchPlace place{repo, facts->lineage, {facts->control.wal_segment_size}, spool, {}};
+  place.directory = join_path(spool, prefetch_directory(repo, facts->lineage, facts->path));
   prefetch.place_ = std::move(place);
   return prefetch;
 }
@@ -176,9 +205,8 @@ Status Prefetch::deliver(const std::string& taken, const std::string& target) co
     TRY(pread_exact(fd.get(), at, piece, taken));
     TRY(delivery.append(piece));
   }
-  TRY(delivery.finish());
-  (void)remove_file(taken);  // the fetcher removes what is left behind
-  return {};
+  // `taken` is left to the fetcher: giving 16 MB back to a disk takes as long as a segment's replay.
+  return delivery.finish();
 }
 
 bool Prefetch::request(int fd) const {
@@ -207,9 +235,12 @@ Status clear_spool(const std::string& spool, const RepoLocation& repo, const Lin
   auto entries = list_dir(spool);
   if (!entries && entries.error().kind == ErrorKind::not_found) return {};
   TRY(entries);
+  // Anybody can make one below /var/tmp, with links to elsewhere in it.
+  if (spool == default_spools(::geteuid()).back()) TRY(check_ours(spool));
   for (const DirEntry& entry : *entries) {
     if (!entry.name.starts_with(prefix_of(repo, lineage)) || !is_prefetch_directory(entry.name)) continue;
     const std::string directory = join_path(spool, entry.name);
+    TRY(check_ours(directory));
     auto files = list_dir(directory);
     if (!files && files.error().kind == ErrorKind::not_found) continue;
     TRY(files);

@@ -20,10 +20,13 @@
 //    that may not be written, turns prefetching off for this call.
 #pragma once
 
+#include <sys/types.h>
+
 #include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "model/wal_name.h"
 #include "ops/session.h"
@@ -32,11 +35,13 @@
 
 namespace lifeboat::ops {
 
-inline constexpr std::string_view kDefaultSpool = "/var/lib/lifeboat/spool";
+// Where a call of this user that was told no spool puts it: the first that the user may write to. The second
+// is below /var/tmp, and used only as long as nobody else may write to it.
+std::vector<std::string> default_spools(uid_t user);
 
 struct PrefetchOptions {
   int segments = 0;   // how many are fetched ahead, and lie in the spool, at most; 0: no prefetch
-  std::string spool;  // absolute; made when it is not there
+  std::string spool;  // absolute; made when it is not there; "": one of default_spools()
   std::function<void(const Error&)> note;  // hears why a call does without
 };
 
@@ -49,6 +54,9 @@ struct PrefetchPlace {
   std::string directory;  // of this recovery, below `spool`
 };
 
+// The name of a recovery's directory in a spool.
+std::string prefetch_directory(const RepoLocation& repo, const Lineage& lineage,
+                               const std::string& data_directory);
 // Whether a directory of a spool is of this kind: anything else that lies there is left alone.
 bool is_prefetch_directory(std::string_view name);
 // Names within such a directory.

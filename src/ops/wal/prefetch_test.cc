@@ -211,5 +211,29 @@ TEST_F(PrefetchTest, restore_clears_what_is_spooled_of_its_lineage_only) {  // T
   EXPECT_TRUE(clear_spool(root_ / "nowhere", repo, testing::test_lineage()));
 }
 
+// Below /var/tmp anybody can make a directory of that name first, with links to where it hurts.
+TEST_F(PrefetchTest, clearing_follows_nobody_elses_links) {
+  const std::string spool = default_spools(::geteuid()).back();
+  auto there = path_exists(spool);
+  ASSERT_TRUE(there);
+  if (*there) GTEST_SKIP() << spool << " is in use";
+  const std::string victim = root_ / "pg_wal";
+  const std::string wal = join_path(victim, name_of(1, 7).to_string());
+  ASSERT_TRUE(create_dirs(victim, 0700));
+  ASSERT_TRUE(write_file_durable(wal, as_bytes("needed"), 0600));
+  ASSERT_TRUE(create_dirs(spool, 0700));
+  // The name that a recovery of this cluster would have there.
+  const std::string link = join_path(spool, prefetch_directory(place_.repo, place_.lineage, "/srv/data"));
+  ASSERT_EQ(::symlink(victim.c_str(), link.c_str()), 0);
+  Status followed = clear_spool(spool, place_.repo, place_.lineage);
+  ASSERT_EQ(::chmod(spool.c_str(), 0777), 0);
+  Status cleared = clear_spool(spool, place_.repo, place_.lineage);
+  EXPECT_TRUE(*path_exists(wal));
+  EXPECT_TRUE(remove_tree(spool));
+  EXPECT_FALSE(followed) << "a link is not a directory of ours";
+  ASSERT_FALSE(cleared) << "others may write there";
+  EXPECT_EQ(cleared.error().kind, ErrorKind::permission);
+}
+
 }  // namespace
 }  // namespace lifeboat::ops

@@ -66,8 +66,9 @@ Status remove_directory(const std::string& directory) {
   return {};
 }
 
-// Directories of fetchers that were killed. What is in them belongs to nobody.
-Status remove_abandoned(const std::string& spool) {
+// Calls `each` with every directory of a fetcher that was killed, its lock held: what is in it belongs to
+// nobody.
+Status for_each_abandoned(const std::string& spool, const std::function<Status(const std::string&)>& each) {
   TRY_ASSIGN(std::vector<DirEntry> entries, list_dir(spool));
   for (const DirEntry& entry : entries) {
     if (!is_prefetch_directory(entry.name)) continue;
@@ -75,9 +76,18 @@ Status remove_abandoned(const std::string& spool) {
     TRY_ASSIGN(bool ours, path_exists(join_path(directory, kPrefetchLock)));
     if (!ours) continue;
     auto lock = lock_directory(directory);
-    if (lock) TRY(remove_directory(directory));
+    if (lock) TRY(each(directory));
   }
   return {};
+}
+
+Result<uint64_t> bytes_in(const std::string& directory) {
+  uint64_t bytes = 0;
+  TRY_ASSIGN(std::vector<DirEntry> entries, list_dir(directory));
+  for (const DirEntry& entry : entries) {
+    if (auto info = lstat_path(join_path(directory, entry.name))) bytes += info->allocated;
+  }
+  return bytes;
 }
 
 // --- fetching
@@ -245,6 +255,21 @@ Status fetch_ahead(const PrefetchPlace& place, const SegmentName& delivered, int
     serve(fetcher, requests.get(), place.repo.patience.stop, idle_ms);
   }
   return remove_directory(place.directory);
+}
+
+Result<std::vector<AbandonedSpool>> list_abandoned(const std::string& spool) {
+  std::vector<AbandonedSpool> found;
+  Status looked = for_each_abandoned(spool, [&](const std::string& directory) -> Status {
+    TRY_ASSIGN(uint64_t bytes, bytes_in(directory));
+    found.push_back({directory, bytes});
+    return {};
+  });
+  if (!looked && looked.error().kind != ErrorKind::not_found) return std::move(looked).error();
+  return found;
+}
+
+Status remove_abandoned(const std::string& spool) {
+  return for_each_abandoned(spool, remove_directory);
 }
 
 Status leave_fetcher(const PrefetchPlace& place, const SegmentName& delivered, int segments) {

@@ -12,6 +12,9 @@
 // for the crash of one of its own.
 #pragma once
 
+#include <string>
+#include <vector>
+
 #include "model/wal_name.h"
 #include "ops/wal/prefetch.h"
 #include "util/result.h"
@@ -25,5 +28,15 @@ Status leave_fetcher(const PrefetchPlace& place, const SegmentName& delivered, i
 // The fetcher's whole life, in the calling process, for tests: until nobody asked for `idle_ms`, or `stop` of
 // the place's repo is requested. `busy` when another one has the directory.
 Status fetch_ahead(const PrefetchPlace& place, const SegmentName& delivered, int segments, int idle_ms);
+
+// What fetchers left that were killed: directories of `spool` whose lock nobody holds. Their locks are taken
+// for a moment. Empty when there is no such spool.
+struct AbandonedSpool {
+  std::string directory;
+  uint64_t bytes = 0;  // on disk
+};
+Result<std::vector<AbandonedSpool>> list_abandoned(const std::string& spool);
+// Removes them, and nothing else that lies in `spool`.
+Status remove_abandoned(const std::string& spool);
 
 }  // namespace lifeboat::ops

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "ops/wal/segment_check.h"
+#include "ops/wal/segments_ahead.h"
 #include "ops/wal/tail.h"
 #include "pg/format/version.h"
 #include "repo/wal_store.h"
@@ -20,15 +21,19 @@ namespace {
 constexpr size_t kMaxBreaks = 100;
 constexpr size_t kPiece = 1 << 20;
 
+Status in_pieces(ByteView rest, const std::function<Status(ByteView)>& each) {
+  for (; !rest.empty(); rest = rest.subspan(std::min(rest.size(), kPiece))) {
+    TRY(each(rest.first(std::min(rest.size(), kPiece))));
+  }
+  return {};
+}
+
 // A tail, and zeros up to the segment's end.
 Status stream_tail(const ChosenLineage& lineage, const SegmentName& segment,
                    const std::function<Status(ByteView)>& each) {
   TRY_ASSIGN(Bytes image, read_tail(lineage, segment));
   image.resize(lineage.record.segment_size.bytes);
-  for (ByteView rest(image); !rest.empty(); rest = rest.subspan(std::min(rest.size(), kPiece))) {
-    TRY(each(rest.first(std::min(rest.size(), kPiece))));
-  }
-  return {};
+  return in_pieces(image, each);
 }
 
 // Ends the streaming of an object from within; never seen by a caller.
@@ -84,17 +89,7 @@ class Scanner : public pg::WalSink {
       : lineage_(lineage), path_(path), from_(from), to_(to), visit_(visit), options_(options) {}
 
   Result<ScanResult> run() {
-    const uint64_t bytes = path_.segment_size.bytes;
-    uint64_t first = from_.value / bytes;
-    for (const WalPiece& piece : path_.pieces) {
-      for (uint64_t index = std::max(first, piece.first); index <= piece.last && !done_; ++index) {
-        Lsn start{index * bytes};
-        if (!reaches(start)) break;
-        SegmentName name = SegmentName::containing(piece.timeline, start, path_.segment_size);
-        TRY(segment(name, start, [&](const auto& sink) { return stream_segment(lineage_, name, sink); }));
-      }
-      if (done_) break;
-    }
+    TRY(scan_stored());
     if (path_.unfinished && !done_) {
       const PartialSegment& partial = *path_.unfinished;
       Lsn start = partial.segment.start(path_.segment_size);
@@ -110,6 +105,44 @@ class Scanner : public pg::WalSink {
 
  private:
   bool reaches(Lsn start) const { return start < path_.end && !(to_.valid() && start >= to_ && !reader_); }
+
+  // The whole segments; those that begin before the end are read ahead, unless they are too large for that.
+  Status scan_stored() {
+    const std::vector<SegmentName> row = stored_segments();
+    const auto past = std::ranges::find_if(
+        row, [&](const SegmentName& name) { return to_.valid() && name.start(path_.segment_size) >= to_; });
+    std::vector<SegmentName> wanted(row.begin(), past);
+    const size_t room = wanted.size() > 1 ? SegmentsAhead::room_for(path_.segment_size) : 0;
+    if (room == 0) wanted.clear();
+    size_t left = wanted.size();
+    SegmentsAhead ahead(
+        std::move(wanted), path_.segment_size, room,
+        [&](const SegmentName& name, const auto& sink) { return stream_segment(lineage_, name, sink); });
+    for (const SegmentName& name : row) {
+      const Lsn start = name.start(path_.segment_size);
+      if (done_ || !reaches(start)) break;
+      TRY(segment(name, start, [&](const repo::WalStore::Sink& sink) -> Status {
+        if (left == 0) return stream_segment(lineage_, name, sink);
+        --left;
+        TRY_ASSIGN(ByteView content, ahead.next());
+        return in_pieces(content, sink);
+      }));
+    }
+    return {};
+  }
+
+  std::vector<SegmentName> stored_segments() const {
+    const uint64_t bytes = path_.segment_size.bytes;
+    std::vector<SegmentName> row;
+    for (const WalPiece& piece : path_.pieces) {
+      for (uint64_t index = std::max(from_.value / bytes, piece.first); index <= piece.last; ++index) {
+        const Lsn start{index * bytes};
+        if (start < path_.end)
+          row.push_back(SegmentName::containing(piece.timeline, start, path_.segment_size));
+      }
+    }
+    return row;
+  }
 
   template <typename Stream>
   Status segment(const SegmentName& name, Lsn start, Stream stream) {

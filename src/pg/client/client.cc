@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 #include <poll.h>
 #include <postgresql/libpq-fe.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
@@ -10,7 +11,9 @@
 #include <cstdlib>
 #include <mutex>
 
+#include "pg/client/conninfo.h"
 #include "util/clock.h"
+#include "util/process.h"
 #include "util/strings.h"
 
 namespace lifeboat::pg {
@@ -20,7 +23,7 @@ namespace {
 struct Libpq {
   // clang-format off
 #define LIFEBOAT_LIBPQ_FUNCTIONS(X) \
-  X(PQconninfoParse) X(PQconninfoFree) X(PQfreemem) X(PQconnectStartParams) X(PQconnectPoll) \
+  X(PQconninfoParse) X(PQconndefaults) X(PQconninfoFree) X(PQfreemem) X(PQconnectStartParams) X(PQconnectPoll) \
   X(PQfinish) X(PQstatus) X(PQsocket) X(PQerrorMessage) X(PQserverVersion) X(PQbackendPID) X(PQdb) \
   X(PQuser) X(PQhost) X(PQport) X(PQconnectionNeedsPassword) X(PQsetNoticeReceiver) X(PQsendQuery) \
   X(PQsendQueryParams) X(PQsetSingleRowMode) X(PQisBusy) X(PQconsumeInput) X(PQgetResult) X(PQresultStatus) \
@@ -369,18 +372,84 @@ Status PgClient::check_conninfo(const std::string& conninfo) {
   return {};
 }
 
+namespace {
+
+std::string quote_value(std::string_view value) {
+  std::string text = "'";
+  for (char c : value) {
+    if (c == '\'' || c == '\\') text += '\\';
+    text += c;
+  }
+  return text + "'";
+}
+
+// Values that no shell and no reader stumbles over stand without quotes.
+std::string quote_if_needed(std::string_view value) {
+  const bool plain = !value.empty() && std::ranges::all_of(value, [](char c) {
+    return std::isalnum(static_cast<unsigned char>(c)) != 0 ||
+           std::string_view("_-./:@,+").find(c) != std::string_view::npos;
+  });
+  return plain ? std::string(value) : quote_value(value);
+}
+
+bool is_secret(std::string_view keyword) {
+  return keyword == "password" || keyword == "sslpassword";
+}
+
+// What the environment or its service says of this keyword, and libpq's own default does not.
+bool comes_from_environment(const PQconninfoOption& option) {
+  if (option.val == nullptr || *option.val == '\0') return false;
+  const std::string_view value = option.val;
+  if (option.compiled != nullptr && value == option.compiled) return false;
+  const std::string_view keyword = option.keyword;
+  if (keyword == "service" || keyword == "servicefile") return false;  // they have been looked up
+  if (keyword != "user") return true;
+  auto self = OsUser::by_uid(::geteuid());  // libpq's default; jobs run as the same user
+  return !self || value != self->name;
+}
+
+}  // namespace
+
+Result<ExplicitConninfo> explicit_conninfo(const std::string& conninfo) {
+  TRY_ASSIGN(const Libpq* pq, load_libpq());
+  TRY_ASSIGN(const Options given, parse_conninfo(*pq, conninfo));
+  ExplicitConninfo made{conninfo, environment_has("PGPASSWORD")};
+  const char* service = option_value(given, "service");
+  if (service != nullptr && *service != '\0') return made;
+  const Options defaults(pq->PQconndefaults());
+  if (!defaults)
+    return make_error(ErrorKind::config, "libpq's environment", "cannot be read")
+        .with_hint("is the service that PGSERVICE names in the service file?");
+  std::vector<std::string> words;
+  bool added = false;
+  for (const PQconninfoOption* option = defaults.get(); option->keyword != nullptr; ++option) {
+    const char* own = option_value(given, option->keyword);
+    if (own != nullptr && *own != '\0') {
+      words.push_back(cat(option->keyword, "=", quote_if_needed(own)));
+    } else if (is_secret(option->keyword)) {
+      made.password_in_environment |= option->val != nullptr && *option->val != '\0';
+    } else if (comes_from_environment(*option)) {
+      words.push_back(cat(option->keyword, "=", quote_if_needed(option->val)));
+      added = true;
+    }
+  }
+  if (added) made.text = join(words, " ");
+  return made;
+}
+
+std::string socket_directory(const std::string& conninfo) {
+  auto pq = load_libpq();
+  if (!pq) return "";
+  auto options = parse_conninfo(**pq, conninfo);
+  if (!options) return "";
+  const char* host = option_value(*options, "host");
+  return host != nullptr && *host == '/' ? host : "";
+}
+
 // Later keywords win in libpq's keyword/value form; of a URI the path is replaced.
 std::string with_database(const std::string& conninfo, const std::string& database) {
-  auto quote = [](std::string_view value) {
-    std::string text = "'";
-    for (char c : value) {
-      if (c == '\'' || c == '\\') text += '\\';
-      text += c;
-    }
-    return text + "'";
-  };
   bool uri = conninfo.starts_with("postgres://") || conninfo.starts_with("postgresql://");
-  if (!uri) return cat(conninfo, conninfo.empty() ? "" : " ", "dbname=", quote(database));
+  if (!uri) return cat(conninfo, conninfo.empty() ? "" : " ", "dbname=", quote_value(database));
   size_t authority = conninfo.find("://") + 3;
   size_t path = conninfo.find_first_of("/?", authority);
   size_t query = conninfo.find('?', authority);

@@ -182,8 +182,9 @@ Result<std::string> ReplicationClient::history(Timeline timeline) {
 // --- the stream
 
 Status ReplicationClient::start(const std::string& slot, Lsn from, Timeline timeline) {
-  Status started = client_.copy_start(cat("START_REPLICATION SLOT ", quoted(slot), " PHYSICAL ",
-                                          from.to_string(), " TIMELINE ", timeline.value));
+  Status started =
+      client_.copy_start(cat("START_REPLICATION ", slot.empty() ? "" : cat("SLOT ", quoted(slot)),
+                             " PHYSICAL ", from.to_string(), " TIMELINE ", timeline.value));
   ended_ = false;
   if (started) return started;
   return explain_missing(std::move(started).error(), client_.last_sqlstate());

@@ -73,7 +73,8 @@ class ReplicationClient {
   // The content of the timeline's history file; not_found when the server has none.
   Result<std::string> history(Timeline timeline);
 
-  // Begins to stream. That the server has removed the segment (`not_found`), or has not reached the position
+  // Begins to stream, without a slot when `slot` is empty. That the server has removed the segment
+  // (`not_found`), or has not reached the position
   // (`server`), is told by finish() after `ended`.
   Status start(const std::string& slot, Lsn from, Timeline timeline);
   Result<StreamEvent> next(int64_t timeout_ms, int wake_fd);

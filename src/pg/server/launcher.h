@@ -34,8 +34,9 @@ struct LaunchOptions {
   std::string log_file;          // created, appended to; owned by the directory's owner
   LogMode log_mode = LogMode::captured;
   std::string database = "postgres";  // for the watching connection
-  std::string role;  // for the watching connection; empty: the cluster's bootstrap superuser is guessed
-                     // to be the operating system user that owns the directory
+  std::string role;      // for the watching connection; empty: the cluster's bootstrap superuser is guessed
+                         // to be the operating system user that owns the directory
+  bool cut_off = false;  // nothing that runs in it reaches anybody (util/cut_off.h), restore_command neither
   std::vector<std::pair<std::string, std::string>> settings;  // each becomes -c name=value, above every file
   const StopToken* stop = nullptr;
 };

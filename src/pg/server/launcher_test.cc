@@ -41,7 +41,7 @@ TEST_F(LauncherTest, recovery_pauses_at_its_target_and_is_promoted) {
          "'old'\n";
   auto server = PgServer::start(launch(directory));
   ASSERT_TRUE(server) << server.error().to_string();
-  auto state = server->wait({.read_only = false, .paused = true, .ready = true}, 30'000);
+  auto state = server->wait({.read_only = false, .paused = true, .ready = true}, 120'000);
   ASSERT_TRUE(state) << state.error().to_string();
   ASSERT_EQ(state->phase, ServerPhase::paused) << state->last_error;
   EXPECT_TRUE(state->replayed.valid());
@@ -84,7 +84,7 @@ TEST_F(LauncherTest, shutdown_at_the_target_is_told_apart_from_failure) {
   settings.action = TargetAction::shutdown;
   auto server = PgServer::start(launch(copy("shutdown", settings)));
   ASSERT_TRUE(server) << server.error().to_string();
-  auto state = server->wait({}, 30'000);
+  auto state = server->wait({}, 120'000);
   ASSERT_TRUE(state) << state.error().to_string();
   EXPECT_EQ(state->phase, ServerPhase::ended);
   EXPECT_TRUE(state->stopped_at_target);
@@ -98,7 +98,7 @@ TEST_F(LauncherTest, failed_recovery_ends_with_its_reason) {
   settings.target_value = "never_set";
   auto server = PgServer::start(launch(copy("failed", settings)));
   ASSERT_TRUE(server) << server.error().to_string();
-  auto state = server->wait({}, 30'000);
+  auto state = server->wait({}, 120'000);
   ASSERT_TRUE(state) << state.error().to_string();
   EXPECT_EQ(state->phase, ServerPhase::ended);
   EXPECT_FALSE(state->stopped_at_target);
@@ -118,7 +118,7 @@ TEST_F(LauncherTest, destructor_ends_the_server_and_release_leaves_it) {
   {
     auto server = PgServer::start(launch(directory));
     ASSERT_TRUE(server);
-    ASSERT_TRUE(server->wait({.read_only = true, .paused = true, .ready = true}, 30'000));
+    ASSERT_TRUE(server->wait({.read_only = true, .paused = true, .ready = true}, 120'000));
     ASSERT_TRUE(running_server(directory)->has_value());
     auto second = PgServer::start(launch(directory));
     ASSERT_FALSE(second);
@@ -128,12 +128,12 @@ TEST_F(LauncherTest, destructor_ends_the_server_and_release_leaves_it) {
   {
     auto server = PgServer::start(launch(directory));
     ASSERT_TRUE(server);
-    ASSERT_TRUE(server->wait({.read_only = true, .paused = true, .ready = true}, 30'000));
+    ASSERT_TRUE(server->wait({.read_only = true, .paused = true, .ready = true}, 120'000));
     server->release();
   }
   auto running = running_server(directory);
   ASSERT_TRUE(running && running->has_value());
-  Status stopped = stop_server(**running, StopMode::fast, 30'000);
+  Status stopped = stop_server(**running, StopMode::fast, 120'000);
   EXPECT_TRUE(stopped) << stopped.error().to_string();
   EXPECT_FALSE(running_server(directory)->has_value());
 }
@@ -154,7 +154,7 @@ TEST_F(LauncherTest, directory_that_is_no_data_directory_ends_with_the_servers_o
   live->give(directory);
   auto server = PgServer::start(launch(directory));
   ASSERT_TRUE(server) << server.error().to_string();
-  auto state = server->wait({}, 30'000);
+  auto state = server->wait({}, 120'000);
   ASSERT_TRUE(state);
   EXPECT_EQ(state->phase, ServerPhase::ended);
   EXPECT_NE(state->last_error, "");

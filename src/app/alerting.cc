@@ -1,0 +1,212 @@
+#include "app/alerting.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <nlohmann/json.hpp>
+#include <random>
+
+#include "app/output.h"
+#include "app/readings.h"
+#include "app/render.h"
+#include "ready/signals/report_json.h"
+#include "util/files.h"
+#include "util/strings.h"
+
+namespace lifeboat::app {
+namespace {
+
+using Json = nlohmann::ordered_json;
+using ready::AlertBook;
+using ready::AlertMessage;
+using ready::Receiver;
+
+constexpr uint64_t kBookLimit = 16 << 20;
+
+std::string host_name() {
+  std::string name(256, '\0');
+  if (gethostname(name.data(), name.size() - 1) != 0) return "localhost";
+  return name.c_str();
+}
+
+std::string book_path(const std::string& directory, const std::string& cluster) {
+  return join_path(directory, cat("alerts-", cluster, ".json"));
+}
+
+// Held as long as the descriptor lives.
+Result<Fd> take_lock(const std::string& path) {
+  TRY_ASSIGN(Fd lock, open_file(path, O_RDWR | O_CREAT, 0600));
+  if (flock(lock.get(), LOCK_EX | LOCK_NB) == 0) return lock;
+  if (errno == EWOULDBLOCK)
+    return make_error(ErrorKind::busy, path, "another alert check of this cluster runs");
+  return errno_error(errno, path, "lock");
+}
+
+// Who was told what is kept there: without it everybody would be told of everything each time.
+Status make_state_directory(const Invocation& invocation, const std::string& directory) {
+  auto made = create_dirs(directory);
+  if (made && ::access(directory.c_str(), W_OK | X_OK) != 0)
+    made = errno_error(errno, directory, "write into");
+  if (made) return {};
+  auto user = OsUser::by_uid(geteuid());
+  return std::move(made).error().with_hint(
+      cat("it keeps who was told what: give --state-dir DIR, set state-dir in [cluster.",
+          invocation.cluster(), "] of the configuration, or as root: install -d -o ",
+          user ? user->name : std::string("postgres"), " -m 700 ", shell_quote(directory)));
+}
+
+Result<AlertBook> read_book(const std::string& path) {
+  auto text = read_text(path, kBookLimit);
+  if (!text && text.error().kind == ErrorKind::not_found) return AlertBook();
+  TRY(text);
+  auto book = AlertBook::decode(path, *text);
+  if (!book)
+    return std::move(book).error().with_hint("remove it: whoever was told of an alert is then told again");
+  return book;
+}
+
+const Receiver* find_receiver(const std::vector<Receiver>& receivers, const std::string& name) {
+  auto found = std::ranges::find(receivers, name, &Receiver::name);
+  return found == receivers.end() ? nullptr : &*found;
+}
+
+// Kept after each message: who is killed in between repeats one at most.
+Status send_all(const Invocation& invocation, const std::vector<AlertMessage>& messages, AlertBook& book,
+                const std::string& path, AlertCheck& check) {
+  ready::SendOptions options = send_options(invocation);
+  const int attempts = options.attempts;
+  std::vector<std::string> unreachable;
+  for (const AlertMessage& message : messages) {
+    if (invocation.stop().stopped()) break;
+    if (std::ranges::find(unreachable, message.receiver) != unreachable.end()) continue;
+    const Receiver* receiver = find_receiver(check.receivers, message.receiver);
+    CHECK(receiver != nullptr);
+    // Who did not answer last time gets one attempt, so that the others do not wait for it.
+    options.attempts = book.receivers().at(receiver->name).failures > 0 ? 1 : attempts;
+    auto failure = ready::send_message(*receiver, message, options);
+    const Timestamp now{invocation.clock().unix_us()};
+    if (failure) {
+      const std::string why = failure->error.to_string();
+      book.failed(*receiver, why, now, failure->retry_after_us, options.random());
+      invocation.output().note(LogLevel::warning, why);
+      unreachable.push_back(receiver->name);
+      check.messages.push_back({message, receiver->name, why});
+    } else {
+      book.told(*receiver, message, now);
+      check.messages.push_back({message, receiver->name, ""});
+    }
+    TRY(write_file_durable(path, as_bytes(book.encode()), 0600));
+  }
+  return {};
+}
+
+Json message_json(const SentMessage& sent) {
+  Json alerts = Json::array();
+  for (const ready::AlertItem& item : sent.message.items)
+    alerts.push_back({{"signal", item.signal},
+                      {"status", item.status == ready::AlertItem::Status::firing ? "firing" : "resolved"},
+                      {"severity", ready::severity_name(item.severity)}});
+  return {{"receiver", sent.receiver},
+          {"kind", sent.message.kind == AlertMessage::Kind::heartbeat ? "heartbeat" : "alerts"},
+          {"delivered", sent.error.empty()},
+          {"error", sent.error},
+          {"alerts", std::move(alerts)}};
+}
+
+}  // namespace
+
+ready::SendOptions send_options(const Invocation& invocation) {
+  ready::SendOptions options;
+  options.host = host_name();
+  options.clock = &invocation.clock();
+  options.stop = &invocation.stop();
+  options.random = [] {
+    static std::mt19937_64 engine{std::random_device()()};
+    return std::uniform_real_distribution<double>(0, 1)(engine);
+  };
+  return options;
+}
+
+Json AlertCheck::to_json() const {
+  Json json = ready::report_json(report);
+  Json list = Json::array();
+  for (const SentMessage& sent : messages) list.push_back(message_json(sent));
+  Json known = Json::array();
+  for (const Receiver& receiver : receivers) {
+    auto state = states.find(receiver.name);
+    if (state == states.end()) continue;
+    known.push_back({{"receiver", receiver.name},
+                     {"type", to_string(receiver.type)},
+                     {"sent", state->second.sent},
+                     {"failed_attempts", state->second.failed},
+                     {"failures_in_a_row", state->second.failures},
+                     {"next_try", json_time(state->second.next_try)},
+                     {"last_heartbeat", json_time(state->second.heartbeat)},
+                     {"last_error", state->second.last_error}});
+  }
+  json["alerts"] = {{"firing", firing},
+                    {"waiting", waiting},
+                    {"messages", std::move(list)},
+                    {"receivers", std::move(known)}};
+  return json;
+}
+
+Result<AlertCheck> check_alerts(const Invocation& invocation) {
+  AlertCheck check;
+  check.receivers = invocation.config().receivers;
+  const std::string directory = invocation.value("state-dir");
+  TRY(make_state_directory(invocation, directory));
+  const std::string path = book_path(directory, invocation.cluster());
+  TRY_ASSIGN(const Fd lock, take_lock(path + ".lock"));
+  TRY_ASSIGN(AlertBook book, read_book(path));
+  TRY_ASSIGN(check.report, read_signals(invocation, Owners::required));
+  book.observe(check.report);
+  const Timestamp now{invocation.clock().unix_us()};
+  const auto messages = book.due(check.receivers, check.report.cluster, now);
+  TRY(write_file_durable(path, as_bytes(book.encode()), 0600));
+  TRY(send_all(invocation, messages, book, path, check));
+  check.firing = book.firing();
+  check.waiting = book.waiting(check.receivers, check.report.cluster, now);
+  check.states = book.receivers();
+  return check;
+}
+
+std::vector<SentMessage> test_alerts(const Invocation& invocation, const ready::SignalReport& report,
+                                     const std::vector<std::string>& ids) {
+  // The same way as a real one: it fires, it is told, it is over, that is told. Only the state is thrown
+  // away, and nobody's quiet periods, limits or patience stand in the way.
+  std::vector<Receiver> receivers = invocation.config().receivers;
+  for (Receiver& receiver : receivers) {
+    receiver.after_us = 0;
+    receiver.heartbeat_us = 0;
+    receiver.quiet.clear();
+    receiver.most_per_hour = 1'000'000;
+  }
+  std::vector<SentMessage> sent;
+  for (const std::string& id : ids) {
+    auto found = std::ranges::find_if(report.readings, [&](const auto& one) { return one.signal->id == id; });
+    if (found == report.readings.end()) continue;
+    AlertBook book;
+    for (ready::Verdict verdict : {ready::Verdict::critical, ready::Verdict::ok}) {
+      ready::SignalReport pretended = report;
+      pretended.readings = {*found};
+      pretended.readings.front().verdict = verdict;
+      pretended.time = Timestamp{invocation.clock().unix_us()};
+      book.observe(pretended);
+      for (AlertMessage& message : book.due(receivers, report.cluster, pretended.time)) {
+        message.test = true;
+        const Receiver* receiver = find_receiver(receivers, message.receiver);
+        CHECK(receiver != nullptr);
+        auto failure = ready::send_message(*receiver, message, send_options(invocation));
+        if (!failure) book.told(*receiver, message, pretended.time);
+        sent.push_back({message, receiver->name, failure ? failure->error.to_string() : ""});
+      }
+    }
+  }
+  return sent;
+}
+
+}  // namespace lifeboat::app

@@ -1,0 +1,44 @@
+#include "app/before.h"
+
+#include "app/output.h"
+#include "ops/restore/restore.h"
+#include "util/strings.h"
+
+namespace lifeboat::app {
+
+Result<ops::WalFinding> stop_before(const Invocation& invocation, ops::FindRequest request,
+                                    ops::RestoreOptions& options, Reporter& reporter) {
+  request.backup = options.backup;
+  if (options.timeline_choice == ops::TimelineChoice::number) request.timeline = options.timeline;
+  TRY_ASSIGN(ops::RestoreSource source, ops::open_restore(options));
+  TRY_ASSIGN(ops::FindResult result, ops::find_wal(*source.lineage, request, reporter, invocation.stop()));
+  for (const std::string& note : result.notes) invocation.output().note(LogLevel::warning, note);
+  TRY_ASSIGN(ops::WalFinding found, ops::only_finding(result, request));
+  invocation.output().note(LogLevel::info,
+                           cat("transaction ", found.xid, ", committed at ", found.time.to_string(), ", ",
+                               found.to_string(), "; recovery stops just before it"));
+  options.target.kind = pg::TargetKind::lsn;
+  options.target.lsn = found.target;
+  options.target.inclusive = false;
+  if (result.several_timelines && options.timeline_choice == ops::TimelineChoice::unset) {
+    options.timeline_choice = ops::TimelineChoice::number;
+    options.timeline = result.timeline;
+  }
+  return found;
+}
+
+Result<std::optional<ops::WalFinding>> stop_before_transaction(const Invocation& invocation,
+                                                               ops::RestoreOptions& options,
+                                                               Reporter& reporter) {
+  auto table = invocation.text("before-drop");
+  auto xid = invocation.text("before-xid");
+  if (!table && !xid) return std::optional<ops::WalFinding>();
+  ops::FindRequest request;
+  request.what = table ? ops::FindWhat::dropped : ops::FindWhat::xid;
+  request.table = table.value_or("");
+  request.xid = static_cast<uint32_t>(parse_u64(xid.value_or("")).value_or(0));
+  TRY_ASSIGN(ops::WalFinding found, stop_before(invocation, std::move(request), options, reporter));
+  return std::optional(std::move(found));
+}
+
+}  // namespace lifeboat::app

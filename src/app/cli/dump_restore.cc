@@ -1,0 +1,272 @@
+// lifeboat dump restore: databases from a dump, beside what is there.
+#include <nlohmann/json.hpp>
+
+#include "app/invocation.h"
+#include "app/location.h"
+#include "app/options.h"
+#include "app/output.h"
+#include "app/render.h"
+#include "app/reporter.h"
+#include "ops/dump/dump.h"
+#include "util/strings.h"
+
+namespace lifeboat::app {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Json to_json(const ops::DumpRestoreOutcome& outcome) {
+  Json databases = Json::array();
+  for (const ops::RestoredDatabase& database : outcome.databases) {
+    databases.push_back({{"name", database.name},
+                         {"restored_as", database.target},
+                         {"tables", database.tables},
+                         {"rows", database.rows},
+                         {"load_seconds", database.load_seconds},
+                         {"analyze_seconds", database.analyze_seconds},
+                         {"count_seconds", database.count_seconds}});
+  }
+  return {{"dump", outcome.card.id.text},     {"databases", databases},
+          {"roles_made", outcome.roles_made}, {"roles_there", outcome.roles_there},
+          {"seconds", outcome.seconds},       {"notes", outcome.notes}};
+}
+
+std::string to_text(const ops::DumpRestoreOutcome& outcome) {
+  Facts facts;
+  facts.add("dump", outcome.card.id.text);
+  if (!outcome.roles_made.empty()) facts.add("roles made", join(outcome.roles_made, ", "));
+  if (!outcome.roles_there.empty())
+    facts.add("roles there", cat(join(outcome.roles_there, ", "), ": left as they are"));
+  facts.add("time", format_seconds(outcome.seconds));
+  Table table({{"database"},
+               {"is now"},
+               {"tables", Align::right},
+               {"rows, compared", Align::right},
+               {"load", Align::right},
+               {"analyze", Align::right},
+               {"count", Align::right}});
+  for (const ops::RestoredDatabase& one : outcome.databases) {
+    table.add({one.name, one.target, cat(one.tables), cat(one.rows), format_seconds(one.load_seconds),
+               format_seconds(one.analyze_seconds), format_seconds(one.count_seconds)});
+  }
+  return cat(facts.to_string(), table.empty() ? "" : "\n", table.empty() ? std::string() : table.to_string());
+}
+
+// OLD or OLD=NEW.
+ops::DatabaseChoice choice(const std::string& text) {
+  size_t at = text.find('=');
+  if (at == std::string::npos) return {text, text};
+  return {text.substr(0, at), text.substr(at + 1)};
+}
+
+Json to_json(const ops::DumpTableOutcome& outcome) {
+  Json tables = Json::array();
+  for (const ops::BroughtTable& table : outcome.tables) {
+    tables.push_back({{"original", table.original},
+                      {"brought", table.brought},
+                      {"rows", table.rows},
+                      {"merged_rows", table.merged ? Json(*table.merged) : Json(nullptr)}});
+  }
+  return {{"dump", outcome.card.id.text}, {"database", outcome.database},
+          {"schema", outcome.schema},     {"tables", tables},
+          {"seconds", outcome.seconds},   {"notes", outcome.notes}};
+}
+
+std::string to_text(const ops::DumpTableOutcome& outcome) {
+  Facts facts;
+  facts.add("dump", outcome.card.id.text);
+  facts.add("into", cat("database ", outcome.database, ", schema ", outcome.schema));
+  facts.add("time", format_seconds(outcome.seconds));
+  Table table({{"table"}, {"is now"}, {"rows, all compared", Align::right}, {"merged", Align::right}});
+  for (const ops::BroughtTable& one : outcome.tables)
+    table.add({one.original, one.brought, cat(one.rows), one.merged ? cat(*one.merged) : std::string("-")});
+  return cat(facts.to_string(), "\n", table.to_string());
+}
+
+Result<int> restore_tables(const Invocation& invocation, const ops::RepoLocation& location,
+                           const std::string& id) {
+  ops::DumpTableOptions options;
+  options.location = location;
+  options.id = id;
+  options.destination = invocation.conninfo();
+  options.pg_bin = invocation.pg_bin().value_or("");
+  options.tables = invocation.list("table");
+  std::vector<std::string> databases = invocation.list("database");
+  if (databases.size() != 1 || databases.front().find('=') != std::string::npos)
+    return make_error(ErrorKind::usage, "--table",
+                      "goes with exactly one --database NAME, the one that it is in")
+        .with_hint("--into-database names another one for the result");
+  options.database = databases.front();
+  options.into_database = invocation.text("into-database").value_or("");
+  options.schema = invocation.text("schema").value_or("");
+  if (invocation.flag("merge")) options.merge = ops::TableMerge::missing_rows;
+  options.spool = invocation.value("spool");
+  OutputReporter reporter(invocation.output());
+  TRY_ASSIGN(ops::DumpTableOutcome outcome, ops::restore_dump_tables(options, reporter, invocation.stop()));
+  for (const std::string& note : outcome.notes) invocation.output().note(LogLevel::warning, note);
+  invocation.output().text(to_text(outcome));
+  invocation.output().document(to_json_text(to_json(outcome)));
+  return 0;
+}
+
+Result<int> extract(const Invocation& invocation, const ops::RepoLocation& location, const std::string& id,
+                    const std::string& directory) {
+  TRY_ASSIGN(std::vector<std::string> files, ops::extract_dump(location, id, directory, invocation.stop()));
+  invocation.output().text(cat("written to ", directory, ": ", join(files, ", "), "\n"));
+  invocation.output().document(to_json_text(Json{{"dump", id}, {"directory", directory}, {"files", files}}));
+  return 0;
+}
+
+Result<int> handle(const Invocation& invocation) {
+  ops::DumpRestoreOptions options;
+  TRY_ASSIGN(options.location, repo_location(invocation));
+  options.id = invocation.positional(0);
+  if (auto directory = invocation.text("to"))
+    return extract(invocation, options.location, options.id, *directory);
+  if (!invocation.list("table").empty()) return restore_tables(invocation, options.location, options.id);
+  for (std::string_view other : {"schema", "into-database", "merge"}) {
+    if (invocation.source(other) == Source::command_line)
+      return make_error(ErrorKind::usage, cat("--", other), "goes with --table");
+  }
+  options.destination = invocation.conninfo();
+  options.pg_bin = invocation.pg_bin().value_or("");
+  for (const std::string& text : invocation.list("database")) options.databases.push_back(choice(text));
+  auto globals = invocation.text("globals");
+  if (globals == "only") options.globals = ops::DumpGlobals::only;
+  if (globals == "skip") options.globals = ops::DumpGlobals::skip;
+  if (globals == "restore") options.globals = ops::DumpGlobals::restore;
+  options.portable = invocation.flag("portable");
+  options.spool = invocation.value("spool");
+  options.jobs = invocation.jobs();
+
+  OutputReporter reporter(invocation.output());
+  TRY_ASSIGN(ops::DumpRestoreOutcome outcome, ops::restore_dump(options, reporter, invocation.stop()));
+  for (const std::string& note : outcome.notes) invocation.output().note(LogLevel::warning, note);
+  invocation.output().text(to_text(outcome));
+  invocation.output().document(to_json_text(to_json(outcome)));
+  return 0;
+}
+
+constexpr Positional kPositionals[] = {
+    {.name = "DUMP", .kind = ValueKind::backup, .help = "a dump id from lifeboat dump list, or latest"},
+};
+constexpr Option kRestoreOptions[] = {
+    {.name = "database",
+     .kind = ValueKind::text,
+     .placeholder = "OLD[=NEW]",
+     .help = "a database of the dump, and the name that it gets (default: every one, under its name)",
+     .repeatable = true},
+    {.name = "globals",
+     .kind = ValueKind::choice,
+     .placeholder = "HOW",
+     .help = "restore makes the roles that are not there, first; only makes nothing else (default: restore, "
+             "skip of a "
+             "portable dump)",
+     .choices = "restore|skip|only",
+     .excludes = "to"},
+    {.name = "table",
+     .kind = ValueKind::text,
+     .placeholder = "TABLE",
+     .help = "only this table, TABLE or SCHEMA.TABLE, with its indexes, into a schema of its own beside what "
+             "is there",
+     .repeatable = true,
+     .excludes = "to|globals|portable"},
+    {.name = "into-database",
+     .kind = ValueKind::text,
+     .placeholder = "NAME",
+     .help = "with --table: the database that gets the schema (default: the one of the same name)",
+     .excludes = "to"},
+    {.name = "schema",
+     .kind = ValueKind::text,
+     .placeholder = "NAME",
+     .help = "with --table: the schema, which must not be there (default: restored_TIME)",
+     .excludes = "to"},
+    {.name = "merge",
+     .help = "with --table: then insert into the original what it lacks, by its primary key",
+     .excludes = "to"},
+    {.name = "portable", .help = "without owners and privileges"},
+    {.name = "spool",
+     .kind = ValueKind::path,
+     .placeholder = "DIR",
+     .help = "where an archive stands that several jobs restore from",
+     .default_text = "/var/tmp",
+     .section = ConfigSection::cluster},
+    {.name = "to",
+     .kind = ValueKind::path,
+     .placeholder = "DIR",
+     .help = "write the dump's files to a new directory, and restore nothing",
+     .excludes = "database|portable"},
+};
+constinit const OptionGroup kRestoreGroup = {"Dump restore", kRestoreOptions};
+
+}  // namespace
+
+extern const Command kDumpRestoreCommand;
+constinit const Command kDumpRestoreCommand = {
+    .path = "dump restore",
+    .summary = "restore databases from a dump",
+    .description =
+        "Each database is made anew from template0, under its own name or another one, and never into one "
+        "that is there. "
+        "Roles come first; those that are there already stay as they are and are named. Restoring stops at "
+        "the first "
+        "error. Then everything is analysed, every table's rows are counted and compared with what was "
+        "counted in the "
+        "dump's snapshot, and the database's own settings and privileges are set. A database that did not "
+        "come back "
+        "whole is dropped again.\n\n"
+        "The server is the one of --pg: of the same major or a newer one. Tablespaces are used where the "
+        "server has "
+        "them, and not made.\n\n"
+        "With --table single tables come into a schema of their own, by way of a throw-away database on the "
+        "same server, and "
+        "every row is compared; foreign keys stay behind. With --merge the rows that the original lacks are "
+        "inserted "
+        "into it, none is changed.\n\n"
+        "With --jobs 1 a dump goes through a pipe; with more, and in directory format, its archive stands in "
+        "--spool "
+        "meanwhile.",
+    .danger = Danger::write,
+    .positionals = kPositionals,
+    .groups = {&kRestoreGroup, &kRepoOptions, &kServerOptions, &kGeneralOptions},
+    .creates = "to",
+    .examples =
+        "# beside the original\n"
+        "lifeboat dump restore latest --repo /srv/backup --database shop=shop_restored\n"
+        "# everything, into a new server\n"
+        "lifeboat dump restore latest --repo /srv/backup --pg 'host=new user=postgres' --jobs 4\n"
+        "# one table beside the original\n"
+        "lifeboat dump restore latest --repo /srv/backup --database shop --table orders --schema back\n"
+        "# the files, for pg_restore by hand\n"
+        "lifeboat dump restore latest --repo /srv/backup --to /tmp/dump",
+    .exit_notes = "5: a database of that name is there. 17: a table has other rows than the dump.",
+    .schema = R"({
+  "type": "object",
+  "required": ["dump"],
+  "properties": {
+    "dump": {"type": "string"},
+    "databases": {"type": "array", "items": {"type": "object", "required": ["name", "restored_as", "rows"], "properties": {
+      "name": {"type": "string"},
+      "restored_as": {"type": "string"},
+      "tables": {"type": "integer"},
+      "rows": {"type": "integer", "description": "counted after the restore, equal to the dump's"},
+      "load_seconds": {"type": "number"},
+      "analyze_seconds": {"type": "number"},
+      "count_seconds": {"type": "number"}
+    }}},
+    "database": {"type": "string", "description": "with --table, as schema and tables"},
+    "schema": {"type": "string"},
+    "tables": {"type": "array", "items": {"type": "object", "properties": {"original": {"type": "string"}, "brought": {"type": "string"}, "rows": {"type": "integer"}, "merged_rows": {"type": ["integer", "null"]}}}},
+    "roles_made": {"type": "array", "items": {"type": "string"}},
+    "roles_there": {"type": "array", "items": {"type": "string"}, "description": "left as they are"},
+    "seconds": {"type": "number"},
+    "notes": {"type": "array", "items": {"type": "string"}},
+    "directory": {"type": "string", "description": "with --to"},
+    "files": {"type": "array", "items": {"type": "string"}, "description": "with --to"}
+  }
+})",
+    .hooks = true,
+    .handler = handle,
+};
+
+}  // namespace lifeboat::app

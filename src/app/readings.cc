@@ -1,0 +1,167 @@
+#include "app/readings.h"
+
+#include <algorithm>
+
+#include "app/daemon/daemon.h"
+#include "app/daemon/schedule.h"
+#include "app/later.h"
+#include "app/location.h"
+#include "app/output.h"
+#include "app/render.h"
+#include "ready/signals/facts.h"
+#include "ready/signals/history.h"
+#include "ready/signals/report_json.h"
+#include "util/files.h"
+#include "util/strings.h"
+
+namespace lifeboat::app {
+namespace {
+
+using ready::Rank;
+using ready::Reading;
+using ready::Verdict;
+
+constexpr std::string_view kOneCause =
+    "one cause for all of these: lifeboat doctor names it, and what mends it";
+constexpr uint64_t kRecordsLimit = 4 << 20;
+
+// What the daemon remembers of the cluster's jobs; nothing where there is no daemon.
+std::vector<ready::JobFacts> remembered_jobs(const Invocation& invocation,
+                                             const std::string& state_directory) {
+  std::vector<ready::JobFacts> jobs;
+  const ConfigBlock* section = invocation.cluster_section();
+  if (section == nullptr || section->schedule.empty()) return jobs;
+  const std::string path = join_path(state_directory, kRecordsFile);
+  auto text = read_text(path, kRecordsLimit);
+  if (!text) return jobs;
+  auto records = decode_records(path, *text);
+  if (!records) return jobs;
+  for (const ConfigJob& line : section->schedule) {
+    auto record = records->find(cat(section->name, "/", line.name));
+    if (record == records->end()) continue;
+    jobs.push_back({line.name, join(line.words, " "), record->second.failures, record->second.error});
+  }
+  return jobs;
+}
+
+std::string trend_text(const Reading& reading) {
+  if (!reading.trend.per_day) return "-";
+  const double change = *reading.trend.per_day;
+  std::string text = cat(change >= 0 ? "+" : "", ready::format_value(change, reading.signal->unit), "/day");
+  if (reading.trend.reaches_critical_seconds && rank_of(reading.verdict) != Rank::critical)
+    text += cat(", critical in ",
+                ready::format_value(*reading.trend.reaches_critical_seconds, ready::Unit::seconds));
+  return text;
+}
+
+constexpr Option kOptions[] = {
+    {.name = "owner",
+     .kind = ValueKind::text,
+     .placeholder = "NAME",
+     .help = "who is called when a signal is not well, unless the signal has an owner of its own",
+     .section = ConfigSection::cluster},
+    {.name = "state-dir",
+     .kind = ValueKind::path,
+     .placeholder = "DIR",
+     .help = "where the history of signals and the state of alerts are kept",
+     .default_text = "/var/lib/lifeboat",
+     .section = ConfigSection::cluster},
+};
+
+}  // namespace
+
+constinit const OptionGroup kSignalOptions = {"Signals", kOptions};
+
+Result<ready::SignalSettings> signal_settings(const Invocation& invocation, Owners owners) {
+  ready::SignalSettings settings;
+  settings.owner = invocation.text("owner").value_or("");
+  const ConfigBlock* section = invocation.cluster_section();
+  if (section != nullptr) settings.overrides = section->signals;
+  Status owned = settings.require_owners(invocation.cluster());
+  if (owned || owners == Owners::judged_later) return settings;
+  if (owners == Owners::required || section != nullptr) return std::move(owned).error();
+  invocation.output().note(LogLevel::warning, cat(owned.error().to_string(), "; ", owned.error().hint));
+  return settings;
+}
+
+Result<SignalsRead> read_signals_and_facts(const Invocation& invocation, Owners owners) {
+  SignalsRead read;
+  TRY_ASSIGN(read.settings, signal_settings(invocation, owners));
+  const ready::SignalSettings& settings = read.settings;
+  const std::string state_directory = invocation.value("state-dir");
+  ready::SignalRequest request;
+  TRY_ASSIGN(request.doctor.where, repo_location(invocation));
+  // Advice is read later, and elsewhere: in a report, an alert, a runbook.
+  request.doctor.conninfo = conninfo_for_later(invocation);
+  request.doctor.pgdata = invocation.pgdata();
+  request.doctor.config_path = invocation.config_path();
+  request.doctor.pg_bin = invocation.pg_bin().value_or("");
+  request.doctor.now = Timestamp{invocation.clock().unix_us()};
+  request.doctor.stop = &invocation.stop();
+  request.jobs = remembered_jobs(invocation, state_directory);
+  auto enabled = [&](std::string_view id) { return settings.policy(*ready::find_signal(id)).enabled; };
+  request.bloat = enabled("table_bloat") || enabled("index_bloat");
+  const std::string path = ready::history_path(state_directory, request.doctor.where.cluster);
+  ready::SignalHistory history = ready::read_history(path);
+  request.doctor.continuity = history.continuity;
+  const int64_t began_us = invocation.clock().monotonic_us();
+  TRY_ASSIGN(read.facts, ready::gather_signals(request));
+  ready::SignalReport& report = read.report;
+  report = ready::evaluate(read.facts, settings);
+  report.seconds = static_cast<double>(invocation.clock().monotonic_us() - began_us) / 1e6;
+  history.apply(report);
+  history.add(report);
+  // Where the repository did not answer, what was known stays so.
+  if (const auto& found = read.facts.doctor.repository.continuity) history.continuity = found->known;
+  auto kept = write_file_durable(path, as_bytes(history.encode()), 0600);
+  if (!kept) invocation.output().note(LogLevel::debug, cat("no history is kept: ", kept.error().to_string()));
+  return read;
+}
+
+Result<ready::SignalReport> read_signals(const Invocation& invocation, Owners owners) {
+  TRY_ASSIGN(SignalsRead read, read_signals_and_facts(invocation, owners));
+  return std::move(read.report);
+}
+
+namespace {
+
+// One cause may keep many signals from being read. It is told in full with the first of them.
+const Reading& first_with_this_cause(const ready::SignalReport& report, const Reading& reading) {
+  if (reading.verdict != Verdict::unknown) return reading;
+  return *std::ranges::find_if(report.readings, [&](const Reading& one) {
+    return one.verdict == Verdict::unknown && one.found == reading.found;
+  });
+}
+
+std::string ids_with_this_cause(const ready::SignalReport& report, const Reading& first) {
+  std::vector<std::string> ids;
+  for (const Reading& reading : report.readings)
+    if (&first_with_this_cause(report, reading) == &first) ids.emplace_back(reading.signal->id);
+  return join(ids, ", ");
+}
+
+}  // namespace
+
+std::string report_text(const ready::SignalReport& report) {
+  Table table({{"result"}, {"signal"}, {"value", Align::right}, {"trend"}, {"owner"}, {"found"}});
+  for (const Reading& reading : report.readings) {
+    const Reading& first = first_with_this_cause(report, reading);
+    table.add({std::string(to_string(reading.verdict)), std::string(reading.signal->id),
+               reading.value ? ready::format_value(*reading.value, reading.signal->unit) : "-",
+               trend_text(reading), reading.policy.owner.empty() ? "-" : reading.policy.owner,
+               &first == &reading ? reading.found : cat("as ", first.signal->id, " says")});
+  }
+  std::string text = cat("cluster ", report.cluster, ", ", to_string(report.role), ", at ",
+                         report.time.to_string(), ": ", ready::overall(report), "\n\n", table.to_string());
+  for (Rank rank : {Rank::critical, Rank::attention}) {
+    for (const Reading& reading : report.readings) {
+      if (rank_of(reading.verdict) != rank || &first_with_this_cause(report, reading) != &reading) continue;
+      const std::string ids = ids_with_this_cause(report, reading);
+      text += cat("\n", to_string(reading.verdict), ": ", ids, ": ", reading.found, "\n",
+                  wrap(ids == reading.signal->id ? reading.action : std::string(kOneCause), 2));
+    }
+  }
+  return text;
+}
+
+}  // namespace lifeboat::app

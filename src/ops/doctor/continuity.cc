@@ -1,0 +1,64 @@
+#include "ops/doctor/continuity.h"
+
+#include <algorithm>
+
+#include "ops/wal/history.h"
+
+namespace lifeboat::ops {
+namespace {
+
+// The server's timeline where it descends from the backup, else the newest one that does.
+Timeline choose_target(const WalHistory& history, const repo::Card& backup, std::optional<Timeline> servers) {
+  const std::vector<Timeline> timelines = history.descendants(backup.timeline, backup.stop_lsn);
+  if (servers && std::ranges::find(timelines, *servers) != timelines.end()) return *servers;
+  return timelines.empty() ? backup.timeline : timelines.back();
+}
+
+bool may_go_on(const KnownContinuity& known, const ChosenLineage& lineage, const repo::Card& backup,
+               Timestamp now) {
+  const double age = now.seconds_since(known.whole_look);
+  return known.repository == lineage.repo.store().url() && known.lineage == lineage.record.lineage &&
+         known.backup == backup.id && known.end > backup.start_lsn && age >= 0 && age < kWholeLookSeconds;
+}
+
+}  // namespace
+
+Result<std::optional<ContinuityFacts>> follow_wal(const ChosenLineage& lineage,
+                                                  const std::vector<repo::Card>& backups,
+                                                  std::optional<Timeline> servers, Timestamp now,
+                                                  const std::optional<KnownContinuity>& known) {
+  auto newest = std::find_if(backups.rbegin(), backups.rend(), [](const repo::Card& card) {
+    return card.state == repo::BackupState::complete;
+  });
+  if (newest == backups.rend()) return std::optional<ContinuityFacts>();
+  Lsn from = newest->start_lsn;
+  Timestamp whole_look = now;
+  if (known && may_go_on(*known, lineage, *newest, now)) {
+    from = known->end;
+    whole_look = known->whole_look;
+  }
+  TRY_ASSIGN(WalHistory history, WalHistory::load(lineage, from));
+  const Timeline target = choose_target(history, *newest, servers);
+  // After a promotion the way may be another one from before that end on.
+  if (from != newest->start_lsn && target != known->timeline)
+    return follow_wal(lineage, backups, servers, now, std::nullopt);
+  ContinuityFacts continuity;
+  continuity.backup = newest->id;
+  continuity.timeline = target;
+  TRY_ASSIGN(continuity.newest, repo::WalStore(lineage.repo).newest_segment(target));
+  const StoredTimeline* stored = history.find(target);
+  if (stored == nullptr || !stored->history) {
+    continuity.missing =
+        SegmentName::containing(newest->timeline, newest->start_lsn, lineage.record.segment_size);
+    return std::optional(continuity);
+  }
+  WalPath path = history.path(target, from);
+  continuity.end = path.end;
+  continuity.missing = path.missing;
+  continuity.conflict = path.conflict;
+  continuity.known = {
+      lineage.repo.store().url(), lineage.record.lineage, newest->id, target, path.end, whole_look};
+  return std::optional(continuity);
+}
+
+}  // namespace lifeboat::ops

@@ -1,0 +1,168 @@
+#include "ops/doctor/continuity.h"
+
+#include <gtest/gtest.h>
+
+#include "repo/wal_store.h"
+#include "tests/support/repo_fixture.h"
+
+namespace lifeboat::ops {
+namespace {
+
+// Four segments to a log id, which is what a listing reads at once.
+constexpr SegmentSize kSegment{1u << 30};
+constexpr uint64_t kPerLogId = 4;
+
+struct Calls {
+  uint64_t all = 0;     // of the store
+  uint64_t listed = 0;  // names
+};
+
+class CountingStore : public repo::BorrowedStore {
+ public:
+  CountingStore(storage::Store& inner, Calls& calls) : BorrowedStore(inner), calls_(calls) {}
+  Result<std::unique_ptr<storage::ObjectReader>> open(std::string_view name) override {
+    ++calls_.all;
+    return BorrowedStore::open(name);
+  }
+  Status list(std::string_view prefix,
+              const std::function<Status(const storage::ObjectInfo&)>& each) override {
+    ++calls_.all;
+    return BorrowedStore::list(prefix, [&](const storage::ObjectInfo& info) {
+      ++calls_.listed;
+      return each(info);
+    });
+  }
+  Result<std::vector<std::string>> list_dirs(std::string_view prefix) override {
+    ++calls_.all;
+    return BorrowedStore::list_dirs(prefix);
+  }
+
+ private:
+  Calls& calls_;
+};
+
+class ContinuityTest : public ::testing::Test {
+ protected:
+  ContinuityTest() {
+    record_.lineage = tiny_.repo.lineage();
+    record_.segment_size = kSegment;
+  }
+
+  void push(uint64_t index, std::string_view content = "WAL") {
+    const SegmentName name = SegmentName::containing({1}, {index * kSegment.bytes}, kSegment);
+    const Bytes bytes(content.begin(), content.end());
+    auto pushed =
+        repo::WalStore(tiny_.repo, {.conflict_check = false})
+            .push(*WalFileName::parse(name.to_string()), repo::WalSource::from_bytes(ByteView(bytes)));
+    ASSERT_TRUE(pushed) << pushed.error().to_string();
+  }
+  void push(uint64_t first, uint64_t last) {
+    for (uint64_t index = first; index <= last; ++index) push(index);
+  }
+  void back_up_at(uint64_t index) {
+    repo::Card card;
+    card.id = tiny_.new_id();
+    card.timeline = {1};
+    card.start_lsn = {index * kSegment.bytes + 100};
+    card.stop_lsn = {index * kSegment.bytes + 200};
+    backups_.push_back(card);
+  }
+
+  // What is known stays for the next look, as in the state directory.
+  ContinuityFacts look() {
+    calls_ = {};
+    auto counted = repo::Repository::open(std::make_unique<CountingStore>(tiny_.memory, calls_), {});
+    EXPECT_TRUE(counted);
+    calls_ = {};  // opening is not what is counted
+    const ChosenLineage lineage{repo::LineageRepo(*counted, "main", record_.lineage), record_, 0};
+    auto found = follow_wal(lineage, backups_, Timeline{1}, now_, known_);
+    EXPECT_TRUE(found) << found.error().to_string();
+    EXPECT_TRUE(found->has_value());
+    known_ = (*found)->known;
+    return **found;
+  }
+  static Lsn end_of(uint64_t index) { return {(index + 1) * kSegment.bytes}; }
+
+  repo::TinyRepo tiny_;
+  repo::LineageRecord record_;
+  std::vector<repo::Card> backups_;
+  Timestamp now_ = Timestamp::from_seconds(1'800'000'000);
+  std::optional<KnownContinuity> known_;
+  Calls calls_;
+};
+
+TEST_F(ContinuityTest, a_look_that_goes_on_costs_the_same_however_much_is_stored) {
+  back_up_at(1);
+  push(1, 6);
+  look();
+  push(7);
+  EXPECT_EQ(look().end, end_of(7));
+  const Calls small = calls_;
+  push(8, 400);
+  look();
+  push(401);
+  EXPECT_EQ(look().end, end_of(401));
+  EXPECT_EQ(calls_.all, small.all);
+  EXPECT_LE(calls_.listed, small.listed + 2 * kPerLogId);
+  // The canary: without what is known everything since the backup is listed.
+  known_.reset();
+  EXPECT_EQ(look().end, end_of(401));
+  EXPECT_GT(calls_.all, 100u);
+  EXPECT_GT(calls_.listed, 400u);
+}
+
+TEST_F(ContinuityTest, what_is_older_than_the_newest_backup_is_not_listed) {
+  push(1, 400);
+  back_up_at(1);
+  back_up_at(399);
+  EXPECT_EQ(look().end, end_of(400));
+  EXPECT_LE(calls_.listed, 4 * kPerLogId);
+}
+
+TEST_F(ContinuityTest, a_hole_is_found_where_the_last_look_ended_and_stays_until_it_is_filled) {
+  back_up_at(1);
+  push(1, 6);
+  EXPECT_FALSE(look().missing);
+  push(8, 30);
+  for (int i = 0; i < 2; ++i) {
+    const ContinuityFacts found = look();
+    ASSERT_TRUE(found.missing);
+    EXPECT_EQ(found.missing->index(kSegment), 7u);
+    EXPECT_EQ(found.end, end_of(6));
+    EXPECT_EQ(found.newest->index(kSegment), 30u);
+  }
+  push(7);
+  EXPECT_FALSE(look().missing);
+  EXPECT_EQ(look().end, end_of(30));
+}
+
+TEST_F(ContinuityTest, another_backup_another_repository_and_an_old_look_begin_anew) {
+  back_up_at(1);
+  push(1, 40);
+  look();
+  push(20, "another host's");  // T46, under a name that was looked at
+  EXPECT_FALSE(look().conflict) << "what is known is gone on with";
+  const KnownContinuity known = *known_;
+  known_->repository = "file:///another";
+  EXPECT_TRUE(look().conflict);
+  known_ = known;
+  now_ = now_.plus_us(static_cast<int64_t>(kWholeLookSeconds * 1e6));
+  EXPECT_TRUE(look().conflict) << "at the latest after that time";
+  known_ = known;
+  now_ = known.whole_look.plus_us(-1'000'000);
+  EXPECT_TRUE(look().conflict) << "the clock was set back";
+  known_ = known;
+  now_ = known.whole_look;
+  back_up_at(10);
+  EXPECT_TRUE(look().conflict);
+}
+
+TEST_F(ContinuityTest, without_a_complete_backup_there_is_nothing_to_follow) {
+  const ChosenLineage lineage{tiny_.repo, record_, 0};
+  auto found = follow_wal(lineage, backups_, std::nullopt, now_, std::nullopt);
+  ASSERT_TRUE(found);
+  EXPECT_FALSE(found->has_value());
+}
+
+}  // namespace
+}  // namespace lifeboat::ops

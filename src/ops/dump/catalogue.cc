@@ -1,0 +1,140 @@
+// Which dumps there are, and what is in one.
+#include <fcntl.h>
+
+#include <algorithm>
+
+#include "ops/dump/dump.h"
+#include "ops/dump/program.h"
+#include "ops/dump/stream_store.h"
+#include "pg/server/pg_bin.h"
+#include "repo/tombstone.h"
+#include "util/strings.h"
+
+namespace lifeboat::ops {
+
+namespace {
+
+constexpr uint64_t kMostContents = 256 << 20;
+constexpr size_t kNamed = 5;
+
+Status read_lineage(const repo::LineageRepo& repo, bool with_aborted, DumpList& list) {
+  TRY_ASSIGN(auto condemned, repo::read_condemned(repo));
+  TRY_ASSIGN(Proofs proofs, read_proofs(repo));
+  for (const std::string& what : proofs.unreadable)
+    list.problems.push_back(make_error(ErrorKind::damaged, "", what));
+  std::string prefix = repo.name("cards/");
+  return repo.store().list(prefix, [&](const storage::ObjectInfo& object) -> Status {
+    auto id = BackupId::parse(std::string_view(object.name).substr(prefix.size()));
+    if (!id || condemned.condemns(*id)) return {};
+    auto card = repo::read_card(repo, *id);
+    if (!card && card.error().kind == ErrorKind::not_found) return {};  // expired since the listing
+    if (!card && card.error().kind != ErrorKind::damaged) return std::move(card).error();
+    if (!card) {
+      list.problems.push_back(std::move(card).error());
+      return {};
+    }
+    if (card->state == repo::BackupState::aborted && !with_aborted) return {};
+    DumpEntry entry;
+    entry.lineage = repo.lineage();
+    if (const BackupProofs* known = proofs.of(*id)) entry.proofs = *known;
+    entry.card = std::move(*card);
+    list.dumps.push_back(std::move(entry));
+    return {};
+  });
+}
+
+// What pg_restore reads of an archive before it has its table of contents, which is at the front.
+Result<std::string> list_contents(const repo::LineageRepo& repo, const repo::Manifest& manifest,
+                                  const repo::DumpedDatabase& database, const std::string& pg_bin,
+                                  const StopToken& stop) {
+  TRY_ASSIGN(pg::PgBin client, pg::find_client_bin(manifest.dump->client_major, pg_bin));
+  repo::TreeReader tree(repo);
+  const bool directory = manifest.card.dump->format == repo::DumpFormat::directory;
+  TRY_ASSIGN(repo::Entry archive,
+             tree.find(manifest.root,
+                       cat("databases/", database.oid, directory ? "/directory/toc.dat" : "/archive")));
+  TRY_ASSIGN(TempDir place, TempDir::make());
+  std::string file = place / (directory ? "toc.dat" : "archive");
+  {
+    TRY_ASSIGN(Fd fd, open_file(file, O_WRONLY | O_CREAT | O_EXCL, 0600));
+    TRY(read_stream(repo, manifest.block_size, archive, stop,
+                    [&](ByteView bytes) { return write_all(fd.get(), bytes, file); }));
+    TRY(fd.close(file));
+  }
+  return program_output({client.program("pg_restore"), "--list", directory ? place.path() : file},
+                        kMostContents, stop);
+}
+
+}  // namespace
+
+Result<DumpList> list_dumps(const repo::Repository& repository, const std::string& cluster,
+                            bool with_aborted) {
+  TRY_ASSIGN(ChosenLineage newest, choose_lineage(repository, cluster));
+  TRY_ASSIGN(auto records, repo::list_lineages(repository, cluster));
+  DumpList list;
+  for (const repo::LineageRecord& record : records)
+    TRY(read_lineage(repo::LineageRepo(repository, cluster, record.lineage).dumps(), with_aborted, list));
+  std::ranges::sort(list.dumps, [](const DumpEntry& a, const DumpEntry& b) {
+    return std::pair(a.card.started, a.card.id) < std::pair(b.card.started, b.card.id);
+  });
+  return list;
+}
+
+Result<FoundDump> find_dump(const repo::Repository& repository, const std::string& cluster,
+                            const std::string& id) {
+  TRY_ASSIGN(DumpList list, list_dumps(repository, cluster, true));
+  std::vector<std::string> known;
+  for (auto entry = list.dumps.rbegin(); entry != list.dumps.rend(); ++entry) {
+    const bool usable = entry->card.state == repo::BackupState::complete && entry->card.dump;
+    if (id == "latest" ? usable : entry->card.id.text == id) {
+      if (!usable)
+        return make_error(ErrorKind::not_found, cat("dump ", id),
+                          cat("never completed: ", entry->card.reason));
+      return FoundDump{repo::LineageRepo(repository, cluster, entry->lineage).dumps(), entry->card};
+    }
+    if (usable && known.size() < kNamed) known.push_back(entry->card.id.text);
+  }
+  for (Error& problem : list.problems) {
+    if (id == "latest" || problem.object.ends_with(id)) return std::move(problem);
+  }
+  if (id == "latest") {
+    return make_error(ErrorKind::not_found, cat("cluster ", cluster), "has no complete dump")
+        .with_hint("take one with lifeboat dump create");
+  }
+  return make_error(ErrorKind::not_found, cat("dump ", id), cat("not in cluster ", cluster))
+      .with_hint(known.empty() ? std::string("there is no dump yet: lifeboat dump create takes one")
+                               : cat("the newest are ", join(known, ", "),
+                                     "; lifeboat dump list shows all; latest is the newest"));
+}
+
+Result<repo::Manifest> read_dump_manifest(const FoundDump& found) {
+  TRY_ASSIGN(repo::Manifest manifest, repo::read_manifest(found.repo, found.card.id));
+  if (manifest.dump && manifest.card.dump) return manifest;
+  return make_error(ErrorKind::damaged, found.repo.name(cat("manifests/", found.card.id.text)),
+                    "is not the manifest of a dump");
+}
+
+Result<DumpDetails> describe_dump(const repo::Repository& repository, const std::string& cluster,
+                                  const ShowDumpOptions& options, const StopToken& stop) {
+  TRY_ASSIGN(FoundDump found, find_dump(repository, cluster, options.id));
+  DumpDetails details;
+  details.lineage = found.repo.lineage();
+  TRY_ASSIGN(details.manifest, read_dump_manifest(found));
+  TRY_ASSIGN(Proofs proofs, read_proofs(found.repo));
+  if (const BackupProofs* known = proofs.of(found.card.id)) details.proofs = *known;
+  const std::string url = found.repo.store().url();
+  details.location = cat(url, url.ends_with('/') ? "" : "/", found.repo.prefix());
+  if (!options.contents) return details;
+  if (found.card.dump->format == repo::DumpFormat::plain)
+    return make_error(ErrorKind::unsupported, cat("dump ", found.card.id.text),
+                      "is plain SQL, which has no table of contents")
+        .with_hint("dump restore --to writes it out");
+  for (const repo::DumpedDatabase& database : details.manifest.dump->databases) {
+    TRY_ASSIGN(std::string listed,
+               list_contents(found.repo, details.manifest, database, options.pg_bin, stop));
+    details.contents.emplace_back(database.name, std::move(listed));
+  }
+  return details;
+}
+
+}  // namespace lifeboat::ops

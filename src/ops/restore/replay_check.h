@@ -1,0 +1,54 @@
+// What a preflight reads WAL for (replayed_wal.h), done while the server already replays, so that its first
+// query does not wait for it: `restore --instant`.
+//
+// A gate in the data directory (ops/wal/gate.h) hands a segment out when it has been read. What recovery must
+// not meet closes it: a tablespace at a live place, settings that are too low, damage. The server ends there,
+// before it, and whoever started it asks what was found.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "ops/restore/replayed_wal.h"
+#include "ops/session.h"
+#include "ops/wal/reach.h"
+#include "repo/manifest.h"
+#include "util/result.h"
+#include "util/stop.h"
+
+namespace lifeboat::ops {
+
+struct ReplayCheckOptions {
+  std::string directory;     // that the server is started in
+  repo::Card backup;         //
+  Timeline timeline;         // that recovery follows
+  Lsn stop;                  // where it ends
+  RecoveryTarget asked;      // a time, or anything else
+  RecoveryMinimums granted;  // what the server's settings are certain to be
+};
+
+// Reads on a thread of its own until destroyed. Thread rule: one thread.
+class ReplayCheck {
+ public:
+  // Closes the gate first. `lineage` outlives this.
+  static Result<std::unique_ptr<ReplayCheck>> begin(const ChosenLineage& lineage, ReplayCheckOptions options);
+  ~ReplayCheck();
+
+  // The server answers: until then only what it needs for that is read, so that nothing takes the processor
+  // from its first query.
+  void go_on();
+  // Whether reading has ended, well or not. Before that the gate has ended no server.
+  bool ended() const;
+  // Waits for the end of it: where recovery ends, which is earlier than planned when a commit time that goes
+  // back ends it. Errors: precondition, unreachable, those of reading.
+  Result<Lsn> stop();
+  // What the settings have to be raised to before recovery can go on; empty: nothing. Waits as well.
+  const RecoveryMinimums& raised();
+
+ private:
+  class Impl;
+  explicit ReplayCheck(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace lifeboat::ops

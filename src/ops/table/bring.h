@@ -1,0 +1,102 @@
+// Tables, or a database, from one server into another: what `restore --table` and `dump restore --table`
+// share once there is a throw-away database that has what was asked for.
+//
+//   choose    the tables with their partitions; they move to a schema of the new name there, which takes
+//   their
+//             indexes, constraints, sequences and comments along
+//   bring     pg_dump from there, pg_restore into the destination, in one transaction
+//   compare   number of rows and a sum over every row's text, on both sides
+//   merge     on request: rows that the original lacks, by its primary key
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "pg/client/client.h"
+#include "pg/server/pg_bin.h"
+#include "util/process.h"
+#include "util/reporter.h"
+#include "util/stop.h"
+
+namespace lifeboat::ops {
+
+enum class TableMerge : uint8_t { none, missing_rows };
+
+struct BroughtTable {
+  std::string original;  // schema.table, quoted as SQL needs it
+  std::string brought;
+  int64_t rows = 0;
+  std::optional<int64_t> merged;  // rows that the original lacked and has now
+};
+
+struct BringOptions {
+  std::string source;               // conninfo of the database that has them; it is changed
+  std::vector<std::string> tables;  // TABLE or SCHEMA.TABLE, as SQL writes them; none: the whole database
+  std::string original;             // the database's name, for messages
+  std::string destination;          // conninfo of the server that gets them
+  std::string into_database;        // there: the database that has the schema made, or that is made
+  std::string schema;               // of tables, at the destination, made
+  pg::PgBin client;                 // programs for both servers
+  std::string work_directory;       // for files on the way; whoever gives it removes them
+  std::string missing_hint;         // where a table, or the database, may be
+};
+
+// "restored_<time>", where no schema was named.
+std::string default_restore_schema();
+// `conflict` when the schema, or with an empty `schema` the database, is there already.
+Status check_bring_destination(const std::string& destination, const std::string& database,
+                               const std::string& schema, const StopToken& stop);
+
+// The steps, in this order. Thread rule: one thread. Errors as in ops/table/table.h.
+class Bringer {
+ public:
+  // A table of the source that was chosen.
+  struct Chosen {
+    std::string schema;
+    std::string table;
+    std::string kind;  // relkind
+    bool holds_rows() const { return kind != "p"; }
+  };
+
+  Bringer(BringOptions options, Reporter& reporter, const StopToken& stop)
+      : options_(std::move(options)), reporter_(reporter), stop_(stop), whole_(options_.tables.empty()) {}
+  Status choose();
+  Status bring();
+  Status compare();
+  Status merge();
+  const std::vector<Chosen>& chosen() const { return chosen_; }
+  const std::vector<BroughtTable>& tables() const { return tables_; }
+  const std::vector<std::string>& notes() const { return notes_; }
+
+ private:
+  struct ForeignKeys {
+    std::string others;  // a file with everything else
+    std::string keys;    // a file with them
+    size_t count = 0;
+  };
+  Result<pg::PgClient> source(pg::NameLookup names) const;
+  Result<pg::PgClient> destination(const std::string& database) const;
+  Status take(pg::PgClient& client, const std::string& sql, std::initializer_list<pg::Param> parameters);
+  Status move_to_schema();
+  Status dump();
+  Status load();
+  Result<ForeignKeys> list_contents(const std::string& program) const;
+  Status create_database();
+  Result<std::vector<std::string>> owner_options();
+  std::string place_of(const Chosen& one) const;
+  std::string dump_file() const;
+  Result<ProcessOutcome> run_program(std::vector<std::string> argv) const;
+  Status run_checked(std::vector<std::string> argv) const;
+
+  const BringOptions options_;
+  Reporter& reporter_;
+  const StopToken& stop_;
+  const bool whole_;
+  std::vector<Chosen> chosen_;
+  std::vector<BroughtTable> tables_;
+  std::vector<std::string> notes_;
+};
+
+}  // namespace lifeboat::ops

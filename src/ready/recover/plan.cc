@@ -1,0 +1,135 @@
+// Before acting: what failed, what will be lost, how it is done, how long it takes, what to tell people.
+#include <algorithm>
+
+#include "ready/recover/record.h"
+#include "util/strings.h"
+
+namespace lifeboat::ready {
+namespace {
+
+struct FailureName {
+  Failure failure;
+  std::string_view id;
+  std::string_view says;
+};
+constexpr FailureName kFailures[] = {
+    {Failure::primary_lost, "primary-lost", "the primary is lost"},
+    {Failure::data_changed, "data-changed", "data was changed or dropped by mistake"},
+    {Failure::corruption, "corruption", "files are damaged"},
+    {Failure::region_lost, "region-lost", "the whole site is lost"},
+};
+
+std::string_view sentence(Failure failure) {
+  for (const FailureName& one : kFailures)
+    if (one.failure == failure) return one.says;
+  return "?";
+}
+
+std::string time_or(Timestamp time, std::string_view otherwise) {
+  return time.valid() ? time.to_string() : std::string(otherwise);
+}
+
+}  // namespace
+
+std::string_view to_string(Failure failure) {
+  for (const FailureName& one : kFailures)
+    if (one.failure == failure) return one.id;
+  return "?";
+}
+
+std::optional<Failure> parse_failure(std::string_view text) {
+  for (const FailureName& one : kFailures)
+    if (one.id == text) return one.failure;
+  return std::nullopt;
+}
+
+std::string warning_of(const Assessment& assessment) {
+  const bool lost = assessment.failure == Failure::primary_lost || assessment.failure == Failure::region_lost;
+  if (!lost || !assessment.primary_answers) return "";
+  return "the primary answers and takes writes: it is not lost. A second server beside it splits the data in "
+         "two (split brain), and what clients write to the old one from now on is not in the new one. Stop "
+         "it "
+         "and make sure that it stays stopped, or look again at what has failed";
+}
+
+ExpectedLoss expected_loss(const Assessment& assessment, const ops::RestorePlan& plan) {
+  ExpectedLoss loss;
+  loss.chosen = plan.asked.kind != pg::TargetKind::latest;
+  const Timestamp reached = plan.reach.last_commit;
+  if (loss.chosen) {
+    if (reached.valid() && assessment.last_known_commit.valid())
+      loss.seconds = std::max(0.0, assessment.last_known_commit.seconds_since(reached));
+    loss.says = cat("everything after ", plan.asked.to_string(), " is left out on purpose");
+    if (plan.reach.next_commit.valid())
+      loss.says += cat("; the first commit of it is of ", plan.reach.next_commit.to_string());
+    loss.says += plan.replace && plan.existing_data && !plan.delta
+                     ? "; the state before is kept aside and can be queried"
+                     : "; stored WAL still has it";
+    return loss;
+  }
+  if (plan.replace && plan.existing_data) {
+    loss.seconds = 0;
+    loss.whole = true;
+    loss.says = "nothing that was committed: the old directory's own WAL is stored first, and replayed";
+    return loss;
+  }
+  loss.says = cat("what was committed after ", time_or(reached, "the end of stored WAL"),
+                  ": the lost server's own WAL is not at hand");
+  if (reached.valid() && assessment.noticed.valid()) {
+    loss.seconds = std::max(0.0, assessment.noticed.seconds_since(reached));
+    loss.says += cat(", at most ", format_seconds(*loss.seconds), " of work");
+  }
+  return loss;
+}
+
+RecoverPlan make_recover_plan(Assessment assessment, ops::RollbackPlan steps) {
+  RecoverPlan plan;
+  plan.loss = expected_loss(assessment, steps.restore);
+  plan.in_place = steps.restore.replace;
+  const ops::TimeEstimate& estimate = steps.restore.estimate;
+  if (estimate.copy_seconds)
+    plan.downtime_seconds = *estimate.copy_seconds + estimate.replay_seconds.value_or(0);
+  plan.assessment = std::move(assessment);
+  plan.steps = std::move(steps);
+  return plan;
+}
+
+std::string stakeholder_text(const RecoverPlan& plan) {
+  const Assessment& what = plan.assessment;
+  const ops::RestorePlan& restore = plan.steps.restore;
+  std::string text = cat("Database cluster ", what.cluster, ": ", sentence(what.failure), " (noticed ",
+                         time_or(what.noticed, "at an unknown time"), "). ");
+  text +=
+      plan.in_place
+          ? cat("We bring it back to ", time_or(restore.reach.last_commit, "the last stored moment"),
+                ". It is not available meanwhile")
+          : cat("We make a copy of its state of ", time_or(restore.reach.last_commit, "the chosen moment"),
+                " beside it; it stays available");
+  text += plan.downtime_seconds
+              ? cat("; we expect that to take ", format_seconds(*plan.downtime_seconds), ". ")
+              : std::string("; how long that takes was never measured. ");
+  return text + cat("Data: ", plan.loss.says, ". Next message when it is done, or when this changes.");
+}
+
+std::string render_recover_plan(const RecoverPlan& plan) {
+  const Assessment& what = plan.assessment;
+  const ops::RestorePlan& restore = plan.steps.restore;
+  std::string text = cat("what failed      ", sentence(what.failure), ", noticed ",
+                         time_or(what.noticed, "at an unknown time"), "\n");
+  for (const std::string& fact : what.found) text += cat("                 ", fact, "\n");
+  if (const std::string warning = warning_of(what); !warning.empty())
+    text += cat("WARNING          ", warning, "\n");
+  text += cat("expected loss    ", plan.loss.says, "\n");
+  text += cat("method           ", plan.in_place ? "in place of " : "beside it, in ",
+              restore.placements.front().final_path, ", backup ", restore.backup.id.text, ", to ",
+              restore.asked.to_string(), "\n");
+  text += cat("downtime         ",
+              !plan.in_place ? std::string("none: the cluster goes on")
+              : plan.downtime_seconds
+                  ? cat("about ", format_seconds(*plan.downtime_seconds), " (", restore.estimate.basis, ")")
+                  : cat("not known: ", restore.estimate.basis),
+              "\n\n");
+  return text + cat(ops::render_rollback(plan.steps), "\nto tell people:\n\n", stakeholder_text(plan), "\n");
+}
+
+}  // namespace lifeboat::ready

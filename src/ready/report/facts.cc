@@ -1,0 +1,211 @@
+#include "ready/report/facts.h"
+
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+#include <algorithm>
+#include <array>
+
+#include "ops/doctor/archived.h"
+#include "ready/plan/storage_class.h"
+#include "util/files.h"
+#include "util/strings.h"
+
+namespace lifeboat::ready {
+namespace {
+
+constexpr uint64_t kMountsLimit = 16 << 20;
+
+// The line of /proc/self/mountinfo (proc(5)) for a device: "36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3
+// /dev/root rw,errors=continue".
+struct MountLine {
+  std::string point;
+  std::string type;
+  std::string source;
+};
+std::optional<MountLine> mount_of(uint64_t device) {
+  auto text = read_text("/proc/self/mountinfo", kMountsLimit);
+  if (!text) return std::nullopt;
+  const std::string wanted = cat(major(device), ":", minor(device));
+  for (std::string_view line : split(*text, '\n')) {
+    const auto words = split(line, ' ');
+    if (words.size() < 10 || words[2] != wanted) continue;
+    auto dash = std::ranges::find(words, "-");
+    if (words.end() - dash < 3) continue;
+    return MountLine{std::string(words[4]), std::string(dash[1]), std::string(dash[2])};
+  }
+  return std::nullopt;
+}
+
+// The host of "sftp://user@host:22/path"; "" where there is none.
+std::string_view host_of(std::string_view url) {
+  const size_t begin = url.find("://");
+  if (begin == std::string_view::npos) return "";
+  std::string_view host = url.substr(begin + 3);
+  host = host.substr(0, host.find('/'));
+  if (const size_t at = host.rfind('@'); at != std::string_view::npos) host = host.substr(at + 1);
+  return host.substr(0, host.rfind(':'));
+}
+
+}  // namespace
+
+bool is_network_file_system(std::string_view type) {
+  static constexpr std::array kTypes = {
+      "nfs", "nfs4", "cifs",           "smb3",         "ceph",   "fuse.sshfs", "fuse.glusterfs", "fuse.s3fs",
+      "9p",  "afs",  "fuse.ceph-fuse", "fuse.gcsfuse", "lustre", "beegfs",     "fuse.rclone"};
+  return std::ranges::find(kTypes, type) != kTypes.end();
+}
+
+RepositoryPlace place_of(const ops::DoctorFacts& doctor) {
+  const ops::RepositoryFacts& repository = doctor.repository;
+  if (repository.directory.empty()) {
+    const std::string_view host = host_of(repository.url);
+    if (host.empty()) return {Distance::unknown, cat(repository.url, ": no host stands in it")};
+    if (host == "localhost" || host.starts_with("127.") || host == "[::1]")
+      return {Distance::same_host, cat(repository.url, " is this host")};
+    return {Distance::other_host, cat("host ", host)};
+  }
+  if (!doctor.repository_disk) return {Distance::unknown, cat(repository.directory, " was not looked at")};
+  auto mount = mount_of(doctor.repository_disk->device);
+  const std::string says = mount ? cat(mount->type, " from ", mount->source, ", mounted at ", mount->point)
+                                 : cat("the file system of ", repository.directory);
+  if (mount && is_network_file_system(mount->type)) return {Distance::other_host, says};
+  if (doctor.data_disk && doctor.data_disk->device == doctor.repository_disk->device)
+    return {Distance::same_file_system, cat(says, ": the data directory is on it too")};
+  return {Distance::same_host, says};
+}
+
+const Reading* ReportFacts::reading(std::string_view id) const {
+  auto found =
+      std::ranges::find_if(report.readings, [&](const Reading& one) { return one.signal->id == id; });
+  return found == report.readings.end() ? nullptr : &*found;
+}
+
+const ops::Finding* ReportFacts::finding(std::string_view id) const {
+  return ops::find(signals.findings, id);
+}
+
+const ScheduledJob* ReportFacts::job(std::string_view verb) const {
+  auto found = std::ranges::find(settings.jobs, verb, &ScheduledJob::verb);
+  return found == settings.jobs.end() ? nullptr : &*found;
+}
+
+const repo::Card* ReportFacts::newest_backup() const {
+  const auto& backups = doctor().repository.backups;
+  auto newest = std::find_if(backups.rbegin(), backups.rend(), [](const repo::Card& card) {
+    return card.state == repo::BackupState::complete;
+  });
+  return newest == backups.rend() ? nullptr : &*newest;
+}
+
+bool ReportFacts::streams_wal() const {
+  if (!doctor().server) return false;
+  return std::ranges::any_of(doctor().server->senders, [](const pg::SenderFacts& sender) {
+    return sender.application_name.starts_with("lifeboat") && sender.state == "streaming";
+  });
+}
+
+namespace {
+
+void deliver_rpo(const ReportFacts& facts, DeliveredNow& result) {
+  const Reading* lag = facts.reading("wal_archive_lag");
+  if (lag == nullptr || !lag->value) {
+    result.rpo_basis =
+        cat("how far the repository is behind is not known", lag == nullptr ? "" : cat(": ", lag->found));
+    return;
+  }
+  if (facts.streams_wal()) {
+    result.rpo_seconds = *lag->value;
+    result.rpo_basis =
+        cat("WAL is streamed as it is written, and is ", format_seconds(*lag->value), " behind");
+    result.evidence = {"doctor/archive_timeout", "signal/wal_archive_lag"};
+    return;
+  }
+  if (!facts.doctor().server) {
+    result.rpo_basis = "the server was not reached";
+    return;
+  }
+  if (auto lost = ops::lost_wal(facts.doctor())) {
+    result.rpo_basis = ops::describe(*lost);
+    return;
+  }
+  const auto& settings = facts.doctor().server->settings;
+  auto timeout = settings.find("archive_timeout");
+  auto seconds = timeout == settings.end() ? std::nullopt : parse_i64(timeout->second);
+  if (!seconds || *seconds == 0) {
+    result.rpo_basis =
+        seconds ? "archive_timeout is 0: a quiet server keeps WAL in an unfinished segment for any time"
+                : "archive_timeout could not be read";
+    return;
+  }
+  result.rpo_seconds = static_cast<double>(*seconds) + *lag->value;
+  result.rpo_basis =
+      cat("archive_timeout ", *seconds, " s, and WAL waits ", format_seconds(*lag->value), " to be stored");
+  result.evidence = {"doctor/archive_timeout", "signal/wal_archive_lag"};
+}
+
+// The slowest of the drills of the last 31 days that passed: a lucky one is no promise.
+void deliver_rto(const ReportFacts& facts, DeliveredNow& result) {
+  constexpr double kMonth = 31 * 86400;
+  const Rehearsal* slowest = nullptr;
+  size_t timed = 0;
+  for (const Rehearsal& one : facts.rehearsals) {
+    if (!one.passed || !one.rto_seconds || facts.now().seconds_since(one.time) > kMonth) continue;
+    ++timed;
+    if (slowest == nullptr || *one.rto_seconds > *slowest->rto_seconds) slowest = &one;
+  }
+  if (slowest == nullptr) {
+    result.rto_basis = "no drill of the last 31 days has passed: nobody knows how long a recovery takes";
+    return;
+  }
+  result.rto_seconds = slowest->rto_seconds;
+  result.rto_basis = cat("the slowest of ", counted(timed, "drill"), " within 31 days, ",
+                         slowest->time.to_string(), ", from the command to the first answer");
+  result.evidence.push_back(cat("evidence/", slowest->id));
+}
+
+}  // namespace
+
+StorageCost storage_cost(const ReportFacts& facts) {
+  const StoragePrice& price = facts.settings.price;
+  StorageCost cost;
+  cost.currency = price.currency;
+  if (!facts.stored) {
+    cost.says.emplace_back("the repository could not be listed, so no cost is computed");
+  } else if (!price.per_gb_month) {
+    cost.says.emplace_back("no price was stated (storage-price), so no cost is computed");
+  } else {
+    const auto bytes = static_cast<double>(facts.stored->total());
+    cost.per_month = cost_per_month(bytes, *price.per_gb_month);
+    cost.says.emplace_back(
+        "what is stored now × the stated price of a GB; requests, traffic and copies elsewhere are not in "
+        "it");
+  }
+  const ClassTerms* known = find_class(price.storage_class);
+  if (known == nullptr) {
+    if (!price.storage_class.empty())
+      cost.says.push_back(cat("the terms of class ", price.storage_class, " are not known here"));
+    return cost;
+  }
+  // WAL is what lives shortest: every day's WAL is deleted after the window.
+  const auto minimum = static_cast<int64_t>(known->minimum_days);
+  const auto window = static_cast<int64_t>(facts.settings.retention.pitr_days.value_or(known->minimum_days));
+  if (minimum > 0)
+    cost.says.push_back(cat("class ", known->name, " charges for ", minimum, " days at least",
+                            window < minimum ? cat(": WAL lives ", window, " days and is charged for ",
+                                                   minimum - window, " longer")
+                                             : std::string("; retention deletes nothing earlier")));
+  if (known->retrieval_seconds > 0)
+    cost.says.push_back(cat("class ", known->name, " takes up to ", format_seconds(known->retrieval_seconds),
+                            " until the first byte can be read"));
+  return cost;
+}
+
+DeliveredNow delivered(const ReportFacts& facts) {
+  DeliveredNow result;
+  deliver_rpo(facts, result);
+  deliver_rto(facts, result);
+  return result;
+}
+
+}  // namespace lifeboat::ready

@@ -1,0 +1,164 @@
+// The definition of done.
+#include <algorithm>
+
+#include "ready/report/looks.h"
+#include "util/strings.h"
+
+namespace lifeboat::ready {
+namespace {
+constexpr double kHalfYear = 183 * kDaySeconds;
+}
+
+void look_at_strategy(const ReportFacts& facts, ItemAnswer& answer) {
+  look_at_targets_stated(facts, answer);
+  const repo::Card* newest = facts.newest_backup();
+  if (newest == nullptr) return answer.lacks("there is no complete physical backup", our(facts, "backup"));
+  answer.shows("physical backups and continuous WAL", {cat("backup/", newest->id.text)});
+}
+
+void look_at_automated_backups(const ReportFacts& facts, ItemAnswer& answer) {
+  const ScheduledJob* job = facts.job("backup");
+  if (job == nullptr)
+    return answer.lacks("no backup is scheduled", in_config(facts, "backup = \"15 1 * * *\"", "schedule"));
+  if (job->longest_gap_seconds > 7 * kDaySeconds)
+    return answer.lacks(cat("backup is scheduled at \"", job->when, "\", more than a week apart"),
+                        in_config(facts, "backup = \"15 1 * * *\"", "schedule"));
+  if (job->failures > 0)
+    return answer.lacks(cat("the scheduled backup failed ", counted(job->failures, "time"), " in a row"),
+                        our(facts, "list", "--all"));
+  answer.shows(cat("backup at \"", job->when, "\" (UTC)"), {cat("schedule/", job->name)});
+  if (facts.newest_backup() == nullptr) answer.lacks("there is no complete backup yet", our(facts, "backup"));
+}
+
+void look_at_encrypted(const ReportFacts& facts, ItemAnswer& answer) {
+  const ops::RepositoryFacts& repository = facts.doctor().repository;
+  if (!repository.marker)
+    return answer.lacks(cat("the repository was not opened",
+                            repository.problem ? cat(": ", repository.problem->to_string()) : std::string()),
+                        our(facts, "doctor"));
+  if (!repository.marker->encrypted)
+    return answer.lacks("the repository is not encrypted",
+                        "lifeboat init with --key-file in a new repository: one that is there cannot be "
+                        "encrypted afterwards");
+  const repo::Card* newest = facts.newest_backup();
+  if (newest == nullptr) return answer.lacks("there is no encrypted backup yet", our(facts, "backup"));
+  if (!newest->encrypted)
+    return answer.lacks(cat("backup ", newest->id.text, " is not encrypted"), our(facts, "backup"));
+  answer.shows(cat("backup ", newest->id.text, " is sealed with AES-256-GCM, key ", newest->key_id),
+               {cat("backup/", newest->id.text)});
+}
+
+void look_at_automatic_verification(const ReportFacts& facts, ItemAnswer& answer) {
+  const ScheduledJob* job = facts.job("verify");
+  if (job == nullptr) job = facts.job("drill");
+  if (job == nullptr) {
+    answer.lacks("neither verify nor drill is scheduled",
+                 in_config(facts, "verify = \"0 4 * * 0\"", "schedule"));
+  } else {
+    answer.shows(cat(job->verb, " at \"", job->when, "\" (UTC)"), {cat("schedule/", job->name)});
+  }
+  const ops::RepositoryFacts& repository = facts.doctor().repository;
+  if (!repository.newest_verified) return answer.lacks("no backup was ever verified", our(facts, "verify"));
+  const ops::BackupProofs* proofs = repository.proofs.of(*repository.newest_verified);
+  if (proofs == nullptr) return answer.lacks("no backup was ever verified", our(facts, "verify"));
+  const auto& proof = proofs->verified && proofs->verified->passed ? proofs->verified : proofs->drilled;
+  if (!proof) return answer.lacks("no backup was ever verified", our(facts, "verify"));
+  if (facts.now().seconds_since(proof->time) > kMonthSeconds)
+    return answer.lacks(cat("the newest verified backup was verified ", age(facts, proof->time), " ago"),
+                        our(facts, "verify"));
+  answer.shows(
+      cat("backup ", repository.newest_verified->text, " verified to level ", to_string(proof->level)),
+      {cat("evidence/", proof->evidence)});
+}
+
+void look_at_replication_tested(const ReportFacts& facts, ItemAnswer& answer) {
+  const Reading* lag = facts.reading("replication_lag");
+  if (lag == nullptr)
+    return answer.lacks("signal replication_lag is turned off",
+                        in_config(facts, "enabled = true", "signals.replication_lag"));
+  if (lag->verdict == Verdict::unknown)
+    return answer.lacks(cat("replication cannot be looked at: ", lag->found), lag->action);
+  if (lag->policy.standbys == 0 && lag->parts.empty())
+    return answer.does_not_apply("no standby is meant to be there, and none is");
+  if (!lag->policy.standbys)
+    return answer.lacks("how many standbys there are meant to be is not stated",
+                        in_config(facts, "standbys = 1   # or 0", "signals.replication_lag"));
+  if (rank_of(lag->verdict) != Rank::fine)
+    return answer.lacks(cat("replication is not well: ", lag->found), lag->action);
+  // That bytes stream is seen; that a failover works is for who owns it to rehearse, and to say so.
+  const std::string fix = in_config(facts, "failover-rehearsed = \"DATE by WHOM\"");
+  const auto& failover = facts.settings.failover;
+  if (!failover) return answer.lacks("no rehearsal of a failover is stated", fix);
+  if (facts.now().seconds_since(failover->time) > kQuarterSeconds)
+    return answer.lacks(
+        cat("the failover was rehearsed ", age(facts, failover->time), " ago, every quarter is asked for"),
+        fix);
+  answer.shows(cat("replication is well, the failover was rehearsed ", failover->says),
+               {"config/failover-rehearsed", "signal/replication_lag"});
+}
+
+void look_at_pitr_validated(const ReportFacts& facts, ItemAnswer& answer) {
+  const Rehearsal* newest = newest_passed(facts.rehearsals, true);
+  const std::string fix = our(facts, "drill", "--random-target");
+  if (newest == nullptr) return answer.lacks("no recovery to a moment was ever rehearsed", fix);
+  if (facts.now().seconds_since(newest->time) > kQuarterSeconds)
+    return answer.lacks(
+        cat("the newest recovery to a moment was rehearsed ", age(facts, newest->time), " ago"), fix);
+  answer.shows(cat("recovered to ", newest->target, ", ", age(facts, newest->time), " ago"),
+               {cat("evidence/", newest->id)});
+}
+
+void look_at_recovery_documented(const ReportFacts& facts, ItemAnswer& answer) {
+  for (std::string_view id : {"primary-loss", "data-changed", "region-lost"})
+    runbook_is_written(facts, answer, id);
+}
+
+void look_at_monitoring(const ReportFacts& facts, ItemAnswer& answer) {
+  if (facts.settings.metrics_endpoint.empty() && facts.settings.receivers.empty()) {
+    answer.lacks(
+        "nothing reads the signals at an interval",
+        cat("metrics = \"127.0.0.1:9187\" in [serve], or an [alert.NAME] section of ",
+            facts.settings.config_path.empty() ? "/etc/lifeboat/lifeboat.toml" : facts.settings.config_path));
+  } else if (!facts.settings.metrics_endpoint.empty()) {
+    answer.shows(cat("metrics at ", facts.settings.metrics_endpoint), {"config/serve.metrics"});
+  } else {
+    answer.shows("signals are read for alerts", {cat("alert/", facts.settings.receivers.front().name)});
+  }
+  for (const Reading& reading : facts.report.readings) {
+    if (reading.verdict == Verdict::unknown)
+      answer.lacks(cat("signal ", reading.signal->id, " cannot be read: ", reading.found), reading.action);
+  }
+}
+
+void look_at_alerts(const ReportFacts& facts, ItemAnswer& answer) {
+  std::vector<std::string> names;
+  for (const AlertReceiver& receiver : facts.settings.receivers)
+    if (receiver.tells) names.push_back(cat("alert/", receiver.name));
+  if (names.empty())
+    return answer.lacks(
+        "nobody is told of alerts",
+        cat("an [alert.NAME] section of ",
+            facts.settings.config_path.empty() ? "/etc/lifeboat/lifeboat.toml" : facts.settings.config_path,
+            "; lifeboat alert test shows that it arrives"));
+  answer.shows(cat(counted(names.size(), "receiver")), names);
+}
+
+void look_at_runbooks_reviewed(const ReportFacts& facts, ItemAnswer& answer) {
+  if (facts.runbooks.empty())
+    return answer.lacks(cat("no runbook is written in ", facts.settings.runbook_directory),
+                        our(facts, "runbook", cat("--to ", shell_quote(facts.settings.runbook_directory))));
+  const std::string fix = our(
+      facts, "runbook", cat("--to ", shell_quote(facts.settings.runbook_directory), " --reviewed-by NAME"));
+  for (const WrittenRunbook& runbook : facts.runbooks) {
+    if (!runbook.reviewed.valid()) {
+      answer.lacks(cat("runbook ", runbook.id, " was reviewed by nobody"), fix);
+    } else if (facts.now().seconds_since(runbook.reviewed) > kHalfYear) {
+      answer.lacks(cat("runbook ", runbook.id, " was reviewed ", age(facts, runbook.reviewed), " ago"), fix);
+    } else {
+      answer.shows(cat(runbook.id, " by ", runbook.reviewer, " on ", runbook.reviewed.to_string()),
+                   {cat("runbook/", runbook.id)});
+    }
+  }
+}
+
+}  // namespace lifeboat::ready

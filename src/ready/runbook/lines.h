@@ -1,0 +1,31 @@
+// The commands that runbooks are made of. Internal to this folder.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "ready/runbook/runbook.h"
+
+namespace lifeboat::ready {
+
+// One of ours, in full. `words`: "wal status".
+RunbookCommand ours(const RunbookFacts& facts, std::string_view words, ops::Needs needs,
+                    std::string_view more = "", Effect effect = Effect::looks);
+// A statement for psql.
+RunbookCommand sql(const RunbookFacts& facts, std::string_view statement, Effect effect = Effect::looks);
+// A program of PostgreSQL, as the data's owner.
+RunbookCommand program(const RunbookFacts& facts, std::string_view name, std::string_view more,
+                       Effect effect = Effect::looks);
+RunbookCommand shell(std::string line, Effect effect = Effect::looks);
+
+RunbookCommand start_server(const RunbookFacts& facts);
+RunbookCommand stop_server(const RunbookFacts& facts);
+
+// A place-holder that no command takes for a time: nobody knows the moment before it is looked for.
+std::string moment_to_fill_in();
+// "DIRECTORY-copy"
+std::string beside(const RunbookFacts& facts);
+// What drills and recoveries measured.
+std::string measured_minutes(const RunbookFacts& facts);
+
+}  // namespace lifeboat::ready

@@ -1,0 +1,183 @@
+// Signals of WAL and replication.
+#include <algorithm>
+
+#include "ops/doctor/archived.h"
+#include "ready/signals/reads.h"
+#include "util/strings.h"
+
+namespace lifeboat::ready {
+namespace {
+
+using ops::Severity;
+
+// What `doctor` says of it; null when that check is not there.
+const ops::Finding* finding_of(const SignalFacts& facts, std::string_view id) {
+  return ops::find(facts.findings, id);
+}
+
+bool is_ours(const std::string& application_name) {
+  return application_name.starts_with("lifeboat");
+}
+
+// From the end of the newest stored segment to what the server has written. Unset where it cannot be told.
+std::optional<double> bytes_not_stored(const SignalFacts& facts) {
+  const auto& continuity = facts.doctor.repository.continuity;
+  const pg::ServerFacts& server = *facts.doctor.server;
+  if (!continuity || continuity->timeline != server.current_timeline || !continuity->newest)
+    return std::nullopt;
+  const Lsn end = continuity->newest->end(server.wal_segment_size);
+  return server.current_lsn > end ? static_cast<double>(server.current_lsn.value - end.value) : 0.0;
+}
+
+// Seconds since the oldest segment waits, by the server or by the directory. An error says why neither is
+// known.
+Result<double> waiting_seconds(const SignalFacts& facts, int64_t& files) {
+  if (facts.server.waiting) {
+    files = facts.server.waiting->files;
+    return facts.server.waiting->oldest_seconds.value_or(0);
+  }
+  if (facts.doctor.backlog) {
+    files = static_cast<int64_t>(facts.doctor.backlog->ready);
+    return files == 0 ? 0.0 : std::max(0.0, facts.now.seconds_since(facts.doctor.backlog->oldest));
+  }
+  return make_error(ErrorKind::permission, "", facts.server.waiting.why);
+}
+
+void standby_reading(const StandbyReplication& standby, Reading& reading) {
+  if (!standby.seconds && !standby.receiving)
+    return unknown(reading, "no WAL receiver streams, and no commit was replayed since the standby started");
+  const double seconds = standby.seconds.value_or(0);
+  reading.bytes = static_cast<double>(standby.bytes);
+  measured(reading, seconds,
+           cat(format_value(seconds, Unit::seconds), " and ", format_bytes(standby.bytes),
+               " behind what it received"));
+  raise_to(reading, judge(*reading.bytes, reading.policy.byte_thresholds, Worse::above), "");
+  if (!standby.receiving)
+    raise_to(reading, Verdict::warning,
+             "no WAL receiver streams, so how far it is behind can only be guessed");
+}
+
+// archive_mode is on: does what the archiver hands over come here?
+void look_behind_archive_mode(const SignalFacts& facts, Reading& reading) {
+  if (auto lost = ops::lost_wal(facts.doctor)) {
+    if (lost->slot.empty()) return measured(reading, 1, ops::describe(*lost));
+    return raise_to(reading, Verdict::warning,
+                    cat(ops::describe(*lost), "; slot ", lost->slot, " still holds it"));
+  }
+  const ops::Finding* command = finding_of(facts, "archive_command");
+  const pg::ServerFacts& server = *facts.doctor.server;
+  if (command == nullptr || command->severity != Severity::critical || server.in_recovery) return;
+  // A script that calls us is as good, once something came through it.
+  if (ops::archiving_is_proven(facts.doctor) || ops::streams_wal(facts.doctor)) return;
+  raise_to(reading, Verdict::warning, cat("archive_command: ", command->found, ": ", command->cause));
+}
+
+}  // namespace
+
+void read_wal_archive_lag(const SignalFacts& facts, const SignalPolicy& policy, Reading& reading) {
+  if (!needs_server(facts, reading)) return;
+  const auto mode = facts.doctor.server->settings.find("archive_mode");
+  const bool off = mode == facts.doctor.server->settings.end() || mode->second == "off";
+  if (facts.doctor.server->in_recovery && !ops::streams_wal(facts.doctor) &&
+      (off || mode->second != "always"))
+    return not_applicable(reading, "a standby does not archive, its primary does");
+  if (off && !ops::streams_wal(facts.doctor))
+    return not_applicable(reading, "nothing archives: see archive_off");
+  if (!needs_catalogue(facts, reading)) return;
+  int64_t files = 0;
+  double seconds = 0;
+  if (!off) {
+    auto waiting = waiting_seconds(facts, files);
+    if (!waiting) return unknown(reading, waiting.error().to_string());
+    seconds = *waiting;
+  }
+  measured(reading, seconds,
+           files == 0 ? std::string("no WAL waits")
+                      : cat(counted(static_cast<uint64_t>(files), "file"), " for ",
+                            format_value(seconds, Unit::seconds)));
+  reading.bytes = bytes_not_stored(facts);
+  if (reading.bytes)
+    raise_to(
+        reading, judge(*reading.bytes, policy.byte_thresholds, Worse::above),
+        cat(format_bytes(static_cast<uint64_t>(*reading.bytes)), " not in the repository as whole segments"));
+  const ops::Finding* archiver = finding_of(facts, "archiver");
+  if (archiver != nullptr && archiver->severity == Severity::critical) {
+    raise_to(reading, Verdict::warning, archiver->found);
+    if (!archiver->cause.empty()) reading.found += cat("; ", archiver->cause);
+  }
+}
+
+void read_wal_gaps(const SignalFacts& facts, const SignalPolicy&, Reading& reading) {
+  if (!needs_catalogue(facts, reading)) return;
+  const auto& continuity = facts.doctor.repository.continuity;
+  if (!continuity) return not_applicable(reading, "there is no complete backup");
+  double gaps = 0;
+  std::string found =
+      cat("continuous from backup ", continuity->backup.text, " to ", continuity->end.to_string());
+  if (continuity->missing || continuity->conflict) {
+    ++gaps;
+    found = continuity->conflict
+                ? cat("segment ", continuity->conflict->to_string(), " is stored with two contents")
+                : cat("segment ", continuity->missing->to_string(), " is missing, later ones are stored");
+    found += cat("; recovery ends at ", continuity->end.to_string());
+  }
+  if (!facts.doctor.dropped.empty()) {
+    gaps += static_cast<double>(facts.doctor.dropped.size());
+    found += cat("; wal push dropped WAL up to ", facts.doctor.dropped.back().to.to_string());
+  }
+  measured(reading, gaps, std::move(found));
+}
+
+void read_archive_off(const SignalFacts& facts, const SignalPolicy&, Reading& reading) {
+  if (!needs_server(facts, reading)) return;
+  const ops::Finding* mode = finding_of(facts, "archive_mode");
+  CHECK(mode != nullptr);
+  if (mode->severity == Severity::skipped) return unknown(reading, mode->found);
+  measured(reading, mode->severity == Severity::critical ? 1 : 0, cat("archive_mode: ", mode->found));
+  if (mode->severity == Severity::warning) raise_to(reading, Verdict::warning, mode->cause);
+  if (mode->severity != Severity::critical) look_behind_archive_mode(facts, reading);
+}
+
+void read_replication_lag(const SignalFacts& facts, const SignalPolicy& policy, Reading& reading) {
+  if (facts.role() == ServerRole::standby && facts.server.standby)
+    return standby_reading(*facts.server.standby, reading);
+  if (!facts.server.primary)
+    return unknown(reading,
+                   facts.role() == ServerRole::standby ? facts.server.standby.why : facts.server.primary.why);
+  const PrimaryReplication& primary = *facts.server.primary;
+  int64_t standbys = 0;
+  for (const Streaming& one : primary.streaming) {
+    // Our own receiver is watched by wal_archive_lag.
+    if (is_ours(one.name)) continue;
+    ++standbys;
+    SignalPart part;
+    part.object = one.name;
+    part.value = one.seconds.value_or(0);
+    part.bytes = static_cast<double>(one.bytes);
+    part.verdict = worse_of(judge(part.value, policy.thresholds, Worse::above),
+                            judge(*part.bytes, policy.byte_thresholds, Worse::above));
+    part.note = cat(one.state, ", ", format_value(part.value, Unit::seconds), " and ",
+                    format_bytes(one.bytes), " behind");
+    reading.parts.push_back(std::move(part));
+  }
+  for (const IdleSlot& slot : primary.idle_slots) {
+    SignalPart part;
+    part.object = cat("slot ", slot.name);
+    part.bytes = static_cast<double>(slot.bytes);
+    part.verdict = slot.lost
+                       ? Verdict::critical
+                       : worse_of(Verdict::warning, judge(*part.bytes, policy.byte_thresholds, Worse::above));
+    part.note = slot.lost ? std::string("has lost the WAL it needs: its standby must be made anew")
+                          : cat("nobody is connected to it, and it is ", format_bytes(slot.bytes), " behind");
+    reading.parts.push_back(std::move(part));
+  }
+  from_parts(reading, "");
+  if (policy.standbys && standbys < *policy.standbys) {
+    if (!reading.value) measured(reading, 0, "");
+    return raise_to(reading, Verdict::critical,
+                    cat(standbys, " of ", *policy.standbys, " standbys that are expected stream"));
+  }
+  if (reading.parts.empty()) not_applicable(reading, "no standby streams, and none is expected");
+}
+
+}  // namespace lifeboat::ready

@@ -1,0 +1,197 @@
+"""recover: from a broken cluster to one that answers, with a plan before and a record after whose verdicts are computed (R8)."""
+
+import json
+import os
+import pty
+import select
+import shlex
+import shutil
+import time
+
+from harness import (Cluster, MOUNTER, SystemTest, account, amcheck, binary, environment, main, new_directory, run, tree)
+
+USAGE, NOT_FOUND, PRECONDITION, NOT_CONFIRMED = 2, 4, 14, 21
+
+
+class Recover(SystemTest):
+    def source(self, major=None):
+        server = self.cluster(major)
+        lb = self.lifeboat(server)
+        lb("init", "--yes", live=True).ok()
+        server.archive_with(lb.archive_command())
+        server.psql("CREATE TABLE ledger (n int PRIMARY KEY, what text); CREATE TABLE orders AS SELECT generate_series(1, 100) AS n")
+        lb("backup", live=True).ok()
+        self.say(server, "good")
+        server.wait_archived()
+        return server, lb
+
+    def say(self, server, what):
+        server.psql(f"INSERT INTO ledger (n, what) SELECT coalesce(max(n), 0) + 1, '{what}' FROM ledger")
+
+    def said(self, server):
+        return server.value("SELECT string_agg(what, ',' ORDER BY n) FROM ledger")
+
+    def recover(self, lb, *options, **how):
+        server = lb.server
+        return lb("recover", "--pg", server.conninfo(), "--pgdata", server.data, "--pg-bin", server.bin, "--port", server.port,
+                  "--socket-dir", server.place, *options, **how)
+
+    def verdicts(self, record):
+        return {one["id"]: one["verdict"] for one in record["verdicts"]}
+
+    def test_a_crashed_server_with_broken_files_loses_nothing(self):
+        for major in self.two_majors():
+            with self.subTest(major=major):
+                server, lb = self.source(major)
+                self.say(server, "not archived")
+                server.kill9()
+                shutil.rmtree(server.data / "pg_xact")
+                before = tree(server.data)
+                plan = self.recover(lb, "--failure", "primary-lost", "--dry-run").ok().json
+                self.assertEqual(tree(server.data), before, "a dry run touches nothing")
+                self.assertIn("nothing that was committed", plan["expected_loss"])
+                self.assertIsNone(plan["post_mortem"])
+                self.assertIn("Next message", plan["stakeholder_text"])
+                self.assertTrue(any("does not answer" in fact for fact in plan["found_before"]), plan["found_before"])
+                self.assertFails(self.recover(lb, "--failure", "primary-lost"), NOT_CONFIRMED, "--yes")
+                self.assertEqual(tree(server.data), before)
+                where = new_directory("rec") / "r"
+                done = self.recover(lb, "--failure", "primary-lost", "--yes", "--record", where, "--rpo", "5min", "--rto", "15min").ok().json
+                record = done["post_mortem"]
+                self.assertEqual(self.said(server), "good,not archived")
+                self.assertEqual(self.verdicts(record),
+                                 {"target_reached": "pass", "server_open": "pass", "indexes_valid": "pass", "archiving_on": "pass",
+                                  "rpo_met": "pass", "rto_met": "pass", "estimate_held": record_of(record, "estimate_held")})
+                self.assertEqual(record["loss_seconds"], 0)
+                amcheck(server)
+                markdown, document = (open(path).read() for path in done["files"])
+                self.assertIn("**RECOVERED**", markdown)
+                self.assertEqual(json.loads(document)["evidence"], record["evidence"])
+                # The record is evidence: the report knows that a recovery was real, and proofs are not disturbed.
+                report = lb("report", live=True).json
+                self.assertEqual(report["rehearsals"][0]["evidence"], record["evidence"])
+                self.assertEqual(report["rehearsals"][0]["kind"], "recovery")
+                lb("list").ok()
+                # What is said to come next holds.
+                ours = [line for line in done["next_commands"] if shlex.split(line)[0].endswith("/lifeboat")]
+                self.assertGreaterEqual(len(ours), 2)
+                for line in ours:
+                    self.assertIn(run(shlex.split(line), check=False).code, (0, 17), line)
+                server.stop()
+
+    def test_a_dropped_table_beside_the_cluster_that_goes_on(self):
+        server, lb = self.source()
+        server.psql("DROP TABLE orders")
+        self.say(server, "later")
+        server.wait_archived()
+        copy = new_directory("c") / "copy"
+        sockets = new_directory("s")
+        options = ["--failure", "data-changed", "--before-drop", "orders", "--to", copy, "--socket-dir", sockets, "--port", 5555]
+        how = ["recover", "--pg", server.conninfo(), "--pg-bin", server.bin]
+        # It answers: whoever believes it lost is told, before there are two.
+        told = lb(*how, "--failure", "primary-lost", *options[options.index("--to"):], "--dry-run").ok()
+        self.assertIn("split brain", told.json["warning"])
+        self.assertIn("split brain", told.err)
+        self.assertFails(lb(*how, "--failure", "data-changed", "--to", copy), USAGE, "moment", "wal find")
+        self.assertFails(lb(*how, "--failure", "data-changed", "--before-drop", "nothing", "--to", copy), NOT_FOUND, "nothing")
+        done = lb(*how, *options).ok().json
+        self.assertFalse(done["in_place"])
+        self.assertIn("on purpose", done["expected_loss"])
+        verdicts = self.verdicts(done["post_mortem"])
+        self.assertEqual((verdicts["target_reached"], verdicts["server_open"], verdicts["archiving_on"]), ("pass", "pass", "not_applicable"))
+        other = Cluster.attach(copy, server.major)
+        other.place, other.port = sockets, 5555
+        self.assertEqual(other.value("SELECT count(*) FROM orders"), "100")
+        self.assertEqual(self.said(server), "good,later")
+        other.stop()
+
+    def test_in_place_back_to_a_moment_and_the_state_before_is_kept(self):
+        server, lb = self.source()
+        moment = server.now()
+        self.say(server, "mistake")
+        server.wait_archived()
+        options = ["--failure", "data-changed", "--target-time", moment, "--yes"]
+        self.assertFails(self.recover(lb, *options), PRECONDITION, "running", "--stop")
+        done = self.recover(lb, *options, "--stop").ok().json
+        self.assertEqual(self.said(server), "good")
+        self.assertEqual(len(done["post_mortem"]["kept"]), 1)
+        self.assertGreater(done["post_mortem"]["phases"]["stop"], 0)
+
+    def test_a_lost_host_is_recovered_into_nothing(self):
+        server, lb = self.source()
+        noticed = server.now()
+        server.stop("immediate")
+        shutil.rmtree(server.data)
+        self.assertFails(self.recover(lb), USAGE, "--failure")
+        done = self.recover(lb, "--failure", "region-lost", "--noticed", noticed, "--yes", "--rpo", "5min").ok().json
+        self.assertIn("own WAL is not at hand", done["expected_loss"])
+        self.assertIsNotNone(done["post_mortem"]["loss_seconds"])
+        self.assertEqual(self.verdicts(done["post_mortem"])["rpo_met"], "pass")
+        self.assertEqual(self.said(server), "good")
+
+    def test_a_recovery_that_fails_leaves_a_record_that_says_so(self):
+        server, lb = self.source()
+        server.kill9()
+        # The port is taken by somebody else's socket: the server cannot be started.
+        other = self.cluster()
+        failed = lb("recover", "--pgdata", server.data, "--pg-bin", server.bin, "--port", other.port, "--socket-dir", other.place,
+                    "--failure", "corruption", "--yes")
+        self.assertNotEqual(failed.code, 0)
+        self.assertTrue((server.data / "PG_VERSION").exists(), "the old state is there")
+
+    def test_at_a_terminal_it_asks_for_what_is_open(self):
+        server, lb = self.source()
+        server.psql("DROP TABLE orders")
+        server.wait_archived()
+        copy, sockets = new_directory("c") / "copy", new_directory("s")
+        argv = [*lb.argv("recover", json=False), "--pg", server.conninfo(), "--pg-bin", server.bin, "--port", 5556, "--socket-dir", sockets]
+        code, screen = self.converse(argv, [("Number: ", "2"), ("go back in place)", str(copy)), ("wal find searches", "dropped orders")])
+        self.assertEqual(code, 0, screen)
+        for word in ("step 1 of 8: assess", "to tell people", "RECOVERED", "step 8 of 8: hand over"):
+            self.assertIn(word, screen)
+        other = Cluster.attach(copy, server.major)
+        other.place, other.port = sockets, 5556
+        self.assertEqual(other.value("SELECT count(*) FROM orders"), "100")
+        other.stop()
+
+    def converse(self, argv, answers, timeout=120):
+        """Runs a program at a terminal of its own and answers its questions; returns exit code and what was on the screen."""
+        pid, terminal = pty.fork()
+        if pid == 0:
+            who = account()
+            if who:
+                os.setgroups(who["extra_groups"])
+                os.setgid(who["group"])
+                os.setuid(who["user"])
+            os.chdir("/")
+            os.execve(str(argv[0]), [str(word) for word in argv], environment())
+        screen, asked, deadline = "", 0, time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            if not select.select([terminal], [], [], 0.2)[0]:
+                continue
+            try:
+                piece = os.read(terminal, 65536)
+            except OSError:
+                break
+            if not piece:
+                break
+            screen += piece.decode(errors="replace")
+            if answers and answers[0][0] in screen[asked:]:
+                asked = len(screen)
+                os.write(terminal, answers.pop(0)[1].encode() + b"\n")
+        else:
+            os.kill(pid, 9)
+        _, status = os.waitpid(pid, 0)
+        os.close(terminal)
+        return os.waitstatus_to_exitcode(status), screen
+
+
+def record_of(record, name):
+    """The verdict that a small test server may give either way."""
+    found = next(one["verdict"] for one in record["verdicts"] if one["id"] == name)
+    assert found in ("pass", "unknown"), record
+    return found
+
+
+if __name__ == "__main__":
+    main()
