@@ -62,6 +62,11 @@ class WalBuilder {
     uint32_t crc = codec::crc32c(0xffffffff, ByteView(raw).subspan(24));
     crc = codec::crc32c(crc, ByteView(raw).first(20)) ^ 0xffffffff;
     store_le(raw.data() + 20, crc);
+    return add_raw(raw);
+  }
+
+  // Places a whole record as it is.
+  Lsn add_raw(ByteView raw) {
     begin_page_if_needed(0);
     Lsn lsn = position();
     put(raw);

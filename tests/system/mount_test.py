@@ -313,6 +313,32 @@ class MountTest(MountCase):
         self.assertFails(lb("mount", data, user=MOUNTER), 14, "throw-away", "started again")
         self.assertFalse(is_mounted(data))
 
+    def test_a_name_that_is_renamed_over_is_never_absent(self):
+        """PostgreSQL and the gate of `wal get` replace files by renaming while others open them."""
+        server = self.cluster()
+        lb = self.lifeboat(server)
+        lb("init", "--yes", live=True).ok()
+        server.archive_with(lb.archive_command())
+        lb("backup", live=True).ok()
+        data = self.place()
+        mount = self.mount(lb, "latest", data)
+        name, fresh = data / "note", data / "note.new"
+        name.write_text("0")
+        # A process of its own: threads of Python take turns.
+        replacing = Background([sys.executable, "-S", "-c", "import os, sys\nfor i in range(10**9):\n"
+                                "    open(sys.argv[2], 'w').write(str(i)); os.rename(sys.argv[2], sys.argv[1])", name, fresh], user=MOUNTER)
+        seen = set()
+        end = time.monotonic() + 3
+        while time.monotonic() < end:
+            with open(name, encoding="ascii") as file:
+                seen.add(file.read())
+            os.stat(name)
+        replacing.kill()
+        replacing.wait(check=False)
+        self.assertGreater(len(seen), 100)
+        self.assertNotIn("", seen)
+        mount.stop()
+
     def test_read_only(self):
         server, lb, _ = self.source(15)
         data = self.place()

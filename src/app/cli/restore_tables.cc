@@ -43,6 +43,7 @@ Json to_json(const ops::TableRestoreOutcome& outcome) {
           {"database", outcome.database},
           {"schema", outcome.schema.empty() ? Json(nullptr) : Json(outcome.schema)},
           {"tables", tables},
+          {"wal_records_left_out", outcome.left_out},
           {"recovered_seconds", outcome.recovered_seconds},
           {"seconds", outcome.seconds},
           {"notes", outcome.notes}};

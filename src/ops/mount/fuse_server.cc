@@ -19,6 +19,9 @@ namespace lifeboat::ops {
 
 namespace {
 
+// Of a node that lost its name: the kernel looks at the name once more (do_filp_open in fs/namei.c, vfs_statx
+// in fs/stat.c), where another file may stand that was renamed over it.
+constexpr int kNameless = ESTALE;
 constexpr uint64_t kForeverSeconds = 3600;  // how long the kernel may believe what it was told
 
 // What the flags of open(2) mean below: the kernel has made a file, cut it and found the end for O_APPEND
@@ -264,7 +267,7 @@ class FuseServer::Impl {
   int status_of(uint64_t node, struct stat& status) const {
     if (auto open = nodes_.open_node(node)) return fstat(open->fd.get(), &status) == 0 ? 0 : errno;
     auto path = nodes_.path(node);
-    if (!path) return ENOENT;
+    if (!path) return kNameless;
     return fstatat(root_.get(), or_dot(*path), &status, AT_SYMLINK_NOFOLLOW) == 0 ? 0 : errno;
   }
 
@@ -289,7 +292,7 @@ class FuseServer::Impl {
     engine_.changed = true;
     auto open = nodes_.open_node(request.header.nodeid);
     auto path = nodes_.path(request.header.nodeid);
-    if (!open && !path) return done(request, ENOENT);
+    if (!open && !path) return done(request, kNameless);
     // By descriptor where there is one: the file may have no name any more.
     std::string self = open ? cat("/proc/self/fd/", open->fd.get()) : "";
     const int at = open ? AT_FDCWD : root_.get();
@@ -297,7 +300,7 @@ class FuseServer::Impl {
     if ((in.valid & FATTR_SIZE) != 0) {
       std::shared_ptr<OpenNode> target = open;
       if (!target || !target->writable) {
-        if (!path) return done(request, ENOENT);
+        if (!path) return done(request, kNameless);
         int error = 0;
         target = open_below(*path, O_RDWR, error);
         if (!target) return done(request, error);
@@ -344,7 +347,7 @@ class FuseServer::Impl {
   void read_link(const Request& request) {
     std::shared_lock lock(names_);
     auto path = nodes_.path(request.header.nodeid);
-    if (!path) return answer(request, ENOENT);
+    if (!path) return answer(request, kNameless);
     std::array<char, PATH_MAX> target{};
     ssize_t size = readlinkat(root_.get(), or_dot(*path), target.data(), target.size());
     if (size < 0) return answer(request, errno);
@@ -514,7 +517,7 @@ class FuseServer::Impl {
     const bool live = path && is_live(*path);
     auto node = nodes_.open_node(id);
     if (!node || (!node->writable && (flags & O_ACCMODE) != O_RDONLY)) {
-      if (!path) return answer(request, ENOENT);
+      if (!path) return answer(request, kNameless);
       const bool first = !node;
       int error = 0;
       node = open_below(*path, flags, error);
@@ -522,7 +525,7 @@ class FuseServer::Impl {
       if (first) pass(*node, live);
     }
     node = nodes_.opened(id, node);
-    if (!node) return answer(request, ENOENT);
+    if (!node) return answer(request, kNameless);
     answer_with(request, opening(*node, live));
   }
 
@@ -679,7 +682,7 @@ class FuseServer::Impl {
   void open_directory(const Request& request) {
     std::shared_lock lock(names_);
     auto path = nodes_.path(request.header.nodeid);
-    if (!path) return answer(request, ENOENT);
+    if (!path) return answer(request, kNameless);
     Fd directory(openat(root_.get(), or_dot(*path), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
     if (!directory.valid()) return answer(request, errno);
     fuse_open_out out{};

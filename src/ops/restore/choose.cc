@@ -93,7 +93,7 @@ class Chooser {
       return {};
     }
     Lsn from = chosen.card.start_lsn;
-    if (options_.instant) {
+    if (options_.reads_wal_later) {
       // Segments are read when the server wants them (replay_check.h), but for an unfinished one, which is
       // put into pg_wal, and what leads into it.
       if (!reach.partial) return {};

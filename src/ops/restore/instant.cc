@@ -29,9 +29,6 @@ constexpr int64_t kStopMs = 600'000;
 constexpr int64_t kFinishMs = 120'000;
 constexpr int64_t kKillMs = 10'000;
 constexpr uint64_t kConfigLimit = 16 << 20;
-// A full-page image may leave out the free part of its page, and small records change pages too.
-constexpr uint64_t kBuffersForWal = 2;
-constexpr uint64_t kBuffersShare = 8;  // of the memory at hand: page cache and connections want the rest
 
 double seconds_since(int64_t began_us) {
   return static_cast<double>(Clock::system().monotonic_us() - began_us) / 1e6;
@@ -502,6 +499,7 @@ Status prepare_instant(const InstantOptions& options, Reporter& reporter, StopTo
     restore.medium = RestoreMedium::mount;
     restore.hydrate = true;
     restore.instant = true;
+    restore.reads_wal_later = true;
     restore.start = true;  // the preflight looks for everything that takes
     TRY_ASSIGN(RestoreSource source, open_restore(restore));
     TRY_ASSIGN(RestorePlan plan, plan_restore(source, restore, reporter, stop));

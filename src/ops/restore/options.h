@@ -53,7 +53,8 @@ struct RestoreOptions {
   bool throw_away = false;  // of a mount: what these mean stands in ops/mount/state.h
   bool read_only = false;
   bool hydrate = false;
-  bool instant = false;            // of a mount: restore --instant, which reads WAL later (replay_check.h)
+  bool instant = false;            // of a mount: restore --instant
+  bool reads_wal_later = false;    // not in the preflight, but beside replay (replay_check.h)
   RepoLocation location;           // key path and URL stand in the generated restore_command
   std::optional<Lineage> lineage;  // default: the newest of the cluster
   std::optional<BackupId> backup;  // default: the newest that ends before the target on the target's history

@@ -11,6 +11,7 @@
 #include <thread>
 #include <utility>
 
+#include "ops/restore/placed_wal.h"
 #include "ops/wal/gate.h"
 #include "util/files.h"
 #include "util/strings.h"
@@ -29,11 +30,13 @@ class ReplayCheck::Impl {
   Impl(const ChosenLineage& lineage, ReplayCheckOptions options, WalGate gate)
       : lineage_(lineage), options_(std::move(options)), gate_(std::move(gate)), stop_(options_.stop) {
     scan_.stop = &ended_;
+    if (options_.needless) placed_.emplace(options_.directory, options_.needless->owner, ended_);
     thread_ = std::thread([this] { run(); });
   }
 
   ~Impl() {
     ended_.request();
+    if (placed_) placed_->end();
     go_on();
     wait();
   }
@@ -42,6 +45,10 @@ class ReplayCheck::Impl {
     std::lock_guard lock(mutex_);
     answers_ = true;
     changed_.notify_all();
+  }
+
+  void replaying(const SegmentName& segment) {
+    if (placed_) placed_->replaying(segment);
   }
 
   Result<Lsn> stop() {
@@ -72,10 +79,13 @@ class ReplayCheck::Impl {
       error_ = done.error();
     }
     done_ = true;  // before anybody can tell by the gate
-    Status told = done ? gate_.open() : gate_.refuse(done.error().to_string());
+    Status told = done ? pass_all() : gate_.refuse(done.error().to_string());
     // A server that can be told nothing waits until this process ends.
     if (!told && !error_) error_ = told.error();
   }
+
+  // Of WAL that is put into pg_wal the rest is not for this server.
+  Status pass_all() { return placed_ ? gate_.advance(Lsn{UINT64_MAX}) : gate_.open(); }
 
   Status read() {
     TRY_ASSIGN(WalHistory history, WalHistory::load(lineage_));
@@ -83,6 +93,10 @@ class ReplayCheck::Impl {
     if (stored == nullptr || !stored->history) {
       return make_error(ErrorKind::unreachable, cat("timeline ", options_.timeline.value),
                         "is not stored any more");
+    }
+    if (placed_) {
+      TRY(place());
+      return stops_earlier_ ? find_earlier_stop(history) : Status();
     }
     const WalPath path = history.path(options_.timeline, options_.backup.start_lsn);
     // What an unfinished segment behind the path holds was read before it was put into pg_wal.
@@ -97,6 +111,18 @@ class ReplayCheck::Impl {
     }
     if (stops_earlier_) return find_earlier_stop(history);
     return {};
+  }
+
+  Status place() {
+    const NeedlessWal& needless = *options_.needless;
+    WalFilter filter(
+        needless.path.segment_size, needless.is,
+        [this](const SegmentName& name, ByteView content) { return placed_->put(name, content); });
+    scan_.tap = &filter;
+    Status read = read_part(needless.path, options_.backup.start_lsn, options_.stop);
+    scan_.tap = nullptr;
+    TRY(read);
+    return filter.finish();
   }
 
   void wait_for_an_answer() {
@@ -160,6 +186,7 @@ class ReplayCheck::Impl {
   const ReplayCheckOptions options_;
   WalGate gate_;
   StopToken ended_;
+  std::optional<PlacedWal> placed_;
   ScanOptions scan_;
   std::optional<Error> error_;
   Lsn stop_;
@@ -177,13 +204,19 @@ ReplayCheck::~ReplayCheck() = default;
 
 Result<std::unique_ptr<ReplayCheck>> ReplayCheck::begin(const ChosenLineage& lineage,
                                                         ReplayCheckOptions options) {
-  TRY_ASSIGN(WalGate gate, WalGate::close(options.directory, lineage.record.segment_size));
+  TRY_ASSIGN(WalGate gate,
+             WalGate::close(options.directory, lineage.record.segment_size,
+                            options.needless ? WalComes::in_pg_wal : WalComes::from_repository));
   auto impl = std::make_unique<Impl>(lineage, std::move(options), std::move(gate));
   return std::unique_ptr<ReplayCheck>(new ReplayCheck(std::move(impl)));
 }
 
 void ReplayCheck::go_on() {
   impl_->go_on();
+}
+
+void ReplayCheck::replaying(const SegmentName& segment) {
+  impl_->replaying(segment);
 }
 
 bool ReplayCheck::ended() const {

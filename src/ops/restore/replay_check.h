@@ -4,19 +4,37 @@
 // A gate in the data directory (ops/wal/gate.h) hands a segment out when it has been read. What recovery must
 // not meet closes it: a tablespace at a live place, settings that are too low, damage. The server ends there,
 // before it, and whoever started it asks what was found.
+//
+// Read once, WAL can be changed as well: with `needless` it is put into pg_wal, a bounded way ahead of the
+// server, with the records in it that nobody needs made to do nothing (ops/wal/wal_filter.h).
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
+#include "ops/restore/owner.h"
 #include "ops/restore/replayed_wal.h"
 #include "ops/session.h"
 #include "ops/wal/reach.h"
+#include "ops/wal/wal_filter.h"
 #include "repo/manifest.h"
 #include "util/result.h"
 #include "util/stop.h"
 
 namespace lifeboat::ops {
+
+// Shared buffers of a server that replays on a mount, for each byte of WAL: a full-page image may leave out
+// the free part of its page, and small records change pages too. And the share of the memory at hand that
+// they take at most: page cache and connections want the rest.
+inline constexpr uint64_t kBuffersForWal = 2;
+inline constexpr uint64_t kBuffersShare = 8;
+
+struct NeedlessWal {
+  WalPath path;  // that recovery follows, its unfinished segment included
+  WalFilter::Needless is;
+  Owner owner;  // of the files in pg_wal
+};
 
 struct ReplayCheckOptions {
   std::string directory;     // that the server is started in
@@ -25,6 +43,7 @@ struct ReplayCheckOptions {
   Lsn stop;                  // where it ends
   RecoveryTarget asked;      // a time, or anything else
   RecoveryMinimums granted;  // what the server's settings are certain to be
+  std::optional<NeedlessWal> needless;
 };
 
 // Reads on a thread of its own until destroyed. Thread rule: one thread.
@@ -37,6 +56,9 @@ class ReplayCheck {
   // The server answers: until then only what it needs for that is read, so that nothing takes the processor
   // from its first query.
   void go_on();
+  // The server replays this segment: of what was put into pg_wal, what lies before it goes away, and more
+  // comes.
+  void replaying(const SegmentName& segment);
   // Whether reading has ended, well or not. Before that the gate has ended no server.
   bool ended() const;
   // Waits for the end of it: where recovery ends, which is earlier than planned when a commit time that goes

@@ -43,7 +43,7 @@ class ReplayCheckTest : public testing::WalFixture {
     ASSERT_TRUE(checking) << checking.error().to_string();
     checking_ = std::move(*checking);
   }
-  Status get(uint64_t index) {
+  Result<WalComes> get(uint64_t index) {
     const SegmentName name = name_of(1, index);
     return wait_at_gate(directory_ + "/pg_wal/" + name.to_string(), name);
   }
@@ -97,7 +97,7 @@ TEST_F(ReplayCheckTest, what_is_damaged_is_held_back_and_what_comes_before_is_no
   auto stop = checking_->stop();
   EXPECT_FALSE(stop);
   EXPECT_TRUE(checking_->ended());
-  Status refused = get(3);
+  auto refused = get(3);
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().kind, ErrorKind::precondition);
   EXPECT_THAT(refused.error().to_string(), HasSubstr(name_of(1, 3).to_string()));
@@ -109,7 +109,7 @@ TEST_F(ReplayCheckTest, what_was_not_read_is_not_handed_out_when_the_reading_is_
   begin();
   EXPECT_TRUE(get(1));
   checking_.reset();  // before the server answered: it reads no further until then
-  Status refused = get(3);
+  auto refused = get(3);
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().kind, ErrorKind::precondition);
 }

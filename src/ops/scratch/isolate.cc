@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "ops/restore/replay_check.h"
 #include "ops/restore/start.h"
 #include "util/strings.h"
 
@@ -9,14 +10,30 @@ namespace lifeboat::ops {
 
 namespace {
 
-constexpr uint64_t kMostSharedBuffers = 256 << 20;
+constexpr uint64_t kSharedBuffers = 256 << 20;
 
 // T32: recovery and the promoted copy need these at least as high as the source had them. Recorded as plain
 // numbers.
 constexpr const char* kMinimums[] = {"max_connections", "max_worker_processes", "max_wal_senders",
                                      "max_prepared_transactions", "max_locks_per_transaction"};
 
+// A page that replay pushes out is written through the mount and read from there again: what WAL changes
+// stays in memory, as far as that goes.
+uint64_t shared_buffers(const IsolationInput& input) {
+  const uint64_t wanted = kSharedBuffers + kBuffersForWal * input.replayed;
+  return std::min(wanted, std::max<uint64_t>(input.memory / kBuffersShare, 16 << 20));
+}
+
 }  // namespace
+
+RecoveryMinimums granted_minimums(const IsolationInput& input) {
+  RecoveryMinimums granted = input.minimums;
+  for (const char* name : kMinimums) {
+    if (auto recorded = parse_i64(recorded_setting(*input.manifest, name)))
+      raise(granted, {{name, static_cast<int32_t>(*recorded)}});
+  }
+  return granted;
+}
 
 std::vector<std::string> preload_libraries(const repo::Manifest& manifest) {
   std::vector<std::string> libraries;
@@ -57,10 +74,10 @@ Settings isolation_settings(const IsolationInput& input) {
       // It fits this host (T44).
       {"ssl", "off"},
       {"huge_pages", "off"},
-      {"shared_buffers",
-       cat(std::min(kMostSharedBuffers, std::max<uint64_t>(input.memory / 8, 16 << 20)) >> 10, "kB")},
+      {"shared_buffers", cat(shared_buffers(input) >> 10, "kB")},
       {"default_transaction_read_only", "off"},
       {"logging_collector", "off"},
+      {"update_process_title", "on"},  // which tells what is replayed
       {"log_destination", "stderr"},
       {"autovacuum", "off"},
       // Parameters below the source's do not stop a recovery that answers no queries before its end.
@@ -68,10 +85,7 @@ Settings isolation_settings(const IsolationInput& input) {
       {"restart_after_crash", "off"},
   };
   if (input.manifest->card.server_version_num >= 150000) settings.emplace_back("archive_library", "");
-  for (const char* name : kMinimums) {
-    std::string value = recorded_setting(*input.manifest, name);
-    if (!value.empty()) settings.emplace_back(name, value);
-  }
+  for (const auto& [name, value] : granted_minimums(input)) settings.emplace_back(name, cat(value));
   return settings;
 }
 

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "ops/restore/replayed_wal.h"
 #include "repo/manifest.h"
 
 namespace lifeboat::ops {
@@ -21,8 +22,12 @@ struct IsolationInput {
   std::vector<std::string>
       libraries;        // of shared_preload_libraries, those that this host has and that start no jobs
   uint64_t memory = 0;  // bytes that this host has at hand
+  RecoveryMinimums minimums = {};  // what recovery needs, as far as it is known
+  uint64_t replayed = 0;           // bytes of WAL that are replayed on a mount; 0: not on one
 };
 Settings isolation_settings(const IsolationInput& input);
+// T32: the settings that recovery compares with those of the primary, as the copy has them.
+RecoveryMinimums granted_minimums(const IsolationInput& input);
 
 // Libraries of the source's shared_preload_libraries.
 std::vector<std::string> preload_libraries(const repo::Manifest& manifest);

@@ -15,7 +15,8 @@ namespace {
 
 constexpr int kPort = 5432;  // names the socket only: nothing listens on TCP
 constexpr int64_t kStopTimeoutMs = 120'000;
-constexpr size_t kLongestSocketDirectory = 90;  // AF_UNIX paths have 107 bytes
+constexpr uint32_t kLargestChangedSegment = 64 << 20;  // several lie in memory
+constexpr size_t kLongestSocketDirectory = 90;         // AF_UNIX paths have 107 bytes
 
 double since(int64_t began_us) {
   return static_cast<double>(Clock::system().monotonic_us() - began_us) / 1e6;
@@ -40,6 +41,7 @@ RestoreOptions restore_options(const ScratchOptions& options) {
   restore.port = kPort;
   restore.socket_directory = options.directory + "/run";
   restore.recovery_timeout_ms = options.recovery_timeout_ms;
+  restore.reads_wal_later = options.wanted && options.until == ScratchUntil::open;
   return restore;
 }
 
@@ -95,6 +97,7 @@ void Scratch::choose_medium() {
 
 Scratch::~Scratch() {
   server_.reset();
+  checking_.reset();
   mount_.reset();
   if (options_.after == AfterScratch::remove) (void)remove();
 }
@@ -117,8 +120,13 @@ Status Scratch::start(const RestoreSource& source, RestorePlan plan, Reporter& r
   }
   TRY_ASSIGN(manifest_, repo::read_manifest(source.repo(), plan_.backup.id));
   libraries_ = look_for_libraries();
-  IsolationInput isolation{&manifest_, file("pg_hba.conf"), file("pg_ident.conf"), libraries_.loaded,
-                           memory_at_hand()};
+  IsolationInput isolation{&manifest_,
+                           file("pg_hba.conf"),
+                           file("pg_ident.conf"),
+                           libraries_.loaded,
+                           memory_at_hand(),
+                           plan_.minimums,
+                           medium_ == ScratchMedium::mount ? plan_.reach.wal_bytes : 0};
   restore_.settings = isolation_settings(isolation);
   restore_.target = plan_.asked;
   TRY(restore_files(source, reporter, stop));
@@ -127,7 +135,36 @@ Status Scratch::start(const RestoreSource& source, RestorePlan plan, Reporter& r
     TRY_ASSIGN(mount_, ScratchMount::begin(data(), *options_.mounter, options_.jobs, reporter));
     mount_seconds_ = since(began);
   }
-  return recover(restore_.settings, reporter, stop);
+  if (restore_.reads_wal_later) TRY(read_wal(source, granted_minimums(isolation)));
+  TRY(recover(restore_.settings, reporter, stop));
+  if (!checking_) return {};
+  TRY_ASSIGN(plan_.reach.stop, checking_->stop());
+  checking_.reset();
+  return {};
+}
+
+// Beside replay, and without what nobody wants.
+Status Scratch::read_wal(const RestoreSource& source, RecoveryMinimums granted) {
+  ReplayCheckOptions check;
+  check.directory = data();
+  check.backup = plan_.backup;
+  check.timeline = plan_.reach.timeline;
+  check.stop = plan_.reach.stop;
+  check.asked = plan_.asked;
+  check.granted = std::move(granted);
+  if (plan_.reach.path.segment_size.bytes <= kLargestChangedSegment) {
+    TRY_ASSIGN(left_out_,
+               LeftOut::choose(*source.lineage, manifest_, *options_.wanted, {pg::LaunchOptions().database}));
+  }
+  if (left_out_) {
+    NeedlessWal& needless = check.needless.emplace();
+    needless.path = plan_.reach.path;
+    needless.is = [this](const pg::WalRecord& record) { return left_out_->leaves_out(record); };
+    TRY_ASSIGN(needless.owner, owner_of_files(manifest_));
+  }
+  TRY_ASSIGN(checking_, ReplayCheck::begin(*source.lineage, std::move(check)));
+  checking_->go_on();
+  return {};
 }
 
 // Libraries of the source's shared_preload_libraries that this host can load and that start no jobs.
@@ -187,12 +224,18 @@ Status Scratch::recover(const Settings& settings, Reporter& reporter, StopToken&
       phases_.start = since(began);
       began = Clock::system().monotonic_us();
     }
+    auto replayed = SegmentName::parse(now.replaying_wal);
+    if (checking_ && replayed) checking_->replaying(*replayed);
     const bool begun = now.replayed > plan_.replay_from;
     reporter.progress("recovering", begun ? now.replayed.value - plan_.replay_from.value : 0,
                       plan_.reach.wal_bytes, ProgressUnit::bytes);
   }));
   phases_.recovery = since(began);
-  TRY(check_recovered(state));
+  if (Status recovered = check_recovered(state); !recovered) {
+    // What closed the gate says more than the server that met it.
+    if (checking_ && checking_->ended()) TRY(checking_->stop());
+    return recovered;
+  }
   if (options_.until == ScratchUntil::stopped_at_target) return {};
   began = Clock::system().monotonic_us();
   TRY_ASSIGN(pg::PgClient client, server.connect());
@@ -211,6 +254,12 @@ Status Scratch::check_recovered(const pg::ServerState& state) const {
                     open ? "the restored server did not come up"
                          : "the restored server did not stop at the recovery target")
       .with_cause(state.last_error);
+}
+
+Result<bool> Scratch::lacks(pg::PgClient& client, const std::vector<TableName>& tables) const {
+  if (!left_out_) return false;
+  if (!left_out_->problem().empty()) return true;
+  return left_out_->lacks(client, tables);
 }
 
 Status Scratch::stop_server() {

@@ -11,8 +11,10 @@
 #include <string>
 #include <vector>
 
+#include "ops/restore/replay_check.h"
 #include "ops/restore/restore.h"
 #include "ops/scratch/isolate.h"
+#include "ops/scratch/left_out.h"
 #include "ops/scratch/scratch_mount.h"
 #include "pg/server/launcher.h"
 #include "util/reporter.h"
@@ -39,6 +41,8 @@ struct ScratchOptions {
   TimelineChoice timeline_choice = TimelineChoice::unset;
   Timeline timeline;
   ScratchUntil until = ScratchUntil::open;
+  // Only these are wanted of it: what is not known to be needless is replayed (left_out.h). Of an open one.
+  std::optional<WantedTables> wanted;
   std::string directory;  // absolute; made, must be absent or empty
   AfterScratch after = AfterScratch::remove;
   ScratchMedium medium = ScratchMedium::mount;
@@ -87,6 +91,11 @@ class Scratch {
   // For files of whoever uses this; goes with the rest.
   std::string work_directory() const { return options_.directory + "/work"; }
   const std::vector<std::string>& notes() const { return notes_; }
+  // Whether WAL of these tables was left out, as of the target, or something went wrong with that: then
+  // another copy has to be made, with nothing left out. `client` is connected to their database.
+  Result<bool> lacks(pg::PgClient& client, const std::vector<TableName>& tables) const;
+  // Records that were left out.
+  uint64_t left_out() const { return left_out_ ? left_out_->records() : 0; }
   // A clean stop, so that the files below can be looked at.
   Status stop_server();
   // Ends the mount: how much it brought from the repository, plain; 0 of a copy.
@@ -97,6 +106,7 @@ class Scratch {
   Status prepare();
   void choose_medium();
   Status restore_files(const RestoreSource& source, Reporter& reporter, StopToken& stop);
+  Status read_wal(const RestoreSource& source, RecoveryMinimums granted);
   Status recover(const Settings& settings, Reporter& reporter, StopToken& stop);
   Status check_recovered(const pg::ServerState& state) const;
   PreloadedLibraries look_for_libraries() const;
@@ -116,7 +126,9 @@ class Scratch {
   double first_query_seconds_ = 0;
   std::vector<std::string> notes_;
   std::unique_ptr<ScratchMount> mount_;
-  std::optional<pg::PgServer> server_;  // ends before its mount
+  std::optional<LeftOut> left_out_;
+  std::unique_ptr<ReplayCheck> checking_;  // reads WAL, with left_out_
+  std::optional<pg::PgServer> server_;     // ends before its mount
 };
 
 }  // namespace lifeboat::ops

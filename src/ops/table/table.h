@@ -1,7 +1,8 @@
 // `restore --table`, `restore --database`: single tables, or one database, back from a backup, without
 // restoring the rest.
 //
-//   scratch   the backup as a server for a while, on a mount, recovered to the target (ops/scratch)
+//   scratch   the backup as a server for a while, on a mount, recovered to the target (ops/scratch), without
+//             the changes of what is not wanted
 //   bring     choose, bring, compare, merge: ops/table/bring.h
 //
 // The original is not touched but by a merge that was asked for.
@@ -34,6 +35,7 @@ struct TableRestoreOutcome {
   RestorePlan plan;
   ScratchMedium medium = ScratchMedium::copy;
   uint64_t fetched_bytes = 0;    // of a mount, plain
+  uint64_t left_out = 0;         // records of WAL that were not replayed, because nothing of it is wanted
   double recovered_seconds = 0;  // until the scratch server was open
   double seconds = 0;            // in all
   std::string database;          // at the destination

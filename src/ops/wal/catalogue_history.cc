@@ -4,18 +4,14 @@
 #include <functional>
 #include <utility>
 
-#include "ops/restore/tree_writer.h"
 #include "pg/wal/page_image.h"
 #include "pg/wal/wal_events.h"
-#include "repo/tree.h"
+#include "util/files.h"
 #include "util/strings.h"
 
 namespace lifeboat::ops {
 
 namespace {
-
-constexpr uint64_t kMapLimit = 64 << 10;
-constexpr uint64_t kRelationSegmentLimit = 1ull << 30;
 
 // Schemas that every database has.
 constexpr std::pair<Oid, const char*> kBuiltInSchemas[] = {
@@ -50,13 +46,9 @@ Result<CatalogueHistory> CatalogueHistory::open(const ChosenLineage& lineage,
 }
 
 Status CatalogueHistory::load_shared() {
-  repo::TreeReader tree(lineage_->repo);
-  auto map = tree.find(manifest_->root, "pgdata/global/pg_filenode.map");
-  if (map) {
-    TRY_ASSIGN(Bytes content, read_tree_file(lineage_->repo, *map, manifest_->block_size, kMapLimit));
-    database_file_ = pg::mapped_file(content, pg::kPgDatabase).value_or(pg::kPgDatabase);
-  }
-  TRY(read_file(cat("pgdata/global/", database_file_), [&](pg::RowAddress address, const pg::PageRow& row) {
+  TRY_ASSIGN(std::string file, backup_->shared_file(pg::kPgDatabase));
+  database_file_ = static_cast<uint32_t>(parse_u64(base_name(file)).value_or(pg::kPgDatabase));
+  TRY(backup_->read(file, [&](pg::RowAddress address, const pg::PageRow& row) {
     database_rows_.put(address, Bytes(row.columns.begin(), row.columns.end()));
   }));
   return {};
@@ -65,73 +57,35 @@ Status CatalogueHistory::load_shared() {
 Status CatalogueHistory::follow(Oid database) {
   if (databases_.contains(database)) return {};
   Database& followed = databases_[database];
-  if (manifest_ == nullptr) return {};
-  TRY_ASSIGN(std::string directory, find_directory(database));
-  return directory.empty() ? Status() : load(followed, directory);
+  if (!backup_) return {};
+  TRY_ASSIGN(std::optional<BackupCatalogue::Database> files, backup_->find(database));
+  return files ? load(followed, *files) : Status();
 }
 
-// "": the backup does not have it.
-Result<std::string> CatalogueHistory::find_directory(Oid database) const {
-  std::vector<std::string> places = {cat("pgdata/base/", database)};
-  for (const repo::TablespaceInfo& tablespace : manifest_->tablespaces) {
-    places.push_back(cat("pgdata/pg_tblspc/", tablespace.oid, "/PG_", version_->major, "_",
-                         manifest_->catalog_version, "/", database));
-  }
-  repo::TreeReader tree(lineage_->repo);
-  for (const std::string& place : places) {
-    auto map = tree.find(manifest_->root, cat(place, "/pg_filenode.map"));
-    if (map) return place;
-    if (map.error().kind != ErrorKind::not_found) return std::move(map).error();
-  }
-  return std::string();
-}
-
-Status CatalogueHistory::load(Database& database, const std::string& directory) {
-  repo::TreeReader tree(lineage_->repo);
-  TRY_ASSIGN(repo::Entry map, tree.find(manifest_->root, cat(directory, "/pg_filenode.map")));
-  TRY_ASSIGN(Bytes content, read_tree_file(lineage_->repo, map, manifest_->block_size, kMapLimit));
-  database.class_file = pg::mapped_file(content, pg::kPgClass).value_or(pg::kPgClass);
+Status CatalogueHistory::load(Database& database, const BackupCatalogue::Database& files) {
+  database.class_file = files.class_file;
   // Old versions of rows first: the current one has the last word.
   std::vector<pg::ClassRow> current;
-  TRY(read_file(cat(directory, "/", database.class_file),
-                [&](pg::RowAddress address, const pg::PageRow& row) {
-                  database.classes.put(address, Bytes(row.columns.begin(), row.columns.end()));
-                  auto entry = row.made ? pg::read_class_row(row.columns, *version_) : std::nullopt;
-                  if (!entry) return;
-                  if (row.current) {
-                    current.push_back(std::move(*entry));
-                  } else {
-                    learn(database, {}, 0, *entry);
-                  }
-                }));
+  TRY(backup_->read(files.file(database.class_file), [&](pg::RowAddress address, const pg::PageRow& row) {
+    database.classes.put(address, Bytes(row.columns.begin(), row.columns.end()));
+    auto entry = row.made ? pg::read_class_row(row.columns, *version_) : std::nullopt;
+    if (!entry) return;
+    if (row.current) {
+      current.push_back(std::move(*entry));
+    } else {
+      learn(database, {}, 0, *entry);
+    }
+  }));
   for (const pg::ClassRow& entry : current) {
     learn(database, {}, 0, entry);
     if (entry.oid == pg::kPgNamespace && entry.file != 0) database.schema_file = entry.file;
   }
-  TRY(read_file(cat(directory, "/", database.schema_file),
-                [&](pg::RowAddress address, const pg::PageRow& row) {
-                  database.schemas.put(address, Bytes(row.columns.begin(), row.columns.end()));
-                  auto entry = row.made ? pg::read_named_row(row.columns) : std::nullopt;
-                  if (entry) database.schema_names[entry->oid].push_back({{}, 0, entry->name});
-                }));
+  TRY(backup_->read(files.file(database.schema_file), [&](pg::RowAddress address, const pg::PageRow& row) {
+    database.schemas.put(address, Bytes(row.columns.begin(), row.columns.end()));
+    auto entry = row.made ? pg::read_named_row(row.columns) : std::nullopt;
+    if (entry) database.schema_names[entry->oid].push_back({{}, 0, entry->name});
+  }));
   return {};
-}
-
-// All segments of a relation's main fork. False: it is not there.
-Result<bool> CatalogueHistory::read_file(const std::string& path, const RowSink& each) const {
-  repo::TreeReader tree(lineage_->repo);
-  const uint32_t page_size = manifest_->block_size;
-  uint32_t block = 0;
-  for (int segment = 0;; ++segment) {
-    auto entry = tree.find(manifest_->root, segment == 0 ? path : cat(path, ".", segment));
-    if (!entry && entry.error().kind == ErrorKind::not_found) return segment > 0;
-    TRY(entry);
-    TRY_ASSIGN(Bytes content, read_tree_file(lineage_->repo, *entry, page_size, kRelationSegmentLimit));
-    for (size_t at = 0; at + page_size <= content.size(); at += page_size, ++block) {
-      pg::each_page_row(ByteView(content).subspan(at, page_size),
-                        [&](const pg::PageRow& row) { each({block, row.offset}, row); });
-    }
-  }
 }
 
 void CatalogueHistory::learn(Database& database, Lsn lsn, uint32_t xid, const pg::ClassRow& row) {

@@ -25,6 +25,7 @@
 
 #include "model/lsn.h"
 #include "ops/session.h"
+#include "ops/wal/backup_catalogue.h"
 #include "pg/format/catalogue_rows.h"
 #include "pg/format/version.h"
 #include "pg/wal/heap_changes.h"
@@ -103,12 +104,11 @@ class CatalogueHistory {
 
   CatalogueHistory(const ChosenLineage& lineage, const repo::Manifest* manifest,
                    const pg::VersionTraits& version)
-      : lineage_(&lineage), manifest_(manifest), version_(&version) {}
+      : lineage_(&lineage), version_(&version) {
+    if (manifest != nullptr) backup_.emplace(lineage, *manifest);
+  }
 
-  using RowSink = std::function<void(pg::RowAddress, const pg::PageRow&)>;
-  Result<bool> read_file(const std::string& path, const RowSink& each) const;
-  Result<std::string> find_directory(Oid database) const;
-  Status load(Database& database, const std::string& directory);
+  Status load(Database& database, const BackupCatalogue::Database& files);
   Status load_shared();
   void learn(Database& database, Lsn lsn, uint32_t xid, const pg::ClassRow& row);
 
@@ -126,7 +126,7 @@ class CatalogueHistory {
   Table* table_of(const pg::RelationLocator& relation);
 
   const ChosenLineage* lineage_;
-  const repo::Manifest* manifest_;
+  std::optional<BackupCatalogue> backup_;
   const pg::VersionTraits* version_;
   std::map<Oid, Database> databases_;
   uint32_t database_file_ = pg::kPgDatabase;

@@ -17,13 +17,16 @@ namespace {
 
 constexpr uint64_t kFileLimit = 64 << 10;
 constexpr int64_t kLookUs = 5'000;
+constexpr int kMostFailed = 5;
 // A process in another container cannot be seen. It reads a segment in less than this.
 constexpr int64_t kStrangerUs = 15ll * 60 * 1'000'000;
 constexpr std::string_view kChecked = "checked ";
+constexpr std::string_view kPlaced = "placed ";
 constexpr std::string_view kRefused = "refused ";
 
 struct Standing {
   std::optional<Lsn> checked;  // nullopt: refused
+  WalComes comes = WalComes::from_repository;
   std::string why;
   SegmentSize size;
   repo::ProcessIdentity process;
@@ -34,10 +37,12 @@ std::optional<Standing> parse(std::string_view text) {
   std::vector<std::string_view> lines = split(text, '\n');
   if (lines.size() < 7) return std::nullopt;
   Standing standing;
-  if (lines[0].starts_with(kChecked)) {
-    auto lsn = parse_u64(lines[0].substr(kChecked.size()));
+  const bool placed = lines[0].starts_with(kPlaced);
+  if (placed || lines[0].starts_with(kChecked)) {
+    auto lsn = parse_u64(lines[0].substr((placed ? kPlaced : kChecked).size()));
     if (!lsn) return std::nullopt;
     standing.checked = Lsn{*lsn};
+    if (placed) standing.comes = WalComes::in_pg_wal;
   } else if (lines[0].starts_with(kRefused)) {
     standing.why = lines[0].substr(kRefused.size());
   } else {
@@ -62,14 +67,14 @@ bool is_gone(const repo::ProcessIdentity& process) {
 
 }  // namespace
 
-Result<WalGate> WalGate::close(const std::string& data_directory, SegmentSize size) {
-  WalGate gate(join_path(data_directory, kWalGateFile), size);
+Result<WalGate> WalGate::close(const std::string& data_directory, SegmentSize size, WalComes comes) {
+  WalGate gate(join_path(data_directory, kWalGateFile), size, comes);
   TRY(gate.advance(Lsn{0}));
   return gate;
 }
 
 Status WalGate::advance(Lsn checked) {
-  return write(cat(kChecked, checked.value));
+  return write(cat(comes_ == WalComes::in_pg_wal ? kPlaced : kChecked, checked.value));
 }
 
 Status WalGate::refuse(const std::string& why) {
@@ -98,20 +103,25 @@ Status WalGate::write(const std::string& first_line) const {
   return {};
 }
 
-Status wait_at_gate(const std::string& target, const SegmentName& segment, const StopToken* stop) {
+Result<WalComes> wait_at_gate(const std::string& target, const SegmentName& segment, const StopToken* stop) {
   const std::string path = join_path(parent_path(parent_path(target)), kWalGateFile);
   const int64_t began_us = Clock::system().monotonic_us();
-  for (;;) {
+  for (int failed = 0;;) {
     if (stop != nullptr) TRY(stop->check());
     auto text = read_text(path, kFileLimit);
-    if (!text && text.error().kind == ErrorKind::not_found) return {};
-    if (!text) return std::move(text).error();
+    if (!text && text.error().kind == ErrorKind::not_found) return WalComes::from_repository;
+    if (!text) {
+      // On a mount, one that is renamed over again and again may be looked for in vain (ESTALE).
+      if (++failed > kMostFailed) return std::move(text).error();
+      Clock::system().sleep_us(kLookUs);
+      continue;
+    }
     auto standing = parse(*text);
     if (!standing) return make_error(ErrorKind::damaged, path, "does not say how far WAL was checked");
     if (!standing->checked)
       return make_error(ErrorKind::precondition, segment.to_string(), "is not handed out")
           .with_cause(std::move(standing->why));
-    if (*standing->checked >= segment.end(standing->size)) return {};
+    if (*standing->checked >= segment.end(standing->size)) return standing->comes;
     const bool gone = is_gone(standing->process);
     if (gone || Clock::system().monotonic_us() - began_us > kStrangerUs) {
       const std::string who = cat("process ", standing->process.pid, " on ", standing->process.host);

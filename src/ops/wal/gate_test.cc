@@ -25,7 +25,7 @@ class WalGateTest : public testing::Test {
   SegmentName segment(uint64_t index) const {
     return SegmentName::containing(Timeline{1}, Lsn{index * size_.bytes}, size_);
   }
-  Status pass(uint64_t index) const { return wait_at_gate(target_, segment(index), &stop_); }
+  Result<WalComes> pass(uint64_t index) const { return wait_at_gate(target_, segment(index), &stop_); }
 
   SegmentSize size_{16 << 20};
   StopToken stop_;
@@ -56,7 +56,18 @@ TEST_F(WalGateTest, what_was_checked_passes_and_the_rest_waits) {
   ASSERT_TRUE(gate->advance(Lsn{4ull * size_.bytes}));
   waiter.join();
   ASSERT_TRUE(gate->open());
-  EXPECT_TRUE(pass(1000));
+  EXPECT_EQ(*pass(1000), WalComes::from_repository);
+}
+
+TEST_F(WalGateTest, what_was_put_into_pg_wal_is_waited_for_and_not_fetched) {
+  auto gate = WalGate::close(directory_->path(), size_, WalComes::in_pg_wal);
+  ASSERT_TRUE(gate);
+  ASSERT_TRUE(gate->advance(Lsn{2ull * size_.bytes}));
+  auto passed = pass(1);
+  ASSERT_TRUE(passed) << passed.error().to_string();
+  EXPECT_EQ(*passed, WalComes::in_pg_wal);
+  stop_.request();
+  EXPECT_FALSE(pass(2));
 }
 
 TEST_F(WalGateTest, a_refusal_says_why) {

@@ -107,7 +107,10 @@ Result<WalGetOutcome> get(const WalGetOptions& options) {
   }
   std::string target =
       options.path.starts_with('/') ? options.path : join_path(options.working_directory, options.path);
-  if (file->kind == WalFileKind::segment) TRY(wait_at_gate(target, file->segment, options.stop));
+  if (file->kind == WalFileKind::segment) {
+    TRY_ASSIGN(WalComes comes, wait_at_gate(target, file->segment, options.stop));
+    if (comes == WalComes::in_pg_wal) return WalGetOutcome::absent;
+  }
   TRY_ASSIGN(Prefetch prefetch, Prefetch::open(options.prefetch, options.repo, options.working_directory,
                                                options.lineage, *file));
   if (prefetch.take(target)) return WalGetOutcome::prefetched;

@@ -147,6 +147,7 @@ class Scanner : public pg::WalSink {
   template <typename Stream>
   Status segment(const SegmentName& name, Lsn start, Stream stream) {
     Lsn at = start;
+    if (options_.tap != nullptr) TRY(options_.tap->segment(name));
     auto read = stream([&](ByteView piece) -> Status {
       if (options_.stop != nullptr) TRY(options_.stop->check());
       TRY(feed(name, at, piece));
@@ -159,6 +160,9 @@ class Scanner : public pg::WalSink {
   }
 
   Status feed(const SegmentName& name, Lsn at, ByteView piece) {
+    if (at >= path_.end) return {};
+    piece = piece.first(static_cast<size_t>(std::min<uint64_t>(piece.size(), path_.end.value - at.value)));
+    if (options_.tap != nullptr) TRY(options_.tap->bytes(piece));
     if (!reader_) {
       // Only the beginning of a segment says how large its pages are.
       if (!reader_options_) {
@@ -175,14 +179,13 @@ class Scanner : public pg::WalSink {
       pg::WalSink& sink = *this;
       reader_ = std::make_unique<pg::WalReader>(*reader_options_, sink);
     }
-    if (at >= path_.end) return {};
-    reader_->feed(
-        at, piece.first(static_cast<size_t>(std::min<uint64_t>(piece.size(), path_.end.value - at.value))));
+    reader_->feed(at, piece);
     return {};
   }
 
   void record(const pg::WalRecord& record) override {
     if (done_ || record.lsn < from_) return;
+    if (options_.tap != nullptr) options_.tap->record(record);
     if (to_.valid() && record.lsn >= to_) {
       done_ = true;
       return;

@@ -19,10 +19,21 @@ namespace lifeboat::ops {
 
 enum class ScanNext : uint8_t { more, stop };
 
+// Hears what a scan reads before its visitor does: the bytes as they are stored, from the beginning of the
+// first segment on, and each record that the visitor is called for, and the one behind the last.
+class WalTap {
+ public:
+  virtual ~WalTap() = default;
+  virtual Status segment(const SegmentName& name) = 0;  // the bytes of this one come next
+  virtual Status bytes(ByteView piece) = 0;
+  virtual void record(const pg::WalRecord& record) = 0;
+};
+
 struct ScanOptions {
   Reporter* reporter = nullptr;  // progress in bytes of WAL
   const StopToken* stop = nullptr;
   bool from_is_record = false;  // `from` is known to begin a record: anything else there is damage
+  WalTap* tap = nullptr;
 };
 
 struct ScanResult {

@@ -66,7 +66,8 @@ std::optional<ClassRow> read_class_row(ByteView columns, const VersionTraits& ve
   row.oid = in.u32();
   row.name = read_name(in);
   row.schema = in.u32();
-  in.bytes(16);  // reltype, reloftype, relowner, relam
+  in.bytes(12);  // reltype, reloftype, relowner
+  row.access_method = in.u32();
   row.file = in.u32();
   row.tablespace = in.u32();
   in.u32();  // relpages

@@ -44,6 +44,7 @@ struct ClassRow {
   Oid toast = 0;       // reltoastrelid
   char persistence = 'p';
   char kind = 'r';
+  Oid access_method = 0;  // relam; 0: none
   bool operator==(const ClassRow&) const = default;
 };
 // nullopt: too short to be one.

@@ -23,7 +23,8 @@ Bytes class_columns(const ClassRow& row, const VersionTraits& version) {
   out.u32(row.oid);
   out.bytes(name_bytes(row.name));
   out.u32(row.schema);
-  for (int i = 0; i < 4; ++i) out.u32(1);
+  for (int i = 0; i < 3; ++i) out.u32(1);
+  out.u32(row.access_method);
   out.u32(row.file);
   out.u32(row.tablespace);
   out.u32(9);
@@ -38,7 +39,7 @@ Bytes class_columns(const ClassRow& row, const VersionTraits& version) {
   return bytes;
 }
 
-const ClassRow kRow{16384, "orders", 2200, 16390, 0, 1000, 16387, 'p', 'm'};
+const ClassRow kRow{16384, "orders", 2200, 16390, 0, 1000, 16387, 'p', 'm', 2};
 
 // A heap page with these rows; masks are infomasks.
 struct Stored {

@@ -445,6 +445,7 @@ bool WalReader::complete_record(Lsn lsn, Lsn end, Timeline timeline, ByteView by
   record.end = end;
   record.timeline = timeline;
   record.total_length = static_cast<uint32_t>(bytes.size());
+  record.bytes = bytes;
   record.xid = load_le<uint32_t>(bytes.data() + 4);
   record.prev = {load_le<uint64_t>(bytes.data() + 8)};
   record.info = bytes[16];

@@ -76,6 +76,7 @@ struct WalRecord {
   uint8_t info = 0;           // xl_info; the upper four bits belong to the resource manager
   uint16_t origin = 0;        // replication origin, 0: none
   uint32_t toplevel_xid = 0;  // 14 on, only with wal_level = logical, first record of a subtransaction
+  ByteView bytes;             // all of it, its header too, without page headers
   ByteView main_data;
   std::span<const WalBlock> blocks;
 
