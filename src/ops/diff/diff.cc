@@ -4,6 +4,7 @@
 #include <map>
 #include <set>
 
+#include "ops/scratch/for_tables.h"
 #include "ops/table/compare.h"
 #include "util/clock.h"
 #include "util/strings.h"
@@ -18,13 +19,13 @@ using Description = std::set<std::string>;
 // One of the two states, open for reading.
 class Side {
  public:
-  static Result<std::unique_ptr<Side>> open(const DiffSide& side, const std::string& database,
+  static Result<std::unique_ptr<Side>> open(const DiffSide& side, const DiffOptions& options,
                                             Reporter& reporter, StopToken& stop) {
     std::unique_ptr<Side> opened(new Side());
     if (side.scratch)
-      TRY(opened->open_backup(side, database, reporter, stop));
+      TRY(opened->open_backup(side, {options.database, options.tables}, reporter, stop));
     else
-      TRY(opened->open_live(side, database, stop));
+      TRY(opened->open_live(side, options.database, stop));
     TRY(settle_text_form(*opened->client_));
     // One snapshot for everything that is read, and nothing is written.
     TRY(opened->client_->exec("begin isolation level repeatable read read only"));
@@ -36,43 +37,54 @@ class Side {
   // Ends it: what a mount fetched.
   Result<uint64_t> end(std::vector<std::string>& notes) {
     client_.reset();
-    if (!scratch_) return uint64_t{0};
-    notes.insert(notes.end(), scratch_->notes().begin(), scratch_->notes().end());
-    TRY(scratch_->stop_server());
-    return scratch_->end();
+    Scratch* copy = made_.copy.get();
+    if (copy == nullptr) return uint64_t{0};
+    notes.insert(notes.end(), copy->notes().begin(), copy->notes().end());
+    TRY(copy->stop_server());
+    return copy->end();
   }
 
   // Tables, quoted with their schema; partitions, not what they belong to.
   Result<std::map<std::string, Description>> tables(const std::vector<std::string>& wanted) {
-    TRY_ASSIGN(pg::Rows rows,
-               client_->query(
-                   "select n.nspname, c.relname from pg_catalog.pg_class c join pg_catalog.pg_namespace n "
-                   "on n.oid = c.relnamespace where c.relkind = 'r' and c.relpersistence <> 't' and "
-                   "n.nspname not in ('pg_catalog', 'information_schema') and n.nspname !~ '^pg_'"));
+    TRY_ASSIGN(std::vector<TableName> names, find_tables(*client_, wanted));
     std::map<std::string, Description> found;
-    for (int i = 0; i < rows.size(); ++i) {
-      const std::string schema(rows.text(i, 0));
-      const std::string table(rows.text(i, 1));
-      const bool is_wanted = wanted.empty() || std::ranges::any_of(wanted, [&](const std::string& name) {
-                               return name == table || name == cat(schema, ".", table);
-                             });
-      if (!is_wanted) continue;
-      const std::string quoted = cat(sql_identifier(schema), ".", sql_identifier(table));
+    for (const TableName& name : names) {
+      const std::string quoted = cat(sql_identifier(name.schema), ".", sql_identifier(name.table));
       TRY_ASSIGN(found[quoted], describe(quoted));
     }
     return found;
   }
 
  private:
-  Status open_backup(const DiffSide& side, const std::string& database, Reporter& reporter, StopToken& stop) {
-    TRY_ASSIGN(scratch_, Scratch::make(*side.scratch));
-    TRY_ASSIGN(source_, open_restore(scratch_->restore()));
-    TRY_ASSIGN(RestorePlan plan, plan_restore(source_, scratch_->restore(), reporter, stop));
-    TRY(scratch_->start(source_, std::move(plan), reporter, stop));
-    const Reach& reach = scratch_->plan().reach;
-    name_ = cat("backup ", scratch_->plan().backup.id.text, " at ", reach.stop.to_string());
+  static Result<std::vector<TableName>> find_tables(pg::PgClient& client,
+                                                    const std::vector<std::string>& wanted) {
+    TRY_ASSIGN(
+        pg::Rows rows,
+        client.query("select n.nspname, c.relname from pg_catalog.pg_class c join pg_catalog.pg_namespace n "
+                     "on n.oid = c.relnamespace where c.relkind = 'r' and c.relpersistence <> 't' and "
+                     "n.nspname not in ('pg_catalog', 'information_schema') and n.nspname !~ '^pg_'"));
+    std::vector<TableName> found;
+    for (int i = 0; i < rows.size(); ++i) {
+      TableName one{std::string(rows.text(i, 0)), std::string(rows.text(i, 1))};
+      const bool is_wanted = wanted.empty() || std::ranges::any_of(wanted, [&](const std::string& name) {
+                               return name == one.table || name == cat(one.schema, ".", one.table);
+                             });
+      if (is_wanted) found.push_back(std::move(one));
+    }
+    return found;
+  }
+
+  Status open_backup(const DiffSide& side, const WantedTables& wanted, Reporter& reporter, StopToken& stop) {
+    auto in_use = [&wanted](Scratch& copy) -> Result<std::vector<TableName>> {
+      TRY_ASSIGN(pg::PgClient client, copy.server().connect(wanted.database));
+      return find_tables(client, wanted.tables);
+    };
+    TRY_ASSIGN(made_, copy_for_tables(*side.scratch, wanted, in_use, reporter, stop));
+    Scratch& copy = *made_.copy;
+    const Reach& reach = copy.plan().reach;
+    name_ = cat("backup ", copy.plan().backup.id.text, " at ", reach.stop.to_string());
     if (reach.last_commit.valid()) name_ += cat(", last commit ", reach.last_commit.to_string());
-    TRY_ASSIGN(pg::PgClient client, scratch_->server().connect(database));
+    TRY_ASSIGN(pg::PgClient client, copy.server().connect(wanted.database));
     client_.emplace(std::move(client));
     return {};
   }
@@ -104,8 +116,7 @@ class Side {
     return lines;
   }
 
-  RestoreSource source_;
-  std::unique_ptr<Scratch> scratch_;
+  CopyForTables made_;
   std::string name_;
   std::optional<pg::PgClient> client_;
 };
@@ -137,8 +148,8 @@ bool DiffOutcome::equal() const {
 Result<DiffOutcome> run_diff(const DiffOptions& options, Reporter& reporter, StopToken& stop) {
   const int64_t began_us = Clock::system().monotonic_us();
   DiffOutcome outcome;
-  TRY_ASSIGN(std::unique_ptr<Side> before, Side::open(options.before, options.database, reporter, stop));
-  TRY_ASSIGN(std::unique_ptr<Side> after, Side::open(options.after, options.database, reporter, stop));
+  TRY_ASSIGN(std::unique_ptr<Side> before, Side::open(options.before, options, reporter, stop));
+  TRY_ASSIGN(std::unique_ptr<Side> after, Side::open(options.after, options, reporter, stop));
   outcome.before = before->name();
   outcome.after = after->name();
   TRY_ASSIGN(auto old_tables, before->tables(options.tables));

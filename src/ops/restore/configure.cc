@@ -383,7 +383,8 @@ Result<std::string> planned_tablespace_map(const repo::Manifest& manifest, const
 pg::RecoverySettings planned_settings(const ConfigureInput& input) {
   const RestorePlan& plan = input.plan;
   pg::RecoverySettings settings;
-  const WalCommandLine line{input.options.program, input.options.location, input.options.spool};
+  const WalCommandLine line{input.options.program, input.options.location, input.options.spool,
+                            input.options.placed_wal};
   settings.restore_command = restore_command(line, RestoreCommandFor::recovery);
   settings.target = plan.reach.effective.kind;
   settings.target_value = plan.reach.effective.value();

@@ -71,6 +71,14 @@ TEST_F(Configure, restore_command_assumes_nothing_of_the_environment) {
             "%f %p");
 }
 
+TEST_F(Configure, restore_command_takes_no_program_for_what_was_put_into_pg_wal) {
+  options_.placed_wal = "/scratch/100% mine";
+  EXPECT_EQ(
+      settings().restore_command,
+      "test ! -e '/scratch/100%% mine'/%f && /usr/bin/lifeboat --repo file:///srv/backup --cluster main "
+      "wal get %f %p");
+}
+
 TEST_F(Configure, settings_that_were_asked_for_come_last_and_once) {
   options_.settings = {{"hot_standby", "off"}, {"work_mem", "8MB"}};
   EXPECT_EQ(more("hot_standby"), "off");

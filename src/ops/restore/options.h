@@ -76,8 +76,9 @@ struct RestoreOptions {
 
   ArchiveChoice archive = ArchiveChoice::automatic;
   std::string program;  // absolute path of lifeboat, for restore_command
-  std::string spool;   // where `wal get` keeps what it fetched ahead (ops/wal/prefetch.h); "": its own choice
-  std::string pg_bin;  // PostgreSQL's programs; empty: searched
+  std::string spool;  // where `wal get` keeps what it fetched ahead (ops/wal/prefetch.h); "": its own choice
+  std::string placed_wal;  // WalCommandLine::placed
+  std::string pg_bin;      // PostgreSQL's programs; empty: searched
   int jobs = 1;
   std::optional<int> port;                                    // written to the settings when given
   std::optional<std::string> socket_directory;                // likewise

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <optional>
 #include <utility>
 
 #include "util/files.h"
@@ -14,14 +15,18 @@ namespace lifeboat::ops {
 
 namespace {
 
-constexpr uint64_t kMostAhead = 512 << 20;
+constexpr uint64_t kMostAhead = 128 << 20;
 constexpr uint64_t kLeastSegments = 4;
 constexpr const char* kFresh = "lifeboat.placed";
 
 }  // namespace
 
-PlacedWal::PlacedWal(const std::string& data_directory, Owner owner, const StopToken& stop)
-    : directory_(join_path(data_directory, "pg_wal")), owner_(std::move(owner)), stop_(stop) {}
+PlacedWal::PlacedWal(const std::string& data_directory, std::string placed, Owner owner,
+                     const StopToken& stop)
+    : directory_(join_path(data_directory, "pg_wal")),
+      placed_(std::move(placed)),
+      owner_(std::move(owner)),
+      stop_(stop) {}
 
 Status PlacedWal::put(const SegmentName& name, ByteView content) {
   const size_t most = std::max(kLeastSegments, kMostAhead / content.size());
@@ -32,26 +37,46 @@ Status PlacedWal::put(const SegmentName& name, ByteView content) {
   }
   // A file that is half written must not be found under its name.
   const std::string fresh = join_path(directory_, kFresh);
-  TRY_ASSIGN(Fd fd, open_file(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600));
-  TRY(write_all(fd.get(), content, fresh));
-  if (geteuid() == 0 && fchown(fd.get(), owner_.uid, owner_.gid) != 0)
-    return errno_error(errno, fresh, "change the owner of");
+  TRY_ASSIGN(Fd fd, open_fresh());
+  TRY(pwrite_all(fd.get(), 0, content, fresh));
   TRY(fd.close(fresh));
   const std::string path = join_path(directory_, name.to_string());
   if (std::rename(fresh.c_str(), path.c_str()) != 0) return errno_error(errno, path, "rename");
+  TRY_ASSIGN(Fd mark, open_file(join_path(placed_, name.to_string()), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
   std::lock_guard lock(mutex_);
   there_.push_back(name);
   return {};
 }
 
+// Under its own name: one that is done with, or a new one.
+Result<Fd> PlacedWal::open_fresh() {
+  const std::string fresh = join_path(directory_, kFresh);
+  std::optional<SegmentName> done;
+  {
+    std::lock_guard lock(mutex_);
+    if (!done_.empty()) {
+      done = done_.front();
+      done_.pop_front();
+    }
+  }
+  if (done) {
+    (void)remove_file(join_path(placed_, done->to_string()));
+    // A restart point may have taken it away.
+    if (std::rename(join_path(directory_, done->to_string()).c_str(), fresh.c_str()) == 0)
+      return open_file(fresh, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
+  }
+  TRY_ASSIGN(Fd fd, open_file(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600));
+  if (geteuid() == 0 && fchown(fd.get(), owner_.uid, owner_.gid) != 0)
+    return errno_error(errno, fresh, "change the owner of");
+  return fd;
+}
+
 void PlacedWal::replaying(const SegmentName& name) {
   std::lock_guard lock(mutex_);
-  auto now = std::ranges::find(there_, name);
-  if (now == there_.end()) return;
+  auto place = [](const SegmentName& one) { return std::pair(one.log_id, one.number); };
   // The server reads ahead: it may still replay the one before.
-  while (there_.size() > 1 && there_[0] != name && there_[1] != name) {
-    // One that stays wastes space, for as long as the copy is there.
-    (void)remove_file(join_path(directory_, there_.front().to_string()));
+  while (there_.size() > 1 && place(there_[1]) < place(name)) {
+    done_.push_back(there_.front());
     there_.pop_front();
   }
   changed_.notify_all();

@@ -30,7 +30,8 @@ class ReplayCheck::Impl {
   Impl(const ChosenLineage& lineage, ReplayCheckOptions options, WalGate gate)
       : lineage_(lineage), options_(std::move(options)), gate_(std::move(gate)), stop_(options_.stop) {
     scan_.stop = &ended_;
-    if (options_.needless) placed_.emplace(options_.directory, options_.needless->owner, ended_);
+    if (options_.needless)
+      placed_.emplace(options_.directory, options_.needless->placed, options_.needless->owner, ended_);
     thread_ = std::thread([this] { run(); });
   }
 

@@ -33,7 +33,8 @@ inline constexpr uint64_t kBuffersShare = 8;
 struct NeedlessWal {
   WalPath path;  // that recovery follows, its unfinished segment included
   WalFilter::Needless is;
-  Owner owner;  // of the files in pg_wal
+  Owner owner;         // of the files in pg_wal
+  std::string placed;  // directory for PlacedWal
 };
 
 struct ReplayCheckOptions {

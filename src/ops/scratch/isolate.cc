@@ -78,6 +78,7 @@ Settings isolation_settings(const IsolationInput& input) {
       {"default_transaction_read_only", "off"},
       {"logging_collector", "off"},
       {"update_process_title", "on"},  // which tells what is replayed
+      {"wal_recycle", "off"},          // names of later segments are given by whoever puts them there
       {"log_destination", "stderr"},
       {"autovacuum", "off"},
       // Parameters below the source's do not stop a recovery that answers no queries before its end.

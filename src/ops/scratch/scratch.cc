@@ -42,6 +42,7 @@ RestoreOptions restore_options(const ScratchOptions& options) {
   restore.socket_directory = options.directory + "/run";
   restore.recovery_timeout_ms = options.recovery_timeout_ms;
   restore.reads_wal_later = options.wanted && options.until == ScratchUntil::open;
+  if (restore.reads_wal_later) restore.placed_wal = options.directory + "/placed";
   return restore;
 }
 
@@ -76,6 +77,7 @@ Status Scratch::prepare() {
   TRY(create_dirs(options_.directory, 0700));
   TRY(create_dirs(file("run"), 0700));
   TRY(create_dirs(work_directory(), 0700));
+  TRY(create_dirs(file("placed"), 0700));
   TRY(write_file_durable(file("pg_hba.conf"), as_bytes("local all all trust\n"), 0600));
   TRY(write_file_durable(file("pg_ident.conf"), as_bytes(""), 0600));
   restore_ = restore_options(options_);
@@ -104,7 +106,7 @@ Scratch::~Scratch() {
 
 Status Scratch::remove() {
   for (const char* below :
-       {"data", "data_tablespaces", "run", "work", "pg_hba.conf", "pg_ident.conf", "server.log"})
+       {"data", "data_tablespaces", "run", "work", "placed", "pg_hba.conf", "pg_ident.conf", "server.log"})
     TRY(remove_tree(file(below)));
   if (made_ && rmdir(options_.directory.c_str()) != 0)
     return errno_error(errno, options_.directory, "remove the directory");
@@ -120,13 +122,16 @@ Status Scratch::start(const RestoreSource& source, RestorePlan plan, Reporter& r
   }
   TRY_ASSIGN(manifest_, repo::read_manifest(source.repo(), plan_.backup.id));
   libraries_ = look_for_libraries();
-  IsolationInput isolation{&manifest_,
-                           file("pg_hba.conf"),
-                           file("pg_ident.conf"),
-                           libraries_.loaded,
-                           memory_at_hand(),
-                           plan_.minimums,
-                           medium_ == ScratchMedium::mount ? plan_.reach.wal_bytes : 0};
+  // Of WAL that is left out nothing is written.
+  const bool replays_all = medium_ == ScratchMedium::mount && !options_.wanted;
+  IsolationInput isolation;
+  isolation.manifest = &manifest_;
+  isolation.hba_file = file("pg_hba.conf");
+  isolation.ident_file = file("pg_ident.conf");
+  isolation.libraries = libraries_.loaded;
+  isolation.memory = memory_at_hand();
+  isolation.minimums = plan_.minimums;
+  isolation.replayed = replays_all ? plan_.reach.wal_bytes : 0;
   restore_.settings = isolation_settings(isolation);
   restore_.target = plan_.asked;
   TRY(restore_files(source, reporter, stop));
@@ -161,6 +166,7 @@ Status Scratch::read_wal(const RestoreSource& source, RecoveryMinimums granted) 
     needless.path = plan_.reach.path;
     needless.is = [this](const pg::WalRecord& record) { return left_out_->leaves_out(record); };
     TRY_ASSIGN(needless.owner, owner_of_files(manifest_));
+    needless.placed = restore_.placed_wal;
   }
   TRY_ASSIGN(checking_, ReplayCheck::begin(*source.lineage, std::move(check)));
   checking_->go_on();

@@ -51,7 +51,9 @@ std::string archive_command(const WalCommandLine& line) {
 }
 
 std::string restore_command(const WalCommandLine& line, RestoreCommandFor use) {
-  std::string text = cat(beginning(line), " wal get %f %p");
+  // A program for each of thousands of segments, only to say that it is there, costs more than its replay.
+  std::string text = line.placed.empty() ? "" : cat("test ! -e ", argument(line.placed), "/%f && ");
+  text += cat(beginning(line), " wal get %f %p");
   if (!line.spool.empty()) text += cat(" --spool ", argument(line.spool));
   if (use == RestoreCommandFor::standby) text += " --standby";
   return text;

@@ -19,6 +19,9 @@ struct WalCommandLine {
   std::string program;  // absolute
   RepoLocation repo;
   std::string spool = {};  // of `wal get`; "": its own choice
+  // Where a segment that was put into pg_wal already has a file of its name (ops/restore/placed_wal.h); "":
+  // nobody puts any there.
+  std::string placed = {};
 };
 
 // Whom restore_command serves. A recovery must stop on an outage (exit code above 125), a standby retries

@@ -8,6 +8,7 @@
 #include <algorithm>
 
 #include "model/wal_name.h"
+#include "pg/server/postmaster.h"
 #include "util/clock.h"
 #include "util/files.h"
 #include "util/strings.h"
@@ -215,6 +216,16 @@ Status PgServer::connect_watcher() {
   return {};
 }
 
+// It notes it itself (AddToDataDirLockFile in src/backend/postmaster/postmaster.c, 10 on; pg_ctl waits for
+// the same). To try costs it a process each time.
+bool PgServer::takes_connections() const {
+  const std::string path = join_path(options_.data_directory, "postmaster.pid");
+  auto text = read_text(path, 64 << 10);
+  if (!text) return text.error().kind != ErrorKind::not_found;
+  auto file = PidFile::parse(*text);
+  return file && file->status == "ready";
+}
+
 ServerState PgServer::look_from_outside() const {
   ServerState state;
   state.replaying_wal = wal_file_being_replayed(child_.pid());
@@ -256,6 +267,7 @@ Result<ServerState> PgServer::state() {
     state.stopped_at_target = log.find("shutdown at recovery target") != std::string::npos;
     return state;
   }
+  if (!takes_connections()) return look_from_outside();
   Status connected = connect_watcher();
   if (connected) {
     auto answer = ask_server();

@@ -101,6 +101,7 @@ class PgServer {
  private:
   PgServer(LaunchOptions options, ChildProcess child, uint64_t log_start);
   bool reached(const WaitFor& phases, const ServerState& state) const;
+  bool takes_connections() const;
   Status connect_watcher();
   Result<ServerState> ask_server();
   ServerState look_from_outside() const;

@@ -1,0 +1,94 @@
+#include "ops/restore/placed_wal.h"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <thread>
+
+#include "util/clock.h"
+#include "util/strings.h"
+
+namespace lifeboat::ops {
+namespace {
+
+constexpr SegmentSize kSize{64 << 20};
+constexpr size_t kMost = 4;  // of that size
+
+class PlacedWalTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    ASSERT_TRUE(create_dirs(scratch_ / "data/pg_wal"));
+    ASSERT_TRUE(create_dirs(scratch_ / "placed"));
+  }
+  static SegmentName segment(uint64_t index) {
+    return SegmentName::containing(Timeline{1}, Lsn{index * kSize.bytes}, kSize);
+  }
+  // Large ones, of which few may be there.
+  Status put(uint64_t index) {
+    Bytes content(kSize.bytes);
+    content[0] = static_cast<uint8_t>(index);
+    return placed_.put(segment(index), content);
+  }
+  std::string path(uint64_t index) { return scratch_ / "data/pg_wal/" + segment(index).to_string(); }
+  bool is_marked(uint64_t index) { return *path_exists(scratch_ / "placed/" + segment(index).to_string()); }
+  int first_byte(uint64_t index) {
+    auto fd = open_file(path(index), O_RDONLY);
+    Bytes byte(1);
+    return fd && pread_some(fd->get(), 0, byte, "") ? byte[0] : -1;
+  }
+
+  TempDir scratch_ = *TempDir::make();
+  StopToken stop_;
+  PlacedWal placed_{scratch_ / "data", scratch_ / "placed", {"", getuid(), getgid()}, stop_};
+};
+
+TEST_F(PlacedWalTest, is_there_whole_and_a_bounded_way_ahead) {
+  for (uint64_t i = 1; i <= kMost; ++i) ASSERT_TRUE(put(i));
+  EXPECT_EQ(first_byte(kMost), static_cast<int>(kMost));
+  EXPECT_TRUE(is_marked(1));
+  std::atomic<bool> done{false};
+  std::thread more([&] {
+    EXPECT_TRUE(put(kMost + 1));
+    done = true;
+  });
+  Clock::system().sleep_us(50'000);
+  EXPECT_FALSE(done);
+  // The one before may still be read.
+  placed_.replaying(segment(2));
+  Clock::system().sleep_us(20'000);
+  EXPECT_FALSE(done);
+  placed_.replaying(segment(3));
+  more.join();
+  // The room of what is done with is used again, and it is not taken for what it was.
+  EXPECT_EQ(first_byte(kMost + 1), static_cast<int>(kMost + 1));
+  EXPECT_EQ(first_byte(1), -1);
+  EXPECT_FALSE(is_marked(1));
+  EXPECT_EQ(first_byte(2), 2);
+}
+
+// A server that waits for the next one has done with all before, and one that took a file away does no harm.
+TEST_F(PlacedWalTest, goes_on_when_the_server_waits_for_what_is_not_there_yet) {
+  for (uint64_t i = 1; i <= kMost; ++i) ASSERT_TRUE(put(i));
+  placed_.replaying(segment(kMost + 1));
+  ASSERT_TRUE(remove_file(path(1)));
+  for (uint64_t i = kMost + 1; i < 2 * kMost; ++i) ASSERT_TRUE(put(i));
+  EXPECT_EQ(first_byte(kMost + 1), static_cast<int>(kMost + 1));
+  EXPECT_TRUE(is_marked(2 * kMost - 1));
+}
+
+TEST_F(PlacedWalTest, waiting_ends_on_request) {
+  for (uint64_t i = 1; i <= kMost; ++i) ASSERT_TRUE(put(i));
+  std::thread more([&] {
+    auto cancelled = put(kMost + 1);
+    ASSERT_FALSE(cancelled);
+    EXPECT_EQ(cancelled.error().kind, ErrorKind::cancelled);
+  });
+  stop_.request();
+  placed_.end();
+  more.join();
+}
+
+}  // namespace
+}  // namespace lifeboat::ops

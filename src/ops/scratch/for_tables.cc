@@ -1,0 +1,60 @@
+#include "ops/scratch/for_tables.h"
+
+#include <utility>
+
+#include "util/strings.h"
+
+namespace lifeboat::ops {
+
+namespace {
+
+Status open_copy(CopyForTables& made, const ScratchOptions& options, Reporter& reporter, StopToken& stop) {
+  TRY_ASSIGN(made.copy, Scratch::make(options));
+  TRY_ASSIGN(made.source, open_restore(made.copy->restore()));
+  TRY_ASSIGN(RestorePlan plan, plan_restore(made.source, made.copy->restore(), reporter, stop));
+  return made.copy->start(made.source, std::move(plan), reporter, stop);
+}
+
+// What a recovery, whose WAL is read beforehand and whole, may do better.
+bool is_mended_by_all_wal(ErrorKind kind) {
+  return kind == ErrorKind::check_failed || kind == ErrorKind::unsupported || kind == ErrorKind::precondition;
+}
+
+// The copy's catalogues have everything.
+bool is_certain(ErrorKind kind) {
+  return kind == ErrorKind::not_found || kind == ErrorKind::cancelled;
+}
+
+Result<bool> lacks_something(Scratch& copy, const std::string& database, const TablesInUse& in_use) {
+  if (copy.left_out() == 0) return false;
+  TRY_ASSIGN(std::vector<TableName> tables, in_use(copy));
+  TRY_ASSIGN(pg::PgClient client, copy.server().connect(database));
+  return copy.lacks(client, tables);
+}
+
+}  // namespace
+
+Result<CopyForTables> copy_for_tables(const ScratchOptions& options, const WantedTables& wanted,
+                                      const TablesInUse& in_use, Reporter& reporter, StopToken& stop) {
+  CopyForTables made;
+  ScratchOptions scratch = options;
+  scratch.wanted = wanted;
+  std::string why = "what is wanted was not all known from the backup";
+  if (Status opened = open_copy(made, scratch, reporter, stop); opened) {
+    auto lacking = lacks_something(*made.copy, wanted.database, in_use);
+    if (lacking && !*lacking) return made;
+    if (!lacking && is_certain(lacking.error().kind)) return std::move(lacking).error();
+    if (!lacking) why = lacking.error().to_string();
+  } else {
+    if (!made.copy || !is_mended_by_all_wal(opened.error().kind)) return std::move(opened).error();
+    why = opened.error().to_string();
+  }
+  reporter.note(NoteLevel::info, cat("recovering once more, with all WAL: ", why));
+  made.copy.reset();
+  made = CopyForTables();
+  scratch.wanted.reset();
+  TRY(open_copy(made, scratch, reporter, stop));
+  return made;
+}
+
+}  // namespace lifeboat::ops
