@@ -394,7 +394,7 @@ class FuseServer::Impl {
     std::string real;
     auto from = nodes_.path(in.oldnodeid);
     auto path = below(request.header.nodeid, name_at(request, sizeof in), real);
-    if (!from) return answer(request, ENOENT);
+    if (!from) return answer(request, kNameless);
     if (!path) return answer(request, EPERM);
     if (linkat(root_.get(), from->c_str(), root_.get(), path->c_str(), 0) != 0) return answer(request, errno);
     struct stat status{};

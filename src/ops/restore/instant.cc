@@ -1,6 +1,7 @@
 #include "ops/restore/instant.h"
 
 #include <signal.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -11,6 +12,7 @@
 #include "ops/restore/replay_check.h"
 #include "ops/restore/replayed_wal.h"
 #include "ops/restore/start.h"
+#include "ops/wal/commands.h"
 #include "ops/wal/gate.h"
 #include "pg/client/client.h"
 #include "pg/server/postmaster.h"
@@ -264,9 +266,20 @@ class Instant {
       check.asked.time = *instant.time;
       check.asked.inclusive = !instant.exclusive;
     }
+    TRY_ASSIGN(TempDir placed, TempDir::make());
+    if (chmod(placed.path().c_str(), 0755) != 0) return errno_error(errno, placed.path(), "set the mode of");
+    PlacingOptions& placing = check.placing.emplace();
+    placing.directory = placed / "placed";
+    TRY_ASSIGN(placing.owner, owner_of_files(manifest));
+    // Of this start alone: who starts the server by hand has no such directory.
+    const WalCommandLine line{options_.restore.program, outcome_.state.location, options_.restore.spool,
+                              placing.directory};
+    start_options_.start_settings.emplace_back("restore_command",
+                                               restore_command(line, RestoreCommandFor::recovery));
     for (;;) {
       TRY_ASSIGN(std::unique_ptr<ReplayCheck> checking, ReplayCheck::begin(*source_.lineage, check));
       start_options_.expected_stop = [&] { return checking->stop(); };
+      start_options_.watching = [&](const pg::ServerState& state) { checking->watch(state); };
       start_options_.accepting = [&](int port, const std::string& sockets) {
         announce(port, sockets);
         checking->go_on();
@@ -274,6 +287,7 @@ class Instant {
       Status recovered = start_restored(source_, start_options_, restored_, reporter_, stop_);
       start_options_.accepting = {};
       start_options_.expected_stop = {};
+      start_options_.watching = {};
       if (recovered) return {};
       // The gate ends no server before the reading has ended.
       if (recovered.error().kind == ErrorKind::cancelled || !checking->ended()) return recovered;

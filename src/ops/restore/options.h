@@ -13,6 +13,7 @@
 #include "model/timestamp.h"
 #include "ops/session.h"
 #include "ops/wal/reach.h"
+#include "pg/server/launcher.h"
 #include "pg/server/recovery_settings.h"
 
 namespace lifeboat::pg {
@@ -88,6 +89,8 @@ struct RestoreOptions {
   int64_t recovery_timeout_ms = 0;                                  // 0: no limit
   // With start: where recovery had to end, asked when it has; empty: as planned.
   std::function<Result<Lsn>()> expected_stop = {};
+  // With start: what the server does, at each look while it recovers. May be empty.
+  std::function<void(const pg::ServerState&)> watching = {};
   // With start: the server answers its first query. May be empty.
   std::function<void(int port, const std::string& socket_directory)> accepting = {};
   // With start: looks at the server that is paused where the plan says, before it is promoted. An error

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdio>
 #include <optional>
 #include <utility>
@@ -17,23 +18,38 @@ namespace {
 
 constexpr uint64_t kMostAhead = 128 << 20;
 constexpr uint64_t kLeastSegments = 4;
+constexpr std::chrono::seconds kPatience{60};
 constexpr const char* kFresh = "lifeboat.placed";
 
 }  // namespace
 
-PlacedWal::PlacedWal(const std::string& data_directory, std::string placed, Owner owner,
-                     const StopToken& stop)
+PlacedWal::PlacedWal(const std::string& data_directory, std::string placed, Owner owner, SegmentSize size,
+                     Lsn checkpoint)
     : directory_(join_path(data_directory, "pg_wal")),
       placed_(std::move(placed)),
       owner_(std::move(owner)),
-      stop_(stop) {}
+      size_(size),
+      first_read_(checkpoint.value / size.bytes) {}
+
+PlacedWal::~PlacedWal() {
+  for (const SegmentName& done : done_) {
+    (void)remove_file(join_path(directory_, done.to_string()));
+    (void)remove_file(join_path(placed_, done.to_string()));
+  }
+  (void)remove_file(join_path(directory_, kFresh));
+}
 
 Status PlacedWal::put(const SegmentName& name, ByteView content) {
   const size_t most = std::max(kLeastSegments, kMostAhead / content.size());
   {
     std::unique_lock lock(mutex_);
-    changed_.wait(lock, [&] { return stop_.stopped() || there_.size() < most; });
-    TRY(stop_.check());
+    auto room = [&] { return ended_ || there_.size() < most || name.index(size_) <= first_read_ + 1; };
+    while (!changed_.wait_for(lock, kPatience, room)) {
+      // Where the system does not show titles of processes, or their children.
+      if (!seen_)
+        return make_error(ErrorKind::unsupported, directory_, "what the server replays is not seen");
+    }
+    if (ended_) return {};
   }
   // A file that is half written must not be found under its name.
   const std::string fresh = join_path(directory_, kFresh);
@@ -73,9 +89,10 @@ Result<Fd> PlacedWal::open_fresh() {
 
 void PlacedWal::replaying(const SegmentName& name) {
   std::lock_guard lock(mutex_);
-  auto place = [](const SegmentName& one) { return std::pair(one.log_id, one.number); };
+  seen_ = true;
+  if (name.index(size_) <= first_read_ + 1) return;
   // The server reads ahead: it may still replay the one before.
-  while (there_.size() > 1 && place(there_[1]) < place(name)) {
+  while (there_.size() > 1 && there_[1].index(size_) < name.index(size_)) {
     done_.push_back(there_.front());
     there_.pop_front();
   }
@@ -84,6 +101,7 @@ void PlacedWal::replaying(const SegmentName& name) {
 
 void PlacedWal::end() {
   std::lock_guard lock(mutex_);
+  ended_ = true;
   changed_.notify_all();
 }
 

@@ -18,7 +18,6 @@
 #include "util/bytes.h"
 #include "util/files.h"
 #include "util/result.h"
-#include "util/stop.h"
 
 namespace lifeboat::ops {
 
@@ -26,14 +25,18 @@ namespace lifeboat::ops {
 class PlacedWal {
  public:
   // `placed`: the directory of the empty files; it exists.
-  PlacedWal(const std::string& data_directory, std::string placed, Owner owner, const StopToken& stop);
+  // The server reads the segment of `checkpoint` before those that lead to it: up to there all are put, and
+  // none is taken away before it is past it. 0: it begins anywhere.
+  PlacedWal(const std::string& data_directory, std::string placed, Owner owner, SegmentSize size,
+            Lsn checkpoint);
+  ~PlacedWal();  // takes away what is done with
 
   // Waits while there is as much as may be. Under the segment's name it is whole. Errors: those of the file
-  // system, cancelled.
+  // system, unsupported (what the server does cannot be told).
   Status put(const SegmentName& name, ByteView content);
-  // The server replays this one, or waits for it.
+  // The server replays this one, or waits for it. Of any timeline.
   void replaying(const SegmentName& name);
-  // Nobody waits any more: `stop` was requested.
+  // Nothing is put any more, and nobody waits.
   void end();
 
  private:
@@ -42,10 +45,13 @@ class PlacedWal {
   const std::string directory_;
   const std::string placed_;
   const Owner owner_;
-  const StopToken& stop_;
-  std::mutex mutex_;  // guards what follows
+  const SegmentSize size_;
+  const uint64_t first_read_;  // index of a segment
+  std::mutex mutex_;           // guards what follows
   std::condition_variable changed_;
   std::deque<SegmentName> there_;
+  bool ended_ = false;
+  bool seen_ = false;             // somebody told what the server does
   std::deque<SegmentName> done_;  // still in pg_wal, to be written over: fresh room costs more
 };
 

@@ -40,8 +40,7 @@ class PlacedWalTest : public testing::Test {
   }
 
   TempDir scratch_ = *TempDir::make();
-  StopToken stop_;
-  PlacedWal placed_{scratch_ / "data", scratch_ / "placed", {"", getuid(), getgid()}, stop_};
+  PlacedWal placed_{scratch_ / "data", scratch_ / "placed", {"", getuid(), getgid()}, kSize, Lsn{0}};
 };
 
 TEST_F(PlacedWalTest, is_there_whole_and_a_bounded_way_ahead) {
@@ -78,16 +77,29 @@ TEST_F(PlacedWalTest, goes_on_when_the_server_waits_for_what_is_not_there_yet) {
   EXPECT_TRUE(is_marked(2 * kMost - 1));
 }
 
-TEST_F(PlacedWalTest, waiting_ends_on_request) {
+// The checkpoint's segment is read first, and then those before it.
+TEST_F(PlacedWalTest, nothing_goes_away_before_the_checkpoint_is_behind) {
+  PlacedWal placed(scratch_ / "data", scratch_ / "placed", {"", getuid(), getgid()}, kSize,
+                   segment(6).start(kSize));
+  Bytes content(kSize.bytes);
+  for (uint64_t i = 1; i <= 7; ++i) {
+    content[0] = static_cast<uint8_t>(i);
+    ASSERT_TRUE(placed.put(segment(i), content));
+    placed.replaying(segment(6));
+  }
+  EXPECT_EQ(first_byte(1), 1);
+  placed.replaying(segment(1));
+  placed.replaying(segment(8));
+  ASSERT_TRUE(placed.put(segment(8), content));
+  EXPECT_EQ(first_byte(1), -1);
+}
+
+TEST_F(PlacedWalTest, ended_it_puts_nothing_and_waits_for_nobody) {
   for (uint64_t i = 1; i <= kMost; ++i) ASSERT_TRUE(put(i));
-  std::thread more([&] {
-    auto cancelled = put(kMost + 1);
-    ASSERT_FALSE(cancelled);
-    EXPECT_EQ(cancelled.error().kind, ErrorKind::cancelled);
-  });
-  stop_.request();
+  std::thread more([&] { EXPECT_TRUE(put(kMost + 1)); });
   placed_.end();
   more.join();
+  EXPECT_EQ(first_byte(kMost + 1), -1);
 }
 
 }  // namespace

@@ -13,6 +13,7 @@
 
 #include "ops/restore/placed_wal.h"
 #include "ops/wal/gate.h"
+#include "pg/format/backup_label.h"
 #include "util/files.h"
 #include "util/strings.h"
 
@@ -23,15 +24,29 @@ namespace {
 constexpr int kNice = 10;
 constexpr std::chrono::seconds kPatience{10};
 
+// A start from a backup reads its checkpoint record first, then goes back to where replay begins
+// (read_backup_label and InitWalRecovery in src/backend/access/transam/xlogrecovery.c). 0: none, a later
+// start.
+Result<Lsn> first_read(const std::string& data_directory) {
+  auto text = read_text(join_path(data_directory, "backup_label"), 64 << 10);
+  if (!text && text.error().kind == ErrorKind::not_found) return Lsn{0};
+  TRY(text);
+  TRY_ASSIGN(pg::BackupLabel label, pg::parse_backup_label(*text));
+  return label.checkpoint;
+}
+
 }  // namespace
 
 class ReplayCheck::Impl {
  public:
-  Impl(const ChosenLineage& lineage, ReplayCheckOptions options, WalGate gate)
+  // `checkpoint`: where the server begins to read, before it goes back to the beginning of the backup.
+  Impl(const ChosenLineage& lineage, ReplayCheckOptions options, WalGate gate, Lsn checkpoint)
       : lineage_(lineage), options_(std::move(options)), gate_(std::move(gate)), stop_(options_.stop) {
     scan_.stop = &ended_;
-    if (options_.needless)
-      placed_.emplace(options_.directory, options_.needless->placed, options_.needless->owner, ended_);
+    if (options_.placing) {
+      placed_.emplace(options_.directory, options_.placing->directory, options_.placing->owner,
+                      lineage_.record.segment_size, checkpoint);
+    }
     thread_ = std::thread([this] { run(); });
   }
 
@@ -48,12 +63,17 @@ class ReplayCheck::Impl {
     changed_.notify_all();
   }
 
-  void replaying(const SegmentName& segment) {
-    if (placed_) placed_->replaying(segment);
+  void watch(const pg::ServerState& state) {
+    if (!placed_) return;
+    if (auto named = SegmentName::parse(state.replaying_wal)) placed_->replaying(*named);
+    const SegmentSize size = lineage_.record.segment_size;
+    if (state.replayed.valid())
+      placed_->replaying(SegmentName::containing(options_.timeline, state.replayed, size));
   }
 
   Result<Lsn> stop() {
     go_on();
+    if (placed_) placed_->end();
     wait();
     if (error_) return *error_;
     return stop_;
@@ -63,6 +83,7 @@ class ReplayCheck::Impl {
 
   const RecoveryMinimums& raised() {
     go_on();
+    if (placed_) placed_->end();
     wait();
     return raised_;
   }
@@ -85,8 +106,10 @@ class ReplayCheck::Impl {
     if (!told && !error_) error_ = told.error();
   }
 
-  // Of WAL that is put into pg_wal the rest is not for this server.
-  Status pass_all() { return placed_ ? gate_.advance(Lsn{UINT64_MAX}) : gate_.open(); }
+  bool changes_wal() const { return options_.placing && options_.placing->needless; }
+
+  // Of WAL that is changed the rest is not for this server.
+  Status pass_all() { return changes_wal() ? gate_.advance(Lsn{UINT64_MAX}) : gate_.open(); }
 
   Status read() {
     TRY_ASSIGN(WalHistory history, WalHistory::load(lineage_));
@@ -95,15 +118,16 @@ class ReplayCheck::Impl {
       return make_error(ErrorKind::unreachable, cat("timeline ", options_.timeline.value),
                         "is not stored any more");
     }
-    if (placed_) {
-      TRY(place());
-      return stops_earlier_ ? find_earlier_stop(history) : Status();
-    }
-    const WalPath path = history.path(options_.timeline, options_.backup.start_lsn);
+    WalPath path = history.path(options_.timeline, options_.backup.start_lsn);
+    if (options_.placing && options_.placing->path) path = *options_.placing->path;
     // What an unfinished segment behind the path holds was read before it was put into pg_wal.
     const Lsn end = std::min(options_.stop, path.end);
     // First what the server needs for its first answer.
     const Lsn consistent = std::min(end, after_segment_of(options_.backup.stop_lsn, path.segment_size));
+    if (placed_) {
+      TRY(place(path, consistent, end));
+      return stops_earlier_ ? find_earlier_stop(history) : Status();
+    }
     TRY(read_part(path, options_.backup.start_lsn, consistent));
     if (consistent < end && !stops_earlier_) {
       if (raised_.empty()) TRY(gate_.advance(consistent));
@@ -114,19 +138,21 @@ class ReplayCheck::Impl {
     return {};
   }
 
-  Status place() {
-    const NeedlessWal& needless = *options_.needless;
-    WalFilter filter(
-        needless.path.segment_size, needless.is,
-        [this](const SegmentName& name, ByteView content) { return placed_->put(name, content); });
-    scan_.tap = &filter;
-    Status read = read_part(needless.path, options_.backup.start_lsn, options_.stop);
-    scan_.tap = nullptr;
-    TRY(read);
-    return filter.finish();
+  // In one go: a record may lead from one part into the next.
+  Status place(const WalPath& path, Lsn consistent, Lsn end) {
+    const WalFilter::Needless none = [](const pg::WalRecord&) { return false; };
+    filter_.emplace(path.segment_size, changes_wal() ? options_.placing->needless : none,
+                    [&](const SegmentName& name, ByteView content) -> Status {
+                      if (name.start(path.segment_size) >= consistent) wait_for_an_answer();
+                      return placed_->put(name, content);
+                    });
+    scan_.tap = &*filter_;
+    TRY(read_part(path, options_.backup.start_lsn, end));
+    return filter_->finish();
   }
 
   void wait_for_an_answer() {
+    if (std::exchange(waited_, true)) return;
     std::unique_lock lock(mutex_);
     // A server that takes longer replays meanwhile.
     changed_.wait_for(lock, kPatience, [this] { return answers_; });
@@ -144,11 +170,22 @@ class ReplayCheck::Impl {
     TRY_ASSIGN(ReplayedWal replayed, read_replayed_wal(lineage_, options_.asked, path, from, to, scan,
                                                        [this](Lsn read, const ReplayedWal& so_far) -> Status {
                                                          TRY(judge(so_far));
-                                                         if (raised_.empty()) TRY(gate_.advance(read));
-                                                         return {};
+                                                         return let_pass(read);
                                                        }));
     stops_earlier_ = replayed.stops_earlier;
-    return judge(replayed);
+    TRY(judge(replayed));
+    if (filter_ && !raised_.empty()) filter_->drop();
+    return {};
+  }
+
+  // Every record before it was judged. What needs higher settings is read on, to know all of them.
+  Status let_pass(Lsn read) {
+    if (!raised_.empty()) {
+      if (filter_) filter_->drop();
+      return {};
+    }
+    if (filter_) TRY(filter_->pass(read));
+    return gate_.advance(read);
   }
 
   Status judge(const ReplayedWal& replayed) {
@@ -188,11 +225,13 @@ class ReplayCheck::Impl {
   WalGate gate_;
   StopToken ended_;
   std::optional<PlacedWal> placed_;
+  std::optional<WalFilter> filter_;
   ScanOptions scan_;
   std::optional<Error> error_;
   Lsn stop_;
   RecoveryMinimums raised_;
   bool stops_earlier_ = false;
+  bool waited_ = false;
   std::atomic<bool> done_{false};
   std::mutex mutex_;  // guards what follows
   std::condition_variable changed_;
@@ -207,8 +246,16 @@ Result<std::unique_ptr<ReplayCheck>> ReplayCheck::begin(const ChosenLineage& lin
                                                         ReplayCheckOptions options) {
   TRY_ASSIGN(WalGate gate,
              WalGate::close(options.directory, lineage.record.segment_size,
-                            options.needless ? WalComes::in_pg_wal : WalComes::from_repository));
-  auto impl = std::make_unique<Impl>(lineage, std::move(options), std::move(gate));
+                            options.placing && options.placing->needless ? WalComes::in_pg_wal
+                                                                         : WalComes::from_repository));
+  Lsn checkpoint;
+  if (options.placing) {
+    TRY_ASSIGN(checkpoint, first_read(options.directory));
+    TRY(remove_tree(options.placing->directory));
+    // The server's user looks for names there.
+    TRY(create_dirs(options.placing->directory, 0755));
+  }
+  auto impl = std::make_unique<Impl>(lineage, std::move(options), std::move(gate), checkpoint);
   return std::unique_ptr<ReplayCheck>(new ReplayCheck(std::move(impl)));
 }
 
@@ -216,8 +263,8 @@ void ReplayCheck::go_on() {
   impl_->go_on();
 }
 
-void ReplayCheck::replaying(const SegmentName& segment) {
-  impl_->replaying(segment);
+void ReplayCheck::watch(const pg::ServerState& state) {
+  impl_->watch(state);
 }
 
 bool ReplayCheck::ended() const {

@@ -5,8 +5,8 @@
 // not meet closes it: a tablespace at a live place, settings that are too low, damage. The server ends there,
 // before it, and whoever started it asks what was found.
 //
-// Read once, WAL can be changed as well: with `needless` it is put into pg_wal, a bounded way ahead of the
-// server, with the records in it that nobody needs made to do nothing (ops/wal/wal_filter.h).
+// What was read can be put into pg_wal at once, a bounded way ahead of the server (placed_wal.h), so that no
+// `wal get` reads it again, and with records that nobody needs made to do nothing (ops/wal/wal_filter.h).
 #pragma once
 
 #include <memory>
@@ -18,6 +18,7 @@
 #include "ops/session.h"
 #include "ops/wal/reach.h"
 #include "ops/wal/wal_filter.h"
+#include "pg/server/launcher.h"
 #include "repo/manifest.h"
 #include "util/result.h"
 #include "util/stop.h"
@@ -30,11 +31,14 @@ namespace lifeboat::ops {
 inline constexpr uint64_t kBuffersForWal = 2;
 inline constexpr uint64_t kBuffersShare = 8;
 
-struct NeedlessWal {
-  WalPath path;  // that recovery follows, its unfinished segment included
-  WalFilter::Needless is;
-  Owner owner;         // of the files in pg_wal
-  std::string placed;  // directory for PlacedWal
+struct PlacingOptions {
+  std::string directory;  // of PlacedWal, made anew
+  Owner owner;            // of the files in pg_wal
+  // Records that need not be replayed. Then the server gets no other WAL than this; without, `wal get` hands
+  // out what is not there. May be empty.
+  WalFilter::Needless needless;
+  // That recovery follows, when its unfinished segment is put there too; nullopt: as it is stored.
+  std::optional<WalPath> path;
 };
 
 struct ReplayCheckOptions {
@@ -44,7 +48,7 @@ struct ReplayCheckOptions {
   Lsn stop;                  // where it ends
   RecoveryTarget asked;      // a time, or anything else
   RecoveryMinimums granted;  // what the server's settings are certain to be
-  std::optional<NeedlessWal> needless;
+  std::optional<PlacingOptions> placing;
 };
 
 // Reads on a thread of its own until destroyed. Thread rule: one thread.
@@ -57,9 +61,8 @@ class ReplayCheck {
   // The server answers: until then only what it needs for that is read, so that nothing takes the processor
   // from its first query.
   void go_on();
-  // The server replays this segment: of what was put into pg_wal, what lies before it goes away, and more
-  // comes.
-  void replaying(const SegmentName& segment);
+  // What the server does now: of what was put into pg_wal, what it has replayed goes away, and more comes.
+  void watch(const pg::ServerState& state);
   // Whether reading has ended, well or not. Before that the gate has ended no server.
   bool ended() const;
   // Waits for the end of it: where recovery ends, which is earlier than planned when a commit time that goes

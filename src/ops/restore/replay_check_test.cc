@@ -2,9 +2,11 @@
 #include "ops/restore/replay_check.h"
 
 #include <gmock/gmock.h>
+#include <unistd.h>
 
 #include "ops/wal/gate.h"
 #include "tests/support/wal_fixture.h"
+#include "util/clock.h"
 #include "util/files.h"
 
 namespace lifeboat::ops {
@@ -78,6 +80,32 @@ TEST_F(ReplayCheckTest, nothing_strange_ends_where_it_was_planned) {
   EXPECT_EQ(*stop, options_.stop);
   EXPECT_TRUE(checking_->raised().empty());
   EXPECT_TRUE(get(3));
+}
+
+// T11: nothing of a segment reaches the server before all of it was judged.
+TEST_F(ReplayCheckTest, what_is_put_into_pg_wal_was_judged_before) {
+  TempDir live = *TempDir::make();
+  ASSERT_TRUE(write_file_durable(live / "file", as_bytes("x"), 0600));
+  commit(10);
+  Bytes data;
+  ByteWriter(data).u32(16400);
+  for (char c : live.path()) data.push_back(static_cast<uint8_t>(c));
+  data.push_back(0);
+  wal_.builder().add({.rmgr = 5, .info = 0x00, .xid = 701, .body = pg::testing::main_data(data)});
+  for (double seconds : {20.0, 30.0, 40.0}) commit(seconds);
+  PlacingOptions& placing = options_.placing.emplace();
+  placing.directory = scratch_ / "placed";
+  placing.owner = {"", getuid(), getgid()};
+  placing.needless = [](const pg::WalRecord&) { return false; };
+  begin();
+  while (!checking_->ended()) Clock::system().sleep_us(1000);
+  auto stop = checking_->stop();
+  ASSERT_FALSE(stop);
+  EXPECT_EQ(stop.error().kind, ErrorKind::precondition) << stop.error().to_string();
+  EXPECT_TRUE(*path_exists(directory_ + "/pg_wal/" + name_of(1, 1).to_string()));
+  EXPECT_FALSE(*path_exists(directory_ + "/pg_wal/" + name_of(1, 2).to_string()));
+  EXPECT_FALSE(*path_exists(scratch_ / "placed/" + name_of(1, 2).to_string()));
+  EXPECT_FALSE(get(2));
 }
 
 // The first segment is what a first answer needs; what is broken behind it is never handed out.

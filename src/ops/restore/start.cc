@@ -203,6 +203,7 @@ class Starter {
     wait.ready = true;
     int64_t limit = options_.recovery_timeout_ms > 0 ? options_.recovery_timeout_ms : kNoLimitMs;
     auto state = server.wait(wait, limit, [&](const pg::ServerState& now) {
+      if (options_.watching) options_.watching(now);
       if (!replaying && now.phase != pg::ServerPhase::starting) {
         replaying = true;
         outcome_.phases.start = seconds_since(began);

@@ -17,7 +17,9 @@ Status open_copy(CopyForTables& made, const ScratchOptions& options, Reporter& r
 
 // What a recovery, whose WAL is read beforehand and whole, may do better.
 bool is_mended_by_all_wal(ErrorKind kind) {
-  return kind == ErrorKind::check_failed || kind == ErrorKind::unsupported || kind == ErrorKind::precondition;
+  return kind == ErrorKind::check_failed || kind == ErrorKind::unsupported ||
+         kind == ErrorKind::precondition || kind == ErrorKind::server || kind == ErrorKind::unavailable ||
+         kind == ErrorKind::unreachable;
 }
 
 // The copy's catalogues have everything.
@@ -27,6 +29,12 @@ bool is_certain(ErrorKind kind) {
 
 Result<bool> lacks_something(Scratch& copy, const std::string& database, const TablesInUse& in_use) {
   if (copy.left_out() == 0) return false;
+  {
+    // Of a database that was left out nothing can be asked.
+    TRY_ASSIGN(pg::PgClient client, copy.server().connect(database));
+    TRY_ASSIGN(bool whole, copy.lacks(client, {}));
+    if (whole) return true;
+  }
   TRY_ASSIGN(std::vector<TableName> tables, in_use(copy));
   TRY_ASSIGN(pg::PgClient client, copy.server().connect(database));
   return copy.lacks(client, tables);

@@ -81,11 +81,15 @@ Settings isolation_settings(const IsolationInput& input) {
       {"wal_recycle", "off"},          // names of later segments are given by whoever puts them there
       {"log_destination", "stderr"},
       {"autovacuum", "off"},
+      {"autovacuum_freeze_max_age", "2000000000"},  // which it is not off for
       // Parameters below the source's do not stop a recovery that answers no queries before its end.
       {"hot_standby", "off"},
       {"restart_after_crash", "off"},
   };
-  if (input.manifest->card.server_version_num >= 150000) settings.emplace_back("archive_library", "");
+  if (input.manifest->card.server_version_num >= 150000) {
+    settings.emplace_back("archive_library", "");
+    settings.emplace_back("wal_decode_buffer_size", "512kB");  // it says which segment is replayed
+  }
   for (const auto& [name, value] : granted_minimums(input)) settings.emplace_back(name, cat(value));
   return settings;
 }

@@ -145,7 +145,8 @@ Result<std::optional<LeftOut>> LeftOut::choose(const ChosenLineage& lineage, con
       if (!kept.contains(row.oid) && may_be_left_out(row, indexes)) chosen.files_[locator(row)];
     }
     for (const pg::ClassRow& row : read.relations) {
-      if (kept.contains(row.oid)) chosen.files_.erase(locator(row));
+      // A row that is dead may name a file that a catalogue has by now (VACUUM FULL swaps files).
+      if (kept.contains(row.oid) || !may_be_left_out(row, indexes)) chosen.files_.erase(locator(row));
     }
   }
   if (!there) return std::optional<LeftOut>();
@@ -161,7 +162,7 @@ LeftOut::File* LeftOut::find(const pg::RelationLocator& relation) {
 
 bool LeftOut::leaves_out(const pg::WalRecord& record) {
   if (record.blocks.empty()) {
-    if (record.rmgr == pg::Rmgr::smgr || record.rmgr == pg::Rmgr::dbase) forget_what_is_made_anew(record);
+    if (record.rmgr == pg::Rmgr::smgr || record.rmgr == pg::Rmgr::dbase) look_at_what_is_made(record);
     return false;
   }
   File* first = find(record.blocks.front().relation);
@@ -178,16 +179,28 @@ bool LeftOut::leaves_out(const pg::WalRecord& record) {
   return true;
 }
 
-// A number that is used again belongs to something else from here on.
-void LeftOut::forget_what_is_made_anew(const pg::WalRecord& record) {
+// A number that is used again belongs to something else from here on. A copy of files takes along what they
+// lack: a database made from another, or moved to another tablespace.
+void LeftOut::look_at_what_is_made(const pg::WalRecord& record) {
   const pg::WalEvent event = pg::event_of(record, *version_);
   if (event == pg::WalEvent::relation_create) {
     auto made = pg::read_relation_create(record);
     if (made && made->fork == pg::Fork::main) files_.erase(made->relation);
   } else if (event == pg::WalEvent::database_create) {
     auto made = pg::read_database_create(record, *version_);
-    if (made) databases_.erase(made->database);
+    if (!made) return;
+    if (made->file_copy && lacks_anything_of(made->source_database))
+      problem_ =
+          cat("the files of database ", made->source_database, " are copied at ", record.lsn.to_string());
+    if (!made->file_copy || made->source_database != made->database) databases_.erase(made->database);
   }
+}
+
+bool LeftOut::lacks_anything_of(Oid database) const {
+  auto whole = databases_.find(database);
+  if (whole != databases_.end()) return whole->second.used;
+  return std::ranges::any_of(
+      files_, [&](const auto& file) { return file.first.database == database && file.second.used; });
 }
 
 Result<bool> LeftOut::lacks(pg::PgClient& client, const std::vector<TableName>& tables) const {
@@ -196,6 +209,7 @@ Result<bool> LeftOut::lacks(pg::PgClient& client, const std::vector<TableName>& 
   const Oid here = static_cast<Oid>(parse_u64(database.value_or("")).value_or(0));
   auto whole = databases_.find(here);
   if (whole != databases_.end()) return whole->second.used;
+  if (!lacks_anything_of(here)) return false;
   for (const TableName& table : tables) {
     TRY_ASSIGN(
         pg::Rows rows,

@@ -10,7 +10,7 @@
 // another, or made anew in between. Whoever uses the copy compares what it has chosen there with what was
 // left out (lacks()), and recovers again without leaving out anything when one of them is among it.
 //
-// Refused as `unsupported`, which has the same consequence: a record that changes both kinds of files.
+// So does a problem: a record that changes both kinds of files, or a copy of files that are not complete.
 //
 // Thread rule: leaves_out() on one thread, the rest when that has ended.
 #pragma once
@@ -67,7 +67,8 @@ class LeftOut {
     bool used = false;  // changes of it were left out
   };
   File* find(const pg::RelationLocator& relation);
-  void forget_what_is_made_anew(const pg::WalRecord& record);
+  void look_at_what_is_made(const pg::WalRecord& record);
+  bool lacks_anything_of(Oid database) const;
 
   LeftOut() = default;
   const pg::VersionTraits* version_ = nullptr;

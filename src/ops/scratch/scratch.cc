@@ -77,7 +77,6 @@ Status Scratch::prepare() {
   TRY(create_dirs(options_.directory, 0700));
   TRY(create_dirs(file("run"), 0700));
   TRY(create_dirs(work_directory(), 0700));
-  TRY(create_dirs(file("placed"), 0700));
   TRY(write_file_durable(file("pg_hba.conf"), as_bytes("local all all trust\n"), 0600));
   TRY(write_file_durable(file("pg_ident.conf"), as_bytes(""), 0600));
   restore_ = restore_options(options_);
@@ -122,8 +121,9 @@ Status Scratch::start(const RestoreSource& source, RestorePlan plan, Reporter& r
   }
   TRY_ASSIGN(manifest_, repo::read_manifest(source.repo(), plan_.backup.id));
   libraries_ = look_for_libraries();
+  if (restore_.reads_wal_later) TRY(choose_what_is_left_out(source));
   // Of WAL that is left out nothing is written.
-  const bool replays_all = medium_ == ScratchMedium::mount && !options_.wanted;
+  const bool replays_all = medium_ == ScratchMedium::mount && !left_out_;
   IsolationInput isolation;
   isolation.manifest = &manifest_;
   isolation.hba_file = file("pg_hba.conf");
@@ -145,6 +145,13 @@ Status Scratch::start(const RestoreSource& source, RestorePlan plan, Reporter& r
   if (!checking_) return {};
   TRY_ASSIGN(plan_.reach.stop, checking_->stop());
   checking_.reset();
+  return left_out_ ? check_end() : Status();
+}
+
+Status Scratch::choose_what_is_left_out(const RestoreSource& source) {
+  if (plan_.reach.path.segment_size.bytes > kLargestChangedSegment) return {};
+  TRY_ASSIGN(left_out_,
+             LeftOut::choose(*source.lineage, manifest_, *options_.wanted, {pg::LaunchOptions().database}));
   return {};
 }
 
@@ -157,20 +164,29 @@ Status Scratch::read_wal(const RestoreSource& source, RecoveryMinimums granted) 
   check.stop = plan_.reach.stop;
   check.asked = plan_.asked;
   check.granted = std::move(granted);
-  if (plan_.reach.path.segment_size.bytes <= kLargestChangedSegment) {
-    TRY_ASSIGN(left_out_,
-               LeftOut::choose(*source.lineage, manifest_, *options_.wanted, {pg::LaunchOptions().database}));
-  }
   if (left_out_) {
-    NeedlessWal& needless = check.needless.emplace();
-    needless.path = plan_.reach.path;
-    needless.is = [this](const pg::WalRecord& record) { return left_out_->leaves_out(record); };
-    TRY_ASSIGN(needless.owner, owner_of_files(manifest_));
-    needless.placed = restore_.placed_wal;
+    PlacingOptions& placing = check.placing.emplace();
+    placing.directory = restore_.placed_wal;
+    TRY_ASSIGN(placing.owner, owner_of_files(manifest_));
+    placing.needless = [this](const pg::WalRecord& record) { return left_out_->leaves_out(record); };
+    placing.path = plan_.reach.path;
   }
   TRY_ASSIGN(checking_, ReplayCheck::begin(*source.lineage, std::move(check)));
   checking_->go_on();
   return {};
+}
+
+// WAL that ends in pg_wal ends recovery, wherever that is: the new timeline says where it left the old one.
+Status Scratch::check_end() const {
+  const Timeline timeline = recovery_.timeline;
+  const std::string path = cat(data(), "/pg_wal/", timeline.to_hex(), ".history");
+  TRY_ASSIGN(std::string text, read_text(path, 1 << 20));
+  TRY_ASSIGN(pg::TimelineHistory history, pg::TimelineHistory::parse(timeline, text));
+  const Lsn end = history.ancestors().empty() ? Lsn{0} : history.ancestors().back().end;
+  if (same_wal_position(end, plan_.reach.stop)) return {};
+  return make_error(
+      ErrorKind::check_failed, data(),
+      cat("recovery ended at ", end.to_string(), ", expected was ", plan_.reach.stop.to_string()));
 }
 
 // Libraries of the source's shared_preload_libraries that this host can load and that start no jobs.
@@ -230,8 +246,7 @@ Status Scratch::recover(const Settings& settings, Reporter& reporter, StopToken&
       phases_.start = since(began);
       began = Clock::system().monotonic_us();
     }
-    auto replayed = SegmentName::parse(now.replaying_wal);
-    if (checking_ && replayed) checking_->replaying(*replayed);
+    if (checking_) checking_->watch(now);
     const bool begun = now.replayed > plan_.replay_from;
     reporter.progress("recovering", begun ? now.replayed.value - plan_.replay_from.value : 0,
                       plan_.reach.wal_bytes, ProgressUnit::bytes);

@@ -106,8 +106,10 @@ class Scratch {
   Status prepare();
   void choose_medium();
   Status restore_files(const RestoreSource& source, Reporter& reporter, StopToken& stop);
+  Status choose_what_is_left_out(const RestoreSource& source);
   Status read_wal(const RestoreSource& source, RecoveryMinimums granted);
   Status recover(const Settings& settings, Reporter& reporter, StopToken& stop);
+  Status check_end() const;
   Status check_recovered(const pg::ServerState& state) const;
   PreloadedLibraries look_for_libraries() const;
   Status remove();

@@ -10,7 +10,7 @@
 namespace lifeboat::ops {
 
 Status WalFilter::segment(const SegmentName& name) {
-  TRY(std::exchange(problem_, Status()));
+  if (dropped_) return {};
   if (pending_.size() == kMostPending) {
     return make_error(ErrorKind::unsupported, pending_.front().name.to_string(),
                       cat("a record goes through ", kMostPending, " segments"));
@@ -27,7 +27,7 @@ Status WalFilter::segment(const SegmentName& name) {
 }
 
 Status WalFilter::bytes(ByteView piece) {
-  TRY(std::exchange(problem_, Status()));
+  if (dropped_) return {};
   Pending& last = pending_.back();
   CHECK(piece.size() <= last.content.size() - last.filled);
   std::ranges::copy(piece, last.content.begin() + static_cast<ptrdiff_t>(last.filled));
@@ -41,17 +41,10 @@ Status WalFilter::bytes(ByteView piece) {
 }
 
 void WalFilter::record(const pg::WalRecord& record) {
-  if (!problem_) return;
-  if (needless_(record)) overwrite(record.lsn, pg::no_op_in_place_of(record.bytes).view());
-  problem_ = hand_on_before(record.lsn);
+  if (!dropped_ && needless_(record)) overwrite(record.lsn, pg::no_op_in_place_of(record.bytes).view());
 }
 
-Status WalFilter::finish() {
-  TRY(std::exchange(problem_, Status()));
-  return hand_on_before(Lsn{UINT64_MAX});
-}
-
-Status WalFilter::hand_on_before(Lsn lsn) {
+Status WalFilter::pass(Lsn lsn) {
   while (!pending_.empty() && pending_.front().name.end(size_) <= lsn) {
     Pending& done = pending_.front();
     std::fill(done.content.begin() + static_cast<ptrdiff_t>(done.filled), done.content.end(), 0);
@@ -60,6 +53,16 @@ Status WalFilter::hand_on_before(Lsn lsn) {
     pending_.pop_front();
   }
   return {};
+}
+
+Status WalFilter::finish() {
+  return pass(Lsn{UINT64_MAX});
+}
+
+void WalFilter::drop() {
+  dropped_ = true;
+  pending_.clear();
+  spare_.clear();
 }
 
 // `bytes` take the place of the first ones of the record at `lsn`, around the headers of pages.

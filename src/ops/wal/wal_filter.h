@@ -1,9 +1,9 @@
 // The segments that a scan reads, with records that nobody needs made to do nothing (pg/wal/no_op.h): what
 // recovers one table without replaying the changes of all others.
 //
-// A segment is handed on when every record that begins in it has been seen: the last one may end in a later
-// segment. Memory: the segments that one record spans, and at most kMostPending of them; a record that spans
-// more is `unsupported`.
+// A segment is handed on when whoever reads says so, after every record that begins in it was seen and
+// judged: the last one may end in a later segment. Memory: the segments that one record spans, and at most
+// kMostPending of them; a record that spans more is `unsupported`.
 #pragma once
 
 #include <cstdint>
@@ -32,7 +32,11 @@ class WalFilter : public WalTap {
   Status segment(const SegmentName& name) override;
   Status bytes(ByteView piece) override;
   void record(const pg::WalRecord& record) override;
-  // The scan has ended: what is left is handed on, with zeros behind what was read of it.
+  // Hands on the segments that end at or before `lsn`, before which every record was seen.
+  Status pass(Lsn lsn);
+  // Nothing is handed on any more, and nothing kept.
+  void drop();
+  // The scan has ended, and was judged: what is left is handed on, with zeros behind what was read of it.
   Status finish();
 
  private:
@@ -41,7 +45,6 @@ class WalFilter : public WalTap {
     Bytes content;  // of the segment's size
     size_t filled = 0;
   };
-  Status hand_on_before(Lsn lsn);
   void overwrite(Lsn lsn, ByteView bytes);
   Lsn start() const { return pending_.front().name.start(size_); }
 
@@ -51,7 +54,7 @@ class WalFilter : public WalTap {
   uint32_t page_ = 0;  // bytes of a WAL page
   std::deque<Pending> pending_;
   std::deque<Bytes> spare_;  // used again: fresh memory costs more than copying into it
-  Status problem_;           // of handing on
+  bool dropped_ = false;
 };
 
 }  // namespace lifeboat::ops

@@ -42,8 +42,13 @@ class WalFilterTest : public testing::WalFixture {
     WalFilter made({kSegment}, needless, place);
     ScanOptions options;
     options.tap = &made;
-    TRY(scan_wal(
-        lineage(), path, {kSegment}, to, [](const pg::WalRecord&) { return ScanNext::more; }, options));
+    Status passed;
+    auto visit = [&](const pg::WalRecord& record) {
+      passed = made.pass(record.lsn);
+      return passed ? ScanNext::more : ScanNext::stop;
+    };
+    TRY(scan_wal(lineage(), path, {kSegment}, to, visit, options));
+    TRY(passed);
     return made.finish();
   }
   Wal wal_;

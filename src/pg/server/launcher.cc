@@ -223,7 +223,7 @@ bool PgServer::takes_connections() const {
   auto text = read_text(path, 64 << 10);
   if (!text) return text.error().kind != ErrorKind::not_found;
   auto file = PidFile::parse(*text);
-  return file && file->status == "ready";
+  return file && file->pid == child_.pid() && file->status == "ready";
 }
 
 ServerState PgServer::look_from_outside() const {
