@@ -276,6 +276,8 @@ class Instant {
                               placing.directory};
     start_options_.start_settings.emplace_back("restore_command",
                                                restore_command(line, RestoreCommandFor::recovery));
+    // Names of later segments are given by whoever puts them there.
+    start_options_.start_settings.emplace_back("wal_recycle", "off");
     for (;;) {
       TRY_ASSIGN(std::unique_ptr<ReplayCheck> checking, ReplayCheck::begin(*source_.lineage, check));
       start_options_.expected_stop = [&] { return checking->stop(); };

@@ -23,11 +23,12 @@ constexpr const char* kFresh = "lifeboat.placed";
 
 }  // namespace
 
-PlacedWal::PlacedWal(const std::string& data_directory, std::string placed, Owner owner, SegmentSize size,
-                     Lsn checkpoint)
+PlacedWal::PlacedWal(const std::string& data_directory, std::string placed, Owner owner,
+                     PlacedSegments segments, SegmentSize size, Lsn checkpoint)
     : directory_(join_path(data_directory, "pg_wal")),
       placed_(std::move(placed)),
       owner_(std::move(owner)),
+      segments_(segments),
       size_(size),
       first_read_(checkpoint.value / size.bytes) {}
 
@@ -55,9 +56,11 @@ Status PlacedWal::put(const SegmentName& name, ByteView content) {
   const std::string fresh = join_path(directory_, kFresh);
   TRY_ASSIGN(Fd fd, open_fresh());
   TRY(pwrite_all(fd.get(), 0, content, fresh));
+  if (segments_ == PlacedSegments::kept) TRY(fsync_file(fd.get(), fresh));
   TRY(fd.close(fresh));
   const std::string path = join_path(directory_, name.to_string());
   if (std::rename(fresh.c_str(), path.c_str()) != 0) return errno_error(errno, path, "rename");
+  if (segments_ == PlacedSegments::kept) TRY(fsync_dir(directory_));
   TRY_ASSIGN(Fd mark, open_file(join_path(placed_, name.to_string()), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
   std::lock_guard lock(mutex_);
   there_.push_back(name);
@@ -93,7 +96,7 @@ void PlacedWal::replaying(const SegmentName& name) {
   if (name.index(size_) <= first_read_ + 1) return;
   // The server reads ahead: it may still replay the one before.
   while (there_.size() > 1 && there_[1].index(size_) < name.index(size_)) {
-    done_.push_back(there_.front());
+    if (segments_ == PlacedSegments::written_over) done_.push_back(there_.front());
     there_.pop_front();
   }
   changed_.notify_all();

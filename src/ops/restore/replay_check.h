@@ -14,6 +14,7 @@
 #include <string>
 
 #include "ops/restore/owner.h"
+#include "ops/restore/placed_wal.h"
 #include "ops/restore/replayed_wal.h"
 #include "ops/session.h"
 #include "ops/wal/reach.h"
@@ -34,6 +35,7 @@ inline constexpr uint64_t kBuffersShare = 8;
 struct PlacingOptions {
   std::string directory;  // of PlacedWal, made anew
   Owner owner;            // of the files in pg_wal
+  PlacedSegments segments = PlacedSegments::kept;
   // Records that need not be replayed. Then the server gets no other WAL than this; without, `wal get` hands
   // out what is not there. May be empty.
   WalFilter::Needless needless;

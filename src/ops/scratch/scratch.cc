@@ -168,6 +168,7 @@ Status Scratch::read_wal(const RestoreSource& source, RecoveryMinimums granted) 
     PlacingOptions& placing = check.placing.emplace();
     placing.directory = restore_.placed_wal;
     TRY_ASSIGN(placing.owner, owner_of_files(manifest_));
+    placing.segments = PlacedSegments::written_over;
     placing.needless = [this](const pg::WalRecord& record) { return left_out_->leaves_out(record); };
     placing.path = plan_.reach.path;
   }
