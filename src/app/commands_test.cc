@@ -146,6 +146,7 @@ TEST(commands, schemas_are_json_schemas_of_objects) {
     ASSERT_TRUE(schema.is_object()) << command->path << ": not valid JSON";
     EXPECT_EQ(schema["type"], "object") << command->path;
     ASSERT_TRUE(schema["properties"].is_object()) << command->path;
+    EXPECT_FALSE(schema["properties"].contains("schema")) << command->path << ": names the document's kind";
     for (const auto& name : schema.value("required", Json::array())) {
       EXPECT_TRUE(schema["properties"].contains(name.get<std::string>())) << command->path << " " << name;
     }

@@ -38,7 +38,8 @@ constexpr Option kRetention[] = {
     {.name = "dump-keep-count",
      .kind = ValueKind::integer,
      .placeholder = "N",
-     .help = "keep the newest N dumps",
+     .help = "keep the newest N dumps of each database; those of some tables, or of its schema alone, are "
+             "counted by themselves",
      .min = 1,
      .max = 1'000'000,
      .section = ConfigSection::cluster},

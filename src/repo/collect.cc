@@ -270,7 +270,8 @@ class Collector {
         continue;
       }
       input.backups.push_back({id, card.state == BackupState::damaged, options_.verified.contains(id),
-                               card.started, card.stopped, card.timeline, card.start_lsn, card.stop_lsn});
+                               card.started, card.stopped, card.timeline, card.start_lsn, card.stop_lsn,
+                               card.dump ? kinds_of(*card.dump) : std::vector<std::string>{""}});
     }
     input.leases.references = in_use_;
     for (const LeaseState* lease : live_backup_leases_) {

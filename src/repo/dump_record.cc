@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "repo/json_text.h"
+#include "util/strings.h"
 
 namespace lifeboat::repo {
 
@@ -55,6 +56,15 @@ std::string_view to_string(DumpFormat format) {
       return "plain";
   }
   return "?";
+}
+
+std::vector<std::string> kinds_of(const DumpSummary& summary) {
+  std::vector<std::string> kinds;
+  for (const std::string& database : summary.databases) {
+    kinds.push_back(cat(database, summary.schema_only ? ", its schema only" : "",
+                        summary.chosen_tables ? ", some tables" : ""));
+  }
+  return kinds;
 }
 
 std::optional<DumpFormat> parse_dump_format(std::string_view text) {

@@ -34,6 +34,10 @@ struct DumpSummary {
   bool chosen_tables = false;  // by pattern; not the whole database
 };
 
+// What it is a dump of, for people and for retention, which keeps some of each: "shop", "hr, its schema
+// only".
+std::vector<std::string> kinds_of(const DumpSummary& summary);
+
 // A table, and what select count(*) said of it in the snapshot that was dumped.
 struct CountedTable {
   std::string schema;

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <functional>
 #include <map>
+#include <ranges>
 
 #include "util/strings.h"
 
@@ -163,10 +164,14 @@ class Planner {
 
   void apply_count() {
     if (!policy_.keep_count) return;
-    uint32_t left = *policy_.keep_count;
-    for (auto it = backups_.rbegin(); it != backups_.rend() && left > 0; ++it) {
-      keep(*it, cat("among the newest ", *policy_.keep_count));
-      if (!it->damaged) --left;
+    std::map<std::string, uint32_t> kept;  // complete ones of a kind
+    for (const BackupFacts& backup : backups_ | std::views::reverse) {
+      for (const std::string& kind : backup.kinds) {
+        uint32_t& of_kind = kept[kind];
+        if (of_kind == *policy_.keep_count) continue;
+        keep(backup, cat("among the newest ", *policy_.keep_count, kind.empty() ? "" : cat(" of ", kind)));
+        if (!backup.damaged) ++of_kind;
+      }
     }
   }
 

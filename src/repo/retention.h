@@ -2,7 +2,8 @@
 //
 // Backups. Each rule of the policy keeps some; what no rule keeps expires. Without a rule nothing does (RT1,
 // RT2).
-//   keep_count   the newest N complete ones, and damaged ones that are newer than the Nth
+//   keep_count   the newest N complete ones of each kind (of dumps: of each database), and damaged ones that
+//   are newer than the Nth
 //   keep_days    those that stopped within the last N days
 //   pitr_days    those that stopped within the window, and for every branch of history that was alive in it
 //   the newest
@@ -49,6 +50,9 @@ struct BackupFacts {
   Timeline timeline;
   Lsn start_lsn;
   Lsn stop_lsn;
+  // What it is of; one kind for all backups. A dump is of each of its databases, and one of some tables, or
+  // of the schema alone, does not take the place of a whole one.
+  std::vector<std::string> kinds = {""};
 };
 
 // Stored WAL of one timeline: the names of the oldest and newest segment (or .partial).

@@ -88,6 +88,18 @@ TEST_F(RetentionTest, the_newest_n_are_kept) {  // RT1
   EXPECT_EQ(expired(), (Days{1, 2, 3}));
 }
 
+// A dump of a schema, or of some tables, does not take the place of a whole one, nor that of another
+// database.
+TEST_F(RetentionTest, the_newest_n_of_each_kind_are_kept) {
+  backup(1, 1, 10, 11).kinds = {"hr", "shop"};
+  backup(2, 1, 20, 21).kinds = {"hr", "shop"};
+  backup(3, 1, 30, 31).kinds = {"shop"};
+  backup(4, 1, 40, 41).kinds = {"hr, its schema only"};
+  policy_.keep_count = 1;
+  EXPECT_EQ(expired(), Days{1});
+  EXPECT_EQ(reason(2), "among the newest 1 of hr");
+}
+
 TEST_F(RetentionTest, damaged_backups_do_not_count_among_the_newest_n) {
   for (uint64_t i = 1; i <= 5; ++i) backup(static_cast<double>(i), 1, 10 * i, 10 * i + 1).damaged = i >= 4;
   policy_.keep_count = 2;

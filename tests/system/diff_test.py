@@ -39,7 +39,7 @@ class Differences(SystemTest):
                 self.assertEqual(document["removed_tables"], ['"public"."dropped"'])
                 self.assertEqual(document["added_tables"], ['"public"."added"'])
                 self.assertEqual(document["uncompared"], ['"public"."altered"'])
-                schema = {one["table"]: one for one in document["schema"]}
+                schema = {one["table"]: one for one in document["schema_changes"]}
                 self.assertEqual(schema['"public"."altered"']["added"], ["column m integer"])
                 self.assertIn("still_n", schema['"public"."still"']["added"][0])
                 tables = {one["table"]: one for one in document["tables"]}

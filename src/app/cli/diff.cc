@@ -75,7 +75,7 @@ Json to_json(const ops::DiffOutcome& outcome, bool data) {
           {"after", outcome.after},
           {"removed_tables", outcome.removed_tables},
           {"added_tables", outcome.added_tables},
-          {"schema", schema},
+          {"schema_changes", schema},
           {"uncompared", outcome.uncompared},
           {"tables", tables},
           {"fetched_bytes", outcome.fetched_bytes},
@@ -207,14 +207,14 @@ constinit const Command kDiffCommand = {
         "host=/run/postgresql",
     .schema = R"({
   "type": "object",
-  "required": ["equal", "before", "after", "removed_tables", "added_tables", "schema", "uncompared", "tables"],
+  "required": ["equal", "before", "after", "removed_tables", "added_tables", "schema_changes", "uncompared", "tables"],
   "properties": {
     "equal": {"type": "boolean"},
     "before": {"type": "string"},
     "after": {"type": "string"},
     "removed_tables": {"type": "array", "items": {"type": "string"}},
     "added_tables": {"type": "array", "items": {"type": "string"}},
-    "schema": {"type": "array", "items": {"type": "object", "properties": {"table": {"type": "string"}, "removed": {"type": "array", "items": {"type": "string"}}, "added": {"type": "array", "items": {"type": "string"}}}}},
+    "schema_changes": {"type": "array", "items": {"type": "object", "properties": {"table": {"type": "string"}, "removed": {"type": "array", "items": {"type": "string"}}, "added": {"type": "array", "items": {"type": "string"}}}}},
     "uncompared": {"type": "array", "items": {"type": "string"}, "description": "tables whose columns differ"},
     "tables": {"type": "array", "items": {
       "type": "object",

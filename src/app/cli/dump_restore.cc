@@ -67,9 +67,9 @@ Json to_json(const ops::DumpTableOutcome& outcome) {
                       {"rows", table.rows},
                       {"merged_rows", table.merged ? Json(*table.merged) : Json(nullptr)}});
   }
-  return {{"dump", outcome.card.id.text}, {"database", outcome.database},
-          {"schema", outcome.schema},     {"tables", tables},
-          {"seconds", outcome.seconds},   {"notes", outcome.notes}};
+  return {{"dump", outcome.card.id.text},  {"database", outcome.database},
+          {"into_schema", outcome.schema}, {"tables", tables},
+          {"seconds", outcome.seconds},    {"notes", outcome.notes}};
 }
 
 std::string to_text(const ops::DumpTableOutcome& outcome) {
@@ -254,8 +254,8 @@ constinit const Command kDumpRestoreCommand = {
       "analyze_seconds": {"type": "number"},
       "count_seconds": {"type": "number"}
     }}},
-    "database": {"type": "string", "description": "with --table, as schema and tables"},
-    "schema": {"type": "string"},
+    "database": {"type": "string", "description": "with --table, as into_schema and tables"},
+    "into_schema": {"type": "string"},
     "tables": {"type": "array", "items": {"type": "object", "properties": {"original": {"type": "string"}, "brought": {"type": "string"}, "rows": {"type": "integer"}, "merged_rows": {"type": ["integer", "null"]}}}},
     "roles_made": {"type": "array", "items": {"type": "string"}},
     "roles_there": {"type": "array", "items": {"type": "string"}, "description": "left as they are"},

@@ -301,7 +301,7 @@ constinit const Command kRestoreCommand = {
         "lifeboat restore --repo /srv/backup --delta --pgdata /var/lib/postgresql/15/main --yes",
     .schema = R"({
   "type": "object",
-  "required": ["dry_run", "plan"],
+  "required": ["dry_run"],
   "properties": {
     "dry_run": {"type": "boolean"},
     "directory": {"type": "string"},
@@ -348,6 +348,17 @@ constinit const Command kRestoreCommand = {
     "pid": {"type": "integer", "description": "with --detach: the process that goes on"},
     "log_file": {"type": "string", "description": "of that process"},
     "recovery": {"type": ["object", "null"]},
+    "backup": {"type": "string", "description": "this and the following: with --table or --database"},
+    "target": {"type": "string"},
+    "last_commit": {"type": ["string", "null"]},
+    "medium": {"type": "string", "enum": ["mount", "copy"]},
+    "fetched_bytes": {"type": "integer", "description": "that a mount brought from the repository"},
+    "backup_bytes": {"type": "integer"},
+    "database": {"type": "string", "description": "that has the tables now"},
+    "into_schema": {"type": ["string", "null"]},
+    "tables": {"type": "array", "items": {"type": "object", "properties": {"original": {"type": "string"}, "brought": {"type": "string"}, "rows": {"type": "integer", "description": "all compared"}, "merged_rows": {"type": ["integer", "null"]}}}},
+    "wal_records_left_out": {"type": "integer", "description": "of WAL, not replayed because they change only what was not asked for"},
+    "recovered_seconds": {"type": "number", "description": "until the backup was recovered"},
     "indexes": {"type": "array", "items": {"type": "object"}, "description": "with --start or --instant: those in doubt, as heal indexes has them"},
     "copy_out_commands": {"type": "array", "items": {"type": "string"}, "description": "for the tables in recovery.locked, after the promotion"},
     "next_command": {"type": ["string", "null"]}

@@ -41,7 +41,7 @@ Json to_json(const ops::TableRestoreOutcome& outcome) {
           {"fetched_bytes", outcome.fetched_bytes},
           {"backup_bytes", outcome.plan.bytes},
           {"database", outcome.database},
-          {"schema", outcome.schema.empty() ? Json(nullptr) : Json(outcome.schema)},
+          {"into_schema", outcome.schema.empty() ? Json(nullptr) : Json(outcome.schema)},
           {"tables", tables},
           {"wal_records_left_out", outcome.left_out},
           {"recovered_seconds", outcome.recovered_seconds},

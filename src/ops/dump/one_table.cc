@@ -5,6 +5,7 @@
 #include "ops/dump/globals.h"
 #include "ops/dump/load.h"
 #include "ops/dump/snapshot.h"
+#include "ops/wal/find.h"
 #include "repo/lease.h"
 #include "util/clock.h"
 #include "util/strings.h"
@@ -24,6 +25,8 @@ class DumpTables {
     outcome_.database = options_.into_database.empty() ? options_.database : options_.into_database;
     outcome_.schema = options_.schema.empty() ? default_restore_schema() : options_.schema;
     TRY(check_bring_destination(options_.destination, outcome_.database, outcome_.schema, stop_));
+    if (options_.merge == TableMerge::missing_rows)
+      TRY(check_merge_destination(options_.destination, outcome_.database, options_.tables, stop_));
     TRY_ASSIGN(const repo::DumpedDatabase* database, dump_.database(options_.database));
     TRY_ASSIGN(LoadOptions load, load_options());
     Loader loader(dump_, *database, load, stop_);
@@ -45,7 +48,7 @@ class DumpTables {
                pg::PgClient::connect(pg::with_database(options_.destination, "postgres"), connect));
     LoadOptions load;
     load.destination = options_.destination;
-    load.target = to_lower(cat("lifeboat_scratch_", new_backup_id().text));
+    load.target = to_lower(cat(kScratchDatabase, new_backup_id().text));
     load.spool = options_.spool;
     TRY_ASSIGN(load.client,
                pg::find_client_bin(std::max(client.major(), dump_.record().client_major), options_.pg_bin));

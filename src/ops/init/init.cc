@@ -106,7 +106,7 @@ Result<OpenedRepository> open_or_create(const InitRequest& request) {
 }
 
 // Who is to be registered: what the server says and what its data directory says, which have to agree.
-Result<repo::LineageRecord> identify(const DoctorFacts& facts) {
+Result<repo::LineageRecord> identify(const DoctorFacts& facts, bool directory_was_given) {
   if (!facts.server && !facts.data) {
     // Neither: the server's answer is the better explanation, unless --pgdata was the only thing that was
     // given.
@@ -114,6 +114,8 @@ Result<repo::LineageRecord> identify(const DoctorFacts& facts) {
     if (facts.data_problem && facts.data_problem->kind != ErrorKind::not_found) problem = *facts.data_problem;
     return std::move(problem).within("find out which cluster this is");
   }
+  if (facts.data_problem && directory_was_given && facts.data_problem->kind == ErrorKind::not_found)
+    return *facts.data_problem;
   if (facts.data_problem && (facts.data_problem->kind == ErrorKind::foreign ||
                              facts.data_problem->kind == ErrorKind::precondition)) {
     return *facts.data_problem;
@@ -242,7 +244,7 @@ Result<InitSummary> init_repository(const InitRequest& request) {
   DoctorRequest look = doctor_request(request);
   // The cluster is identified before anything is created: a wrong --pg leaves nothing behind.
   TRY_ASSIGN(summary.facts, gather_facts(look));
-  TRY_ASSIGN(summary.lineage, identify(summary.facts));
+  TRY_ASSIGN(summary.lineage, identify(summary.facts, request.pgdata.has_value()));
 
   const std::string directory = directory_of(request.where.url);
   TRY_ASSIGN(bool there, path_exists(directory));

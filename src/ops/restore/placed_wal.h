@@ -4,8 +4,8 @@
 // (WalCommandLine::placed): in pg_wal PostgreSQL gives old segments names of later ones.
 //
 // A server that crashes soon after its promotion recovers from what is in its pg_wal (StartupXLOG promotes
-// without a checkpoint). So what was replayed stays there, durable, until the server itself takes it away; but
-// for throw-away copies, which are never started again.
+// without a checkpoint). So what was replayed stays there, durable, until the server itself takes it away;
+// but for throw-away copies, which are never started again.
 #pragma once
 
 #include <condition_variable>

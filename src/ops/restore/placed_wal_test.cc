@@ -40,7 +40,12 @@ class PlacedWalTest : public testing::Test {
   }
 
   TempDir scratch_ = *TempDir::make();
-  PlacedWal placed_{scratch_ / "data", scratch_ / "placed", {"", getuid(), getgid()}, PlacedSegments::written_over, kSize, Lsn{0}};
+  PlacedWal placed_{scratch_ / "data",
+                    scratch_ / "placed",
+                    {"", getuid(), getgid()},
+                    PlacedSegments::written_over,
+                    kSize,
+                    Lsn{0}};
 };
 
 TEST_F(PlacedWalTest, is_there_whole_and_a_bounded_way_ahead) {
@@ -79,8 +84,8 @@ TEST_F(PlacedWalTest, goes_on_when_the_server_waits_for_what_is_not_there_yet) {
 
 // The checkpoint's segment is read first, and then those before it.
 TEST_F(PlacedWalTest, nothing_goes_away_before_the_checkpoint_is_behind) {
-  PlacedWal placed(scratch_ / "data", scratch_ / "placed", {"", getuid(), getgid()}, PlacedSegments::written_over, kSize,
-                   segment(6).start(kSize));
+  PlacedWal placed(scratch_ / "data", scratch_ / "placed", {"", getuid(), getgid()},
+                   PlacedSegments::written_over, kSize, segment(6).start(kSize));
   Bytes content(kSize.bytes);
   for (uint64_t i = 1; i <= 7; ++i) {
     content[0] = static_cast<uint8_t>(i);
@@ -95,8 +100,8 @@ TEST_F(PlacedWalTest, nothing_goes_away_before_the_checkpoint_is_behind) {
 }
 
 TEST_F(PlacedWalTest, what_is_kept_stays_when_it_was_replayed) {
-  PlacedWal placed(scratch_ / "data", scratch_ / "placed", {"", getuid(), getgid()}, PlacedSegments::kept, kSize,
-                   Lsn{0});
+  PlacedWal placed(scratch_ / "data", scratch_ / "placed", {"", getuid(), getgid()}, PlacedSegments::kept,
+                   kSize, Lsn{0});
   Bytes content(kSize.bytes);
   for (uint64_t i = 1; i <= 2 * kMost; ++i) {
     content[0] = static_cast<uint8_t>(i);

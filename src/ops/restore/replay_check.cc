@@ -45,8 +45,7 @@ class ReplayCheck::Impl {
     scan_.stop = &ended_;
     if (options_.placing) {
       placed_.emplace(options_.directory, options_.placing->directory, options_.placing->owner,
-                      options_.placing->segments,
-                      lineage_.record.segment_size, checkpoint);
+                      options_.placing->segments, lineage_.record.segment_size, checkpoint);
     }
     thread_ = std::thread([this] { run(); });
   }

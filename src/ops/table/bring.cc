@@ -48,6 +48,24 @@ Status check_bring_destination(const std::string& destination, const std::string
       .with_hint("name one that is not there with --into-database");
 }
 
+Status check_merge_destination(const std::string& destination, const std::string& database,
+                               const std::vector<std::string>& tables, const StopToken& stop) {
+  pg::ConnectOptions connect;
+  connect.names = pg::NameLookup::as_configured;
+  connect.stop = &stop;
+  TRY_ASSIGN(pg::PgClient client, pg::PgClient::connect(pg::with_database(destination, database), connect));
+  for (const std::string& table : tables) {
+    TRY_ASSIGN(auto there, client.value("select pg_catalog.to_regclass($1)::pg_catalog.text", {table}));
+    if (there) continue;
+    return make_error(ErrorKind::not_found, table,
+                      cat("is not in database ", database, " of that server: there is nothing to merge into"))
+        .with_hint(
+            "without --merge its rows come into a schema of their own, from where ALTER TABLE … SET "
+            "SCHEMA moves it to its place");
+  }
+  return {};
+}
+
 // --- at the source
 
 Result<pg::PgClient> Bringer::source(pg::NameLookup names) const {

@@ -45,6 +45,10 @@ struct BringOptions {
 
 // "restored_<time>", where no schema was named.
 std::string default_restore_schema();
+// Before anything is brought: a merge needs the originals, where `tables` are to be merged. `not_found` when
+// one is not there.
+Status check_merge_destination(const std::string& destination, const std::string& database,
+                               const std::vector<std::string>& tables, const StopToken& stop);
 // `conflict` when the schema, or with an empty `schema` the database, is there already.
 Status check_bring_destination(const std::string& destination, const std::string& database,
                                const std::string& schema, const StopToken& stop);

@@ -21,6 +21,8 @@ class TableRestore {
     const int64_t began_us = Clock::system().monotonic_us();
     name_destination();
     TRY(check_bring_destination(options_.destination, outcome_.database, outcome_.schema, stop_));
+    if (options_.merge == TableMerge::missing_rows)
+      TRY(check_merge_destination(options_.destination, outcome_.database, options_.tables, stop_));
     TRY(recover());
     outcome_.recovered_seconds = since(began_us);
     Bringer bringer(bring_options(copy()), reporter_, stop_);

@@ -238,6 +238,8 @@ class Finder {
         finding.truncated.clear();
         finding.changed.clear();
         std::erase_if(finding.dropped, other);
+        // Ours, of `dump restore --table`.
+        if (finding.dropped_database.starts_with(kScratchDatabase)) finding.dropped_database.clear();
         if (!request_.table.empty() && finding.dropped_database != request_.table)
           finding.dropped_database.clear();
         break;

@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "model/lsn.h"
@@ -71,6 +72,9 @@ struct FoundTable {
   std::optional<double> rows_before;  // about as many the table held; unknown: never analysed
   std::string to_string() const;      // "shop.orders in database app", or what is known
 };
+
+// Of `dump restore --table`: databases that are made and dropped on the way, which nobody looks for.
+inline constexpr std::string_view kScratchDatabase = "lifeboat_scratch_";
 
 struct WalFinding {
   uint32_t xid = 0;

@@ -30,7 +30,12 @@ bool is_stores_fault(ErrorKind kind) {
 }
 
 std::string fixes(const ops::Finding& finding) {
-  return finding.fix.empty() ? std::string("lifeboat doctor names cause and fix") : join(finding.fix, "; ");
+  if (finding.fix.empty()) return "lifeboat doctor names cause and fix";
+  std::vector<std::string> lines = finding.fix;
+  for (std::string& line : lines) {
+    if (line.ends_with(';')) line.pop_back();  // of SQL
+  }
+  return join(lines, "; ");
 }
 
 // Why nothing can be stored, and for how long; nullopt: nothing says so.

@@ -141,8 +141,8 @@ void read_backup_size(const SignalFacts& facts, const SignalPolicy&, Reading& re
   const std::string found =
       cat(is, ", ", format_value(std::abs(change), Unit::ratio), change < 0 ? " less" : " more",
           " than the median of ", before.size(), " before");
-  measured(reading, std::abs(change), found);
-  if (std::abs(size - median) < kSmallestChange) reading.verdict = Verdict::ok;
+  // Also for who judges the number alone, as Prometheus does.
+  measured(reading, std::abs(size - median) < kSmallestChange ? 0 : std::abs(change), found);
 }
 
 void read_drill_age(const SignalFacts& facts, const SignalPolicy&, Reading& reading) {
