@@ -19,8 +19,8 @@ namespace lifeboat::ops {
 
 namespace {
 
-// Of a node that lost its name: the kernel looks at the name once more (do_filp_open in fs/namei.c, vfs_statx
-// in fs/stat.c), where another file may stand that was renamed over it.
+// Of a node that lost its name: the kernel looks at the name once more, and once only (do_filp_open in
+// fs/namei.c, vfs_statx in fs/stat.c), where another file may stand that was renamed over it.
 constexpr int kNameless = ESTALE;
 constexpr uint64_t kForeverSeconds = 3600;  // how long the kernel may believe what it was told
 
