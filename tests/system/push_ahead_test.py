@@ -2,6 +2,7 @@
 """`wal push` that looks ahead, under the real archiver: segments that wait are stored together and published in order, a
 failure or a kill never leaves anything out of order or half, and each segment's own call still decides (T21, T22, T46)."""
 
+import os
 import re
 import signal
 import time
@@ -186,6 +187,19 @@ class PushAheadTest(SystemTest):
         self.assertEqual(stored, names[:len(stored)])
         self.assertGreaterEqual(len(stored), accepted)
         self.assertWhole(stored)
+
+    def test_what_is_stored_ahead_takes_no_room_from_what_was_asked_for(self):
+        names = self.make_wal(8)
+        place = tmpfs(16)
+        lb = self.lifeboat(self.server, repo=place / "repo")
+        run(["mkdir", place / "repo"])
+        lb("init", "--yes", live=True).ok()
+        self.lb = lb
+        # Room for this one: those behind it are staged at the same time.
+        free = os.statvfs(place).f_bavail * 4096
+        (place / "filler").write_bytes(b"x" * (free - 950_000))
+        self.push(names[0], "--ahead", "7").ok()
+        self.assertEqual(self.stored()[:1], names[:1])
 
 
 if __name__ == "__main__":

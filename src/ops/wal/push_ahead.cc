@@ -181,6 +181,11 @@ Result<repo::PushOutcome> AheadPusher::publish(Row& row) {
     return now && *now == waiting.identity;
   };
   Row::Place& asked = row.places().front();
+  if (!*asked.staged && asked.staged->error().kind == ErrorKind::space) {
+    // What nobody asked for yet may have taken the room.
+    for (Row::Place& place : row.places()) place.staged.reset();
+    return store_wal_file(lineage_, asked.waiting.file, place_);
+  }
   TRY(*asked.staged);
   if (!unchanged(asked.waiting)) return store_wal_file(lineage_, asked.waiting.file, place_);
   TRY_ASSIGN(repo::PushOutcome outcome, store.publish(std::move(**asked.staged)));
