@@ -289,7 +289,7 @@ class Dump {
   }
 
   Result<repo::Entry> dump_directory(std::vector<std::string> argv, const std::string& path, uint64_t size) {
-    TRY_ASSIGN(Spool spool, Spool::make(options_.spool, cat("lifeboat-dump-", id_.text)));
+    TRY_ASSIGN(Spool spool, Spool::make(options_.spool));
     TRY_ASSIGN(bool gives_back, spool.gives_back());
     if (!gives_back) TRY(spool.require(size));
     std::string directory = join_path(spool.path(), "d");

@@ -228,7 +228,7 @@ Result<std::string> Loader::spool_archive(const Spool& spool) {
 }
 
 Status Loader::load_spooled() {
-  TRY_ASSIGN(Spool spool, Spool::make(options_.spool, cat("lifeboat-", new_backup_id().text)));
+  TRY_ASSIGN(Spool spool, Spool::make(options_.spool));
   TRY_ASSIGN(std::string place, spool_archive(spool));
   std::vector<std::string> argv = pg_restore();
   argv.push_back(cat("--jobs=", options_.jobs));
@@ -238,7 +238,7 @@ Status Loader::load_spooled() {
 
 // Views are filled one by one at the end, so that it is known which of them cannot be.
 Status Loader::load_cut_off() {
-  TRY_ASSIGN(Spool spool, Spool::make(options_.spool, cat("lifeboat-", new_backup_id().text)));
+  TRY_ASSIGN(Spool spool, Spool::make(options_.spool));
   TRY_ASSIGN(std::string place, spool_archive(spool));
   TRY_ASSIGN(std::string contents,
              program_output({options_.client.program("pg_restore"), "--list", place}, kMostContents, stop_));
@@ -288,7 +288,7 @@ Status Loader::load_tables(const ChooseTables& choose) {
     TRY(choose());
     return {};
   }
-  TRY_ASSIGN(Spool spool, Spool::make(options_.spool, cat("lifeboat-", new_backup_id().text)));
+  TRY_ASSIGN(Spool spool, Spool::make(options_.spool));
   TRY_ASSIGN(std::string place, spool_archive(spool));
   const std::string list = join_path(spool.path(), "list");
   auto restore = [&](std::string_view section, const std::string& use) -> Status {

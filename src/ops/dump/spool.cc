@@ -2,15 +2,19 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/file.h>
 #include <sys/inotify.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstdio>
 #include <deque>
 #include <optional>
 
+#include "ops/session.h"
 #include "util/strings.h"
 
 namespace lifeboat::ops {
@@ -22,6 +26,7 @@ constexpr uint64_t kGivenBackAtOnce = 1 << 20;
 constexpr size_t kReadAtOnce = 1 << 20;
 constexpr uint64_t kTurn = 32 << 20;  // of one file, before the others have theirs
 constexpr size_t kMostClosed = 256;
+constexpr std::string_view kSpoolName = "lifeboat-spool-";
 
 bool punch(int fd, uint64_t from, uint64_t length) {
   return ::fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(from),
@@ -152,16 +157,40 @@ class Follower {
   FollowedFiles found_;
 };
 
+// What processes of this user left that were killed. One that cannot be taken away is a waste of space.
+void sweep(const std::string& parent) {
+  auto entries = list_dir(parent);
+  if (!entries) return;
+  for (const DirEntry& entry : *entries) {
+    if (!entry.name.starts_with(kSpoolName) || entry.kind != FileKind::directory) continue;
+    const std::string path = join_path(parent, entry.name);
+    struct stat status{};
+    if (::lstat(path.c_str(), &status) != 0 || status.st_uid != ::geteuid()) continue;
+    auto held = open_file(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (held && ::flock(held->get(), LOCK_EX | LOCK_NB) == 0) (void)remove_tree(path);
+  }
+}
+
 }  // namespace
 
-Result<Spool> Spool::make(const std::string& parent, const std::string& name) {
+Result<Spool> Spool::make(const std::string& parent) {
   TRY_ASSIGN(bool there, path_exists(parent));
   if (!there)
     return make_error(ErrorKind::not_found, parent, "the directory for files on their way is not there")
         .with_hint("--spool names one");
-  std::string path = join_path(parent, name);
-  TRY(create_dirs(path, 0700));
-  return Spool(std::move(path));
+  sweep(parent);
+  // Locked before it has its name: another process must not take it for one that was left.
+  const std::string id = new_backup_id().text;
+  const std::string fresh = join_path(parent, cat("lifeboat-new-", id));
+  TRY(create_dirs(fresh, 0700));
+  TRY_ASSIGN(Fd lock, open_file(fresh, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  std::string path = join_path(parent, cat(kSpoolName, id));
+  if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0 || std::rename(fresh.c_str(), path.c_str()) != 0) {
+    const int error = errno;
+    (void)remove_tree(fresh);
+    return errno_error(error, path, "make the directory");
+  }
+  return Spool(std::move(path), std::move(lock));
 }
 
 Spool::~Spool() {

@@ -18,11 +18,15 @@
 
 namespace lifeboat::ops {
 
-// A directory of ours below `parent`, taken away with all that is in it at the end.
+// A directory of ours below `parent`, taken away with all that is in it at the end; by the next one that is
+// made there, where its process was killed: what lies in it is plain, beside a repository that may be
+// encrypted.
 class Spool {
  public:
-  static Result<Spool> make(const std::string& parent, const std::string& name);
-  Spool(Spool&& other) noexcept : path_(std::move(other.path_)) { other.path_.clear(); }
+  static Result<Spool> make(const std::string& parent);
+  Spool(Spool&& other) noexcept : path_(std::move(other.path_)), lock_(std::move(other.lock_)) {
+    other.path_.clear();
+  }
   Spool& operator=(Spool&&) = delete;
   ~Spool();
   const std::string& path() const { return path_; }
@@ -32,8 +36,9 @@ class Spool {
   Result<bool> gives_back() const;
 
  private:
-  explicit Spool(std::string path) : path_(std::move(path)) {}
+  Spool(std::string path, Fd lock) : path_(std::move(path)), lock_(std::move(lock)) {}
   std::string path_;
+  Fd lock_;  // of the directory, for as long as this process lives
 };
 
 // Stores what `program` writes into `directory`, which exists and is empty when this is called, until the

@@ -207,8 +207,10 @@ class Searcher {
     TRY_ASSIGN(const Tail* end, tail());
     Miss miss;
     miss.why = cat(what, " on timeline ", path_.target.value, " up to ", end->end.to_string(), ending());
-    miss.hint = cat("the latest reachable: ", describe(*end, path_.target),
-                    "; while the server still runs, SELECT pg_switch_wal() brings newer WAL here");
+    miss.hint = cat("the latest reachable: ", describe(*end, path_.target), "; ",
+                    path_.conflict || path_.missing
+                        ? "newer WAL does not close a gap: a backup that began behind it goes on from there"
+                        : "while the server still runs, SELECT pg_switch_wal() brings newer WAL here");
     miss.read_to_end = true;
     return miss;
   }
