@@ -121,7 +121,9 @@ std::vector<ready::LogicalBackup> complete_dumps(const ops::RepoLocation& where)
   if (!list) return dumps;
   for (const ops::DumpEntry& entry : list->dumps)
     if (entry.card.state == repo::BackupState::complete)
-      dumps.push_back({entry.card.id.text, entry.card.stopped});
+      dumps.push_back(
+          {entry.card.id.text, entry.card.stopped,
+           !entry.card.dump || (!entry.card.dump->schema_only && !entry.card.dump->chosen_tables)});
   return dumps;
 }
 

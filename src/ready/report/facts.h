@@ -36,6 +36,7 @@ struct ScheduledJob {
 struct LogicalBackup {
   std::string id;
   Timestamp time;
+  bool whole = true;  // false: of some tables, or of the schema alone
 };
 
 // Who is told of alerts.

@@ -1,4 +1,6 @@
 // The production checklist.
+#include <algorithm>
+
 #include "ready/report/looks.h"
 #include "util/strings.h"
 
@@ -15,11 +17,15 @@ void look_at_daily_logical_backup(const ReportFacts& facts, ItemAnswer& answer) 
     return answer.lacks("there is no logical backup",
                         cat(our(facts, "dump create"), "   # or, where physical backups are enough: ",
                             in_config(facts, "not-applicable = [\"daily_logical_backup: REASON\"]")));
-  const LogicalBackup& newest = facts.dumps.back();
+  const auto whole = std::ranges::find_if(facts.dumps.rbegin(), facts.dumps.rend(), &LogicalBackup::whole);
+  if (whole == facts.dumps.rend())
+    return answer.lacks("every logical backup is of some tables, or of the schema alone",
+                        our(facts, "dump create"));
+  const LogicalBackup& newest = *whole;
   if (facts.now().seconds_since(newest.time) > kDailySlack)
-    return answer.lacks(
-        cat("the newest logical backup, ", newest.id, ", is ", age(facts, newest.time), " old"),
-        our(facts, "dump create"));
+    return answer.lacks(cat("the newest logical backup of whole databases, ", newest.id, ", is ",
+                            age(facts, newest.time), " old"),
+                        our(facts, "dump create"));
   answer.shows(cat("dump ", newest.id, ", ", age(facts, newest.time), " old"), {cat("backup/", newest.id)});
 }
 

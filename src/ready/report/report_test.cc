@@ -289,6 +289,7 @@ const Case kCases[] = {
      },
      {"weekly_physical_backup", "age_watched"}},
     {"no dumps", [](ReportFacts& f) { f.dumps.clear(); }, {"daily_logical_backup"}},
+    {"partial dumps", [](ReportFacts& f) { f.dumps[0].whole = false; }, {"daily_logical_backup"}},
     {"old dumps", [](ReportFacts& f) { f.dumps[0].time = ago(30 * kHour); }, {"daily_logical_backup"}},
     {"WAL has a hole",
      [](ReportFacts& f) { f.signals.findings.back().severity = ops::Severity::critical; },
