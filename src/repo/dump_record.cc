@@ -64,6 +64,7 @@ std::vector<std::string> kinds_of(const DumpSummary& summary) {
     kinds.push_back(cat(database, summary.schema_only ? ", its schema only" : "",
                         summary.chosen_tables ? ", some tables" : ""));
   }
+  if (kinds.empty()) kinds.emplace_back();  // of globals alone: a kind too, or no count would keep it
   return kinds;
 }
 

@@ -1,6 +1,7 @@
 // lifeboat dump restore: databases from a dump, beside what is there.
 #include <nlohmann/json.hpp>
 
+#include "app/cli/brought_tables.h"
 #include "app/invocation.h"
 #include "app/location.h"
 #include "app/options.h"
@@ -60,15 +61,8 @@ ops::DatabaseChoice choice(const std::string& text) {
 }
 
 Json to_json(const ops::DumpTableOutcome& outcome) {
-  Json tables = Json::array();
-  for (const ops::BroughtTable& table : outcome.tables) {
-    tables.push_back({{"original", table.original},
-                      {"brought", table.brought},
-                      {"rows", table.rows},
-                      {"merged_rows", table.merged ? Json(*table.merged) : Json(nullptr)}});
-  }
   return {{"dump", outcome.card.id.text},  {"database", outcome.database},
-          {"into_schema", outcome.schema}, {"tables", tables},
+          {"into_schema", outcome.schema}, {"tables", brought_tables_json(outcome.tables)},
           {"seconds", outcome.seconds},    {"notes", outcome.notes}};
 }
 
@@ -77,10 +71,7 @@ std::string to_text(const ops::DumpTableOutcome& outcome) {
   facts.add("dump", outcome.card.id.text);
   facts.add("into", cat("database ", outcome.database, ", schema ", outcome.schema));
   facts.add("time", format_seconds(outcome.seconds));
-  Table table({{"table"}, {"is now"}, {"rows, all compared", Align::right}, {"merged", Align::right}});
-  for (const ops::BroughtTable& one : outcome.tables)
-    table.add({one.original, one.brought, cat(one.rows), one.merged ? cat(*one.merged) : std::string("-")});
-  return cat(facts.to_string(), "\n", table.to_string());
+  return cat(facts.to_string(), "\n", brought_tables_text(outcome.tables));
 }
 
 Result<int> restore_tables(const Invocation& invocation, const ops::RepoLocation& location,

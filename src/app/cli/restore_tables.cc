@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "app/cli/brought_tables.h"
 #include "app/output.h"
 #include "app/render.h"
 #include "app/reporter.h"
@@ -26,13 +27,6 @@ Result<ops::ScratchOptions> scratch_for(const Invocation& invocation, const ops:
 }
 
 Json to_json(const ops::TableRestoreOutcome& outcome) {
-  Json tables = Json::array();
-  for (const ops::BroughtTable& table : outcome.tables) {
-    tables.push_back({{"original", table.original},
-                      {"brought", table.brought},
-                      {"rows", table.rows},
-                      {"merged_rows", table.merged ? Json(*table.merged) : Json(nullptr)}});
-  }
   return {{"dry_run", false},
           {"backup", outcome.plan.backup.id.text},
           {"target", outcome.plan.asked.to_string()},
@@ -42,7 +36,7 @@ Json to_json(const ops::TableRestoreOutcome& outcome) {
           {"backup_bytes", outcome.plan.bytes},
           {"database", outcome.database},
           {"into_schema", outcome.schema.empty() ? Json(nullptr) : Json(outcome.schema)},
-          {"tables", tables},
+          {"tables", brought_tables_json(outcome.tables)},
           {"wal_records_left_out", outcome.left_out},
           {"recovered_seconds", outcome.recovered_seconds},
           {"seconds", outcome.seconds},
@@ -60,10 +54,7 @@ std::string to_text(const ops::TableRestoreOutcome& outcome) {
   }
   facts.add("time", cat(format_seconds(outcome.seconds), ", of which ",
                         format_seconds(outcome.recovered_seconds), " until the backup was recovered"));
-  Table table({{"table"}, {"is now"}, {"rows, all compared", Align::right}, {"merged", Align::right}});
-  for (const ops::BroughtTable& one : outcome.tables)
-    table.add({one.original, one.brought, cat(one.rows), one.merged ? cat(*one.merged) : std::string("-")});
-  return cat(facts.to_string(), "\n", table.to_string());
+  return cat(facts.to_string(), "\n", brought_tables_text(outcome.tables));
 }
 
 }  // namespace

@@ -46,9 +46,12 @@ Status PlacedWal::put(const SegmentName& name, ByteView content) {
     std::unique_lock lock(mutex_);
     auto room = [&] { return ended_ || there_.size() < most || name.index(size_) <= first_read_ + 1; };
     while (!changed_.wait_for(lock, kPatience, room)) {
-      // Where the system does not show titles of processes, or their children.
-      if (!seen_)
+      // Where the system does not show titles of processes, or their children. The rest comes by `wal get`,
+      // but for what must not come unchanged.
+      if (seen_) continue;
+      if (segments_ == PlacedSegments::written_over)
         return make_error(ErrorKind::unsupported, directory_, "what the server replays is not seen");
+      ended_ = true;
     }
     if (ended_) return {};
   }

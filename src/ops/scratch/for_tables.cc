@@ -29,14 +29,11 @@ bool is_certain(ErrorKind kind) {
 
 Result<bool> lacks_something(Scratch& copy, const std::string& database, const TablesInUse& in_use) {
   if (copy.left_out() == 0) return false;
-  {
-    // Of a database that was left out nothing can be asked.
-    TRY_ASSIGN(pg::PgClient client, copy.server().connect(database));
-    TRY_ASSIGN(bool whole, copy.lacks(client, {}));
-    if (whole) return true;
-  }
-  TRY_ASSIGN(std::vector<TableName> tables, in_use(copy));
   TRY_ASSIGN(pg::PgClient client, copy.server().connect(database));
+  // Of a database that was left out nothing can be asked.
+  TRY_ASSIGN(bool whole, copy.lacks(client, {}));
+  if (whole) return true;
+  TRY_ASSIGN(std::vector<TableName> tables, in_use(copy));
   return copy.lacks(client, tables);
 }
 

@@ -1,0 +1,15 @@
+// How tables that were brought to a server are told: the same of a backup and of a dump.
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <vector>
+
+#include "ops/table/bring.h"
+
+namespace lifeboat::app {
+
+nlohmann::ordered_json brought_tables_json(const std::vector<ops::BroughtTable>& tables);
+std::string brought_tables_text(const std::vector<ops::BroughtTable>& tables);
+
+}  // namespace lifeboat::app
