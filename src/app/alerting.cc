@@ -116,7 +116,28 @@ Json message_json(const SentMessage& sent) {
           {"alerts", std::move(alerts)}};
 }
 
+// What report cites: somebody was reached.
+Status remember_reached(const Invocation& invocation, const std::vector<SentMessage>& sent) {
+  const std::string directory = invocation.value("state-dir");
+  TRY(make_state_directory(invocation, directory));
+  const std::string path = book_path(directory, invocation.cluster());
+  TRY_ASSIGN(const Fd lock, take_lock(path + ".lock"));
+  TRY_ASSIGN(AlertBook book, read_book(path));
+  for (const SentMessage& one : sent)
+    if (one.error.empty()) book.reached(one.receiver, {invocation.clock().unix_us()});
+  return write_file_durable(path, as_bytes(book.encode()), 0600);
+}
+
 }  // namespace
+
+std::map<std::string, Timestamp> last_deliveries(const Invocation& invocation) {
+  std::map<std::string, Timestamp> last;
+  auto book = read_book(book_path(invocation.value("state-dir"), invocation.cluster()));
+  if (!book) return last;
+  for (const auto& [name, state] : book->receivers())
+    if (state.delivered.valid()) last[name] = state.delivered;
+  return last;
+}
 
 ready::SendOptions send_options(const Invocation& invocation) {
   ready::SendOptions options;
@@ -145,6 +166,7 @@ Json AlertCheck::to_json() const {
                      {"failures_in_a_row", state->second.failures},
                      {"next_try", json_time(state->second.next_try)},
                      {"last_heartbeat", json_time(state->second.heartbeat)},
+                     {"last_delivered", json_time(state->second.delivered)},
                      {"last_error", state->second.last_error}});
   }
   json["alerts"] = {{"firing", firing},
@@ -206,6 +228,9 @@ std::vector<SentMessage> test_alerts(const Invocation& invocation, const ready::
       }
     }
   }
+  if (Status kept = remember_reached(invocation, sent); !kept)
+    invocation.output().note(LogLevel::warning,
+                             cat("that they were reached is not kept: ", kept.error().to_string()));
   return sent;
 }
 

@@ -35,9 +35,13 @@ struct AlertCheck {
 // message could not be delivered is a result.
 Result<AlertCheck> check_alerts(const Invocation& invocation);
 
-// Fires and resolves these signals for every receiver that would be told of them, without touching any state.
+// Fires and resolves these signals for every receiver that would be told of them. Of the state only that a
+// receiver was reached is kept.
 std::vector<SentMessage> test_alerts(const Invocation& invocation, const ready::SignalReport& report,
                                      const std::vector<std::string>& ids);
+
+// When each receiver last took an alert, as far as the state directory knows.
+std::map<std::string, Timestamp> last_deliveries(const Invocation& invocation);
 
 ready::SendOptions send_options(const Invocation& invocation);
 

@@ -5,6 +5,29 @@
 #include "util/strings.h"
 
 namespace lifeboat::app {
+namespace {
+
+constexpr Option kBefore[] = {
+    {.name = "before-drop",
+     .kind = ValueKind::text,
+     .placeholder = "TABLE",
+     .help = "recover to just before the transaction that dropped this table (also SCHEMA.TABLE, "
+             "DATABASE.SCHEMA.TABLE, or a database): as wal find --dropped finds it",
+     .excludes = "before-xid|target-time|target-lsn|target-xid|target-name|target|exclusive"},
+    {.name = "before-xid",
+     .kind = ValueKind::xid,
+     .placeholder = "XID",
+     .help = "recover to just before the commit of this transaction",
+     .excludes = "target-time|target-lsn|target-xid|target-name|target|exclusive"},
+};
+
+}  // namespace
+
+constinit const OptionGroup kBeforeOptions = {"Before a transaction", kBefore};
+
+bool has_before(const Invocation& invocation) {
+  return invocation.has("before-drop") || invocation.has("before-xid");
+}
 
 Result<ops::WalFinding> stop_before(const Invocation& invocation, ops::FindRequest request,
                                     ops::RestoreOptions& options, Reporter& reporter) {

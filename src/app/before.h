@@ -10,6 +10,10 @@
 
 namespace lifeboat::app {
 
+extern const OptionGroup kBeforeOptions;  // --before-drop --before-xid
+// Was one of them given?
+bool has_before(const Invocation& invocation);
+
 // Searches the WAL of what `options` restores, and makes `options` stop just before the one finding. Notes go
 // to the invocation's output. Errors: those of find_wal() and only_finding().
 Result<ops::WalFinding> stop_before(const Invocation& invocation, ops::FindRequest request,

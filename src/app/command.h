@@ -107,7 +107,7 @@ struct Command {
   ExitRule exit_rule = ExitRule::standard;
   RunAs run_as = RunAs::data_owner;
   std::span<const Positional> positionals = {};
-  std::array<const OptionGroup*, 8> groups = {};  // ends at the first null
+  std::array<const OptionGroup*, 9> groups = {};  // ends at the first null
   // The option that names a directory which this command creates ("repo" of init, "to" of restore). Started
   // as root, the directory is made for the owner when the owner could not make it.
   std::string_view creates = {};

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "app/alerting.h"
 #include "app/daemon/cron.h"
 #include "app/location.h"
 #include "app/output.h"
@@ -84,10 +85,14 @@ std::vector<ready::ScheduledJob> scheduled_jobs(const Invocation& invocation,
 
 std::vector<ready::AlertReceiver> receivers(const Invocation& invocation) {
   std::vector<ready::AlertReceiver> found;
+  const auto delivered = last_deliveries(invocation);
   for (const ready::Receiver& one : invocation.config().receivers) {
     const bool ours =
         one.clusters.empty() || std::ranges::find(one.clusters, invocation.cluster()) != one.clusters.end();
-    if (ours) found.push_back({one.name, std::string(to_string(one.type)), !one.heartbeats_only});
+    if (!ours) continue;
+    auto last = delivered.find(one.name);
+    found.push_back({one.name, std::string(to_string(one.type)), !one.heartbeats_only,
+                     last == delivered.end() ? Timestamp() : last->second});
   }
   return found;
 }
@@ -260,6 +265,7 @@ Result<ready::ReportFacts> read_readiness(const Invocation& invocation) {
   facts.signals = std::move(read.facts);
   facts.report = std::move(read.report);
   facts.settings.owner = read.settings.owner;
+  facts.settings.signals_read = read.before;
   facts.settings.jobs = scheduled_jobs(invocation, facts.signals.jobs);
   TRY_ASSIGN(ops::RepoLocation where, repo_location(invocation));
   facts.rehearsals = ready::rehearsals_of(where, facts.doctor().lineage());

@@ -104,6 +104,7 @@ Result<SignalsRead> read_signals_and_facts(const Invocation& invocation, Owners 
   const std::string path = ready::history_path(state_directory, request.doctor.where.cluster);
   ready::SignalHistory history = ready::read_history(path);
   request.doctor.continuity = history.continuity;
+  read.before = history.newest();
   const int64_t began_us = invocation.clock().monotonic_us();
   TRY_ASSIGN(read.facts, ready::gather_signals(request));
   ready::SignalReport& report = read.report;

@@ -22,6 +22,7 @@ Result<ready::SignalReport> read_signals(const Invocation& invocation, Owners ow
 
 // The same with what it was evaluated from.
 struct SignalsRead {
+  Timestamp before;  // when they had been read before; unset: never
   ready::SignalFacts facts;
   ready::SignalSettings settings;
   ready::SignalReport report;

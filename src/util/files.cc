@@ -314,13 +314,19 @@ Status fsync_dir(const std::string& path) {
 namespace {
 
 // Writes a temporary file beside `path`, durable but for its name; `name` gives it that.
-Status write_then_name(const std::string& path, ByteView content, mode_t mode,
+struct FileIdentity {
+  mode_t mode = 0;
+  std::optional<std::pair<uid_t, gid_t>> owner;  // nullopt: whoever writes
+};
+Status write_then_name(const std::string& path, ByteView content, const FileIdentity& as,
                        const std::function<Status(const std::string& temporary)>& name) {
   std::string directory = parent_path(path);
   std::string temporary = join_path(directory, temporary_name());
   TRY_ASSIGN(Fd fd, open_file(temporary, O_WRONLY | O_CREAT | O_EXCL, 0600));
   auto write = [&]() -> Status {
-    if (::fchmod(fd.get(), mode) != 0) return last_error(temporary, "set the mode of");
+    if (as.owner && ::fchown(fd.get(), as.owner->first, as.owner->second) != 0)
+      return last_error(temporary, "set the owner of");
+    if (::fchmod(fd.get(), as.mode) != 0) return last_error(temporary, "set the mode of");
     TRY(write_all(fd.get(), content, temporary));
     TRY(fsync_file(fd.get(), temporary));
     TRY(fd.close(temporary));
@@ -336,17 +342,26 @@ Status write_then_name(const std::string& path, ByteView content, mode_t mode,
   return fsync_dir(directory);
 }
 
+Status replace_by(const std::string& temporary, const std::string& path) {
+  if (::rename(temporary.c_str(), path.c_str()) != 0) return last_error(path, "rename to");
+  return {};
+}
+
 }  // namespace
 
 Status write_file_durable(const std::string& path, ByteView content, mode_t mode) {
-  return write_then_name(path, content, mode, [&](const std::string& temporary) -> Status {
-    if (::rename(temporary.c_str(), path.c_str()) != 0) return last_error(path, "rename to");
-    return {};
-  });
+  return write_then_name(path, content, {mode, std::nullopt},
+                         [&](const std::string& temporary) { return replace_by(temporary, path); });
+}
+
+Status rewrite_file_durable(const std::string& path, ByteView content) {
+  TRY_ASSIGN(FileInfo there, stat_path(path));
+  return write_then_name(path, content, {there.mode, std::pair(there.uid, there.gid)},
+                         [&](const std::string& temporary) { return replace_by(temporary, path); });
 }
 
 Status create_file_durable(const std::string& path, ByteView content, mode_t mode) {
-  return write_then_name(path, content, mode, [&](const std::string& temporary) -> Status {
+  return write_then_name(path, content, {mode, std::nullopt}, [&](const std::string& temporary) -> Status {
     // Never replaces, unlike rename(2), and works on NFS, where renameat2(RENAME_NOREPLACE) does not.
     if (::link(temporary.c_str(), path.c_str()) != 0) {
       if (errno == EEXIST) return make_error(ErrorKind::conflict, path, "a file is there already");

@@ -81,6 +81,8 @@ Status fsync_dir(const std::string& path);
 // temporary file in the same directory, fsync, rename, fsync of the directory. `mode` is set exactly,
 // whatever the umask.
 Status write_file_durable(const std::string& path, ByteView content, mode_t mode);
+// The same for a file that is there, whose mode and owner stay. Errors: not_found.
+Status rewrite_file_durable(const std::string& path, ByteView content);
 // The same for a name that nobody has yet: `conflict` when something is there. Of several processes one
 // succeeds.
 Status create_file_durable(const std::string& path, ByteView content, mode_t mode);

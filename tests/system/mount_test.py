@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -246,14 +247,22 @@ class MountTest(MountCase):
         copy.psql("CREATE TABLE after (x int); INSERT INTO after SELECT generate_series(1, 10000); UPDATE ledger SET amount = 1 WHERE id < 100")
         sums = copy.value(self.SUMS)
         postmaster = copy.pid
+        helper = subprocess.Popen(["sh", "-c", f"cd {data} && echo there && exec cat"], stdin=subprocess.PIPE,
+                                  stdout=subprocess.PIPE, **harness.account(harness.OS_USER))
+        self.assertEqual(b"there\n", helper.stdout.readline())
         command.kill()
         self.assertTrue(is_mounted(data))
         # Its server is still there: mounting again would let it go on with what is below.
         refused = run(lb.argv("mount", data, json=False), user=MOUNTER, check=False)
-        self.assertFails(refused, 14, "still uses it", str(postmaster))
+        self.assertFails(refused, 14, "still uses it")
+        if harness._alive(postmaster):  # it may find out by itself that its files are gone
+            self.assertIn(str(postmaster), refused.err)
         self.assertTrue(is_mounted(data))
         end_server(postmaster)
+        # What it had started to fetch its WAL ends a moment after it.
+        threading.Timer(1, helper.communicate).start()
         again = self.mount(lb, data)
+        self.assertEqual(0, helper.wait())
         forget_server(copy)
         copy.start()
         self.assertEqual(sums, copy.value(self.SUMS))

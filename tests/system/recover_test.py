@@ -115,6 +115,7 @@ class Recover(SystemTest):
         done = self.recover(lb, *options, "--stop").ok().json
         self.assertEqual(self.said(server), "good")
         self.assertEqual(len(done["post_mortem"]["kept"]), 1)
+        self.assertIn("pg_ctl", done["preserved_command"])
         self.assertGreater(done["post_mortem"]["phases"]["stop"], 0)
 
     def test_a_lost_host_is_recovered_into_nothing(self):
@@ -145,7 +146,7 @@ class Recover(SystemTest):
         server.wait_archived()
         copy, sockets = new_directory("c") / "copy", new_directory("s")
         argv = [*lb.argv("recover", json=False), "--pg", server.conninfo(), "--pg-bin", server.bin, "--port", 5556, "--socket-dir", sockets]
-        code, screen = self.converse(argv, [("Number: ", "2"), ("go back in place)", str(copy)), ("wal find searches", "dropped orders")])
+        code, screen = self.converse(argv, [("takes: ", "data-changed"), ("go back in place)", str(copy)), ("wal find searches", "dropped orders")])
         self.assertEqual(code, 0, screen)
         for word in ("step 1 of 8: assess", "to tell people", "RECOVERED", "step 8 of 8: hand over"):
             self.assertIn(word, screen)

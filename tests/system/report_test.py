@@ -53,6 +53,10 @@ class ReportCase(SystemTest):
         self.config.write_text(text)
         give(self.config)
 
+    def try_alerts(self, lb):
+        """A receiver in the configuration proves nothing until it took an alert."""
+        lb("alert", "test", "archive_off", "--config", self.config, "--state-dir", self.state(), live=True).ok()
+
     def drill(self, lb, *options):
         return lb("drill", "--to", new_directory("d") / "d", "--pg-bin", lb.server.bin, *options, live=True, user=MOUNTER)
 
@@ -81,7 +85,8 @@ class Report(ReportCase):
                 self.assertEqual(self.failing(items), NOT_ON_ONE_HOST | {
                     "targets_delivered", "drill_automated", "wraparound_watched", "connections_watched", "runbooks_cover",
                     "monthly_restore_test", "recovery_runbook", "targets_validated", "pitr_validated", "recovery_documented",
-                    "restore_tested", "runbooks_reviewed"})
+                    "restore_tested", "runbooks_reviewed", "monitoring", "alerts"})
+                self.try_alerts(lb)
                 # A drill to the end of WAL proves no recovery to a moment.
                 lb("runbook", "--config", self.config, "--to", self.runbooks, "--reviewed-by", "Ada", live=True).ok()
                 self.drill(lb).ok()
@@ -122,6 +127,7 @@ class Report(ReportCase):
 
     def test_each_precondition_that_breaks_is_named(self):
         server, lb = self.well()
+        self.try_alerts(lb)
         lb("runbook", "--config", self.config, "--to", self.runbooks, "--reviewed-by", "Ada", live=True).ok()
         self.drill(lb, "--random-target").ok()
         self.assertEqual(self.failing(self.report(lb)[0]), NOT_ON_ONE_HOST)

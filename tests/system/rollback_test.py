@@ -52,6 +52,7 @@ class Rollback(SystemTest):
                 for word in ("-m fast stop", "store", "copy", "keep", "replay", "paused", "promote"):
                     self.assertIn(word, what)
                 self.assertTrue(any(step["seconds"] is not None for step in plan["steps"]))
+                self.assertIn("left out on purpose", plan["expected_loss"])
                 self.assertEqual(self.said(server), "good,mistake,later")
                 refused = self.in_place(lb, "--yes")
                 self.assertFails(refused, PRECONDITION, "running", f"-D {server.data} -m fast stop", "--stop")
@@ -65,6 +66,10 @@ class Rollback(SystemTest):
                 self.assertEqual(done["recovery"]["timeline"], 2)
                 self.assertEqual(self.said(server), "good")
                 self.assertEqual(server.value("SHOW archive_mode"), "on")
+                # A copy of it that is recovered some day has a target of its own.
+                self.assertNotIn("recovery_target", (server.data / "postgresql.auto.conf").read_text())
+                doctor = {one["id"]: one for one in lb("doctor", live=True).json["checks"]}
+                self.assertEqual(doctor["restore_leftovers"]["severity"], "ok", doctor["restore_leftovers"])
                 self.say(server, "on timeline 2")
                 amcheck(server)
                 # The state before, queried beside it.
@@ -108,6 +113,22 @@ class Rollback(SystemTest):
                 self.assertEqual(self.said(server), "good,mistake,later")
                 self.assertEqual([name for name in lb.objects() if "/wal/" in name], before)
                 copy.stop()
+
+    def test_to_before_a_drop(self):
+        server, lb = self.source(self.majors()[0])
+        server.psql("DROP TABLE big")
+        self.say(server, "after the drop")
+        server.wait_archived(server.switch_wal())
+        planned = lb("rollback", "--before-drop", "big", "--pgdata", server.data, "--pg-bin", server.bin, "--dry-run").ok().json
+        self.assertGreaterEqual(planned["expected_loss_seconds"], 0)
+        self.assertIn("stored WAL has commits for", planned["expected_loss"])
+        to, sockets = new_directory("copy") / "data", new_directory("k")
+        lb("rollback", "--before-drop", "big", "--to", to, "--port", "6200", "--socket-dir", sockets, "--pg-bin", server.bin).ok()
+        copy = Cluster.attach(to, server.major)
+        copy.place, copy.port = sockets, 6200
+        self.assertEqual(copy.value("SELECT count(*) FROM big"), "50000")
+        self.assertEqual(self.said(copy), "good,mistake,later")
+        copy.stop()
 
     def test_what_came_back_is_looked_at_before_it_is_promoted(self):
         """As a drill looks at its copy: assertions, programs, amcheck. Each of them can say no."""

@@ -11,7 +11,7 @@ OK, CONFIG, CHECK_FAILED, ATTENTION = 0, 3, 17, 23
 # The ids that people and scripts rely on.
 IDS = {"backup_age", "backup_failures", "wal_archive_lag", "wal_gaps", "drill_age", "drill_result", "replication_lag", "storage_used",
        "repository_used", "table_bloat", "index_bloat", "xid_wraparound", "multixact_wraparound", "connections", "archive_off",
-       "key_custody"}
+       "key_custody", "server_down"}
 
 
 class StatusCase(SystemTest):
@@ -116,7 +116,8 @@ class Verdicts(StatusCase):
         lb("backup", live=True).ok()
         server.stop()
         signals, result = self.status(lb)
-        self.assertEqual(result.code, CHECK_FAILED, "no drill")
+        self.assertEqual(result.code, CHECK_FAILED)
+        self.assertEqual(signals["server_down"]["verdict"], "critical")
         for name in ("connections", "xid_wraparound", "table_bloat", "replication_lag", "archive_off", "wal_archive_lag"):
             self.assertEqual(signals[name]["verdict"], "unknown", signals[name])
             self.assertIsNone(signals[name]["value"])

@@ -6,6 +6,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "app/before.h"
 #include "app/cli/proofs.h"
 #include "app/cli/recover_questions.h"
 #include "app/cli/restore_output.h"
@@ -21,7 +22,6 @@
 #include "app/terminal.h"
 #include "ops/doctor/doctor.h"
 #include "ops/restore/start.h"
-#include "ops/wal/status.h"
 #include "ready/recover/record.h"
 #include "util/files.h"
 #include "util/strings.h"
@@ -85,18 +85,6 @@ void add_repository_facts(const ops::RepositoryFacts& repository, std::vector<st
   const ops::BackupProofs* proofs = repository.proofs.of(*repository.newest_verified);
   found.push_back(cat("newest backup of which it is proven that it can be recovered ",
                       repository.newest_verified->text, ": ", proofs != nullptr ? proofs_text(*proofs) : ""));
-}
-
-Timestamp last_commit_stored(const ops::RestoreOptions& options, Timestamp at, Reporter& reporter,
-                             const StopToken& stop) {
-  Timestamp last;
-  auto source = ops::open_restore(options);
-  if (!source) return last;
-  auto status = ops::wal_status_of(*source->lineage, at, reporter, stop);
-  if (!status) return last;
-  for (const ops::TimelineStatus& timeline : status->timelines)
-    for (const ops::RecoverableWindow& window : timeline.windows) last = std::max(last, window.to);
-  return last;
 }
 
 Result<ready::Assessment> assess(const Invocation& invocation) {
@@ -181,6 +169,7 @@ Json plan_document(const ready::RecoverPlan& plan, bool dry_run) {
           {"plan", plan_json(plan.steps.restore)},
           {"steps", steps},
           {"post_mortem", nullptr},
+          {"preserved_command", nullptr},
           {"next_commands", Json::array()},
           {"files", Json::array()}};
 }
@@ -202,6 +191,15 @@ std::string verdict_text(const ready::PostMortem& record) {
   for (const ready::JudgedPoint& one : ready::judge(record))
     table.add({std::string(to_string(one.verdict)), one.id, one.says});
   return cat(ready::recovered(record) ? "RECOVERED" : "NOT RECOVERED", "\n\n", table.to_string());
+}
+
+std::string kept_text(const ops::RollbackOutcome& outcome) {
+  std::string text;
+  for (const std::string& kept : outcome.restored.kept)
+    text += cat("the state before is kept in ", kept, ", until you remove it\n");
+  if (!outcome.preserved_command.empty())
+    text += cat("read-only beside it:\n", outcome.preserved_command, "\n");
+  return text;
 }
 
 // In place, what is there is moved aside, and perhaps a server stopped.
@@ -253,8 +251,11 @@ Result<int> hand_over(const Invocation& invocation, const ops::RestoreOptions& o
   std::string text = verdict_text(record);
   for (const std::string& file : files) text += cat("wrote ", file, "\n");
   if (record.outcome) {
+    text += kept_text(*record.outcome);
     const std::vector<std::string> commands = next_commands(invocation, record, options);
     document["next_commands"] = commands;
+    if (!record.outcome->preserved_command.empty())
+      document["preserved_command"] = record.outcome->preserved_command;
     text += "next:\n";
     for (const std::string& command : commands) text += cat(command, "\n");
   }
@@ -280,7 +281,7 @@ Result<int> handle(const Invocation& invocation) {
     assessment.found.push_back(cat("transaction ", wish.found->xid, ": ", wish.found->to_string()));
   say_step(invocation, 3, cat("the target: ", request.restore.target.to_string()));
   assessment.last_known_commit =
-      last_commit_stored(request.restore, assessment.began, reporter, invocation.stop());
+      ops::last_commit_stored(request.restore, assessment.began, reporter, invocation.stop());
   say_step(invocation, 4, "preflight");
   auto planned = preflight(request, assessment, reporter, invocation.stop());
   const bool dry_run = invocation.flag("dry-run");
@@ -329,8 +330,8 @@ constinit const Command kRecoverCommand = {
         "Markdown and "
         "JSON. Single tables: restore --table. Within seconds: restore --instant.",
     .danger = Danger::destructive,
-    .groups = {&kRecoverOptions, &kRestoredOptions, &kTargetOptions, &kBackupChoiceOptions, &kRepoOptions,
-               &kServerOptions, &kGeneralOptions},
+    .groups = {&kRecoverOptions, &kRestoredOptions, &kBeforeOptions, &kTargetOptions, &kBackupChoiceOptions,
+               &kRepoOptions, &kServerOptions, &kGeneralOptions},
     .creates = "to",
     .examples =
         "# what would be done; nothing is touched\n"
@@ -362,6 +363,7 @@ constinit const Command kRecoverCommand = {
       "verdicts": {"type": "array", "items": {"type": "object", "properties": {"id": {"type": "string"},
         "verdict": {"enum": ["pass", "fail", "not_applicable", "unknown"]}, "found": {"type": "string"}}}},
       "evidence": {"type": ["string", "null"]}}},
+    "preserved_command": {"type": ["string", "null"], "description": "starts the state before beside it, read-only"},
     "next_commands": {"type": "array", "items": {"type": "string"}},
     "files": {"type": "array", "items": {"type": "string"}}
   }

@@ -29,17 +29,6 @@ constexpr Option kRecover[] = {
              "place of "
              "--pgdata)",
      .excludes = "stop"},
-    {.name = "before-drop",
-     .kind = ValueKind::text,
-     .placeholder = "TABLE",
-     .help = "to just before the transaction that dropped it: TABLE, SCHEMA.TABLE, DATABASE.SCHEMA.TABLE, or "
-             "a database; the longer forms where several have the name",
-     .excludes = "before-xid|target-time|target-lsn|target-xid|target-name|target|exclusive"},
-    {.name = "before-xid",
-     .kind = ValueKind::xid,
-     .placeholder = "XID",
-     .help = "to just before this transaction",
-     .excludes = "target-time|target-lsn|target-xid|target-name|target|exclusive"},
     {.name = "stop",
      .help = "stop the server that runs in --pgdata, once the target is known to be reachable"},
     {.name = "dry-run", .help = "everything up to the plan; nothing is touched"},
@@ -78,14 +67,17 @@ Result<ready::Failure> which_failure(const Invocation& invocation) {
         std::string answer,
         ask_line(
             "What failed?\n  1  the primary is lost (host, disk, server)\n  2  data was changed or dropped "
-            "by mistake\n  3  files are damaged\n  4  the whole site is lost\nNumber: "));
+            "by mistake\n  3  files are damaged\n  4  the whole site is lost\nNumber, or the name that "
+            "--failure "
+            "takes: "));
     auto number = parse_u64(answer);
     if (number && *number >= 1 && *number <= std::size(kOrder)) return kOrder[*number - 1];
+    if (auto named = ready::parse_failure(trim(answer))) return *named;
   }
 }
 
 bool has_moment(const Invocation& invocation) {
-  return has_target(invocation) || invocation.has("before-drop") || invocation.has("before-xid");
+  return has_target(invocation) || has_before(invocation);
 }
 
 // "dropped TABLE", "xid N", or a time.
@@ -179,12 +171,13 @@ Result<RecoverWish> read_wish(const Invocation& invocation, Reporter& reporter) 
   options.target = target.target;
   options.timeline_choice = target.choice;
   options.timeline = target.timeline;
+  options.moment = {invocation.clock().unix_us()};
   TRY(read_restored_options(invocation, options));
   if (auto timeout = invocation.duration_us("recovery-timeout"))
     options.recovery_timeout_ms = *timeout / 1000;
   wish.request.stops_server = invocation.flag("stop");
-  wish.request.preserves = true;
   TRY(choose_place(invocation, wish.failure, options));
+  wish.request.preserves = options.replace;
   TRY_ASSIGN(wish.found, choose_moment(invocation, wish.failure, options, reporter));
   return wish;
 }

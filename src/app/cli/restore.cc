@@ -162,17 +162,6 @@ constexpr Option kRestoreOptions[] = {
          "backup is "
          "fetched and written; what is there is not kept, but un-archived WAL of --pgdata is stored first",
      .excludes = "replace|instant"},
-    {.name = "before-drop",
-     .kind = ValueKind::text,
-     .placeholder = "TABLE",
-     .help = "recover to just before the transaction that dropped this table (also SCHEMA.TABLE, "
-             "DATABASE.SCHEMA.TABLE, or a database): as wal find --dropped finds it",
-     .excludes = "before-xid|target-time|target-lsn|target-xid|target-name|target|exclusive"},
-    {.name = "before-xid",
-     .kind = ValueKind::xid,
-     .placeholder = "XID",
-     .help = "recover to just before the commit of this transaction",
-     .excludes = "target-time|target-lsn|target-xid|target-name|target|exclusive"},
     {.name = "dry-run",
      .help = "say what would be done, whether the target is reachable and how long it takes"},
     {.name = "action",
@@ -277,8 +266,8 @@ constinit const Command kRestoreCommand = {
         "directory, where "
         "nothing of ours is left. The command returns after that.",
     .danger = Danger::destructive,
-    .groups = {&kRestoreGroup, &kRestoredOptions, &kTargetOptions, &kBackupChoiceOptions, &kRepoOptions,
-               &kServerOptions, &kGeneralOptions},
+    .groups = {&kRestoreGroup, &kRestoredOptions, &kBeforeOptions, &kTargetOptions, &kBackupChoiceOptions,
+               &kRepoOptions, &kServerOptions, &kGeneralOptions},
     .creates = "to",
     .mounts = true,
     .examples =

@@ -5,6 +5,7 @@
 #include <tuple>
 
 #include "app/assertions.h"
+#include "app/before.h"
 #include "app/cli/drill_dump.h"
 #include "app/cli/restore_output.h"
 #include "app/invocation.h"
@@ -16,6 +17,7 @@
 #include "app/restored.h"
 #include "app/target.h"
 #include "ops/wal/commands.h"
+#include "ready/recover/record.h"
 #include "util/files.h"
 #include "util/strings.h"
 
@@ -29,16 +31,18 @@ Result<ops::RollbackRequest> rollback_request(const Invocation& invocation) {
   ops::RestoreOptions& options = request.restore;
   TRY_ASSIGN(options.location, repo_location(invocation));
   TRY_ASSIGN(TargetOptions target, target_options(invocation));
-  if (!has_target(invocation)) {
+  if (!has_target(invocation) && !has_before(invocation)) {
     return make_error(ErrorKind::usage, "lifeboat rollback", "needs the moment to go back to")
         .with_hint(
-            "--target-time, --target-lsn, --target-xid or --target-name; to the end of all WAL: restore");
+            "--target-time, --target-lsn, --target-xid, --target-name, --before-drop or --before-xid; to the "
+            "end of all WAL: restore");
   }
   options.lineage = target.lineage;
   options.backup = target.backup;
   options.target = target.target;
   options.timeline_choice = target.choice;
   options.timeline = target.timeline;
+  options.moment = {invocation.clock().unix_us()};
   options.delta = invocation.flag("delta");
   if (auto to = invocation.text("to")) {
     options.directory = *to;
@@ -79,6 +83,18 @@ Json or_null(const std::string& value) {
   return value.empty() ? Json(nullptr) : Json(value);
 }
 
+// What was committed after the target, by stored WAL; what is stored is the least.
+ready::ExpectedLoss loss_of(const Invocation& invocation, const ops::RollbackRequest& request,
+                            const ops::RollbackPlan& plan, Reporter& reporter) {
+  ready::Assessment known;
+  known.last_known_commit =
+      ops::last_commit_stored(request.restore, {invocation.clock().unix_us()}, reporter, invocation.stop());
+  ready::ExpectedLoss loss = ready::expected_loss(known, plan.restore);
+  if (loss.seconds)
+    loss.says += cat("; stored WAL has commits for ", format_seconds(*loss.seconds), " after the target");
+  return loss;
+}
+
 std::string question(const ops::RestoreOptions& options) {
   if (!options.replace) return "";
   return options.delta ? cat("Roll ", options.directory,
@@ -89,6 +105,7 @@ std::string question(const ops::RestoreOptions& options) {
 Result<int> handle(const Invocation& invocation) {
   TRY_ASSIGN(ops::RollbackRequest request, rollback_request(invocation));
   OutputReporter reporter(invocation.output());
+  TRY(stop_before_transaction(invocation, request.restore, reporter));
   auto plan = ops::plan_rollback(request, reporter, invocation.stop());
   const bool dry_run = invocation.flag("dry-run");
   // What is not stored yet may be what the target needs: without a server it is stored before the real
@@ -96,9 +113,14 @@ Result<int> handle(const Invocation& invocation) {
   if (!plan && (dry_run || !request.restore.replace || plan.error().kind != ErrorKind::unreachable))
     return std::move(plan).error();
   if (plan) {
-    invocation.output().text(ops::render_rollback(*plan));
+    const ready::ExpectedLoss loss = loss_of(invocation, request, *plan, reporter);
+    invocation.output().text(cat(ops::render_rollback(*plan), "expected loss: ", loss.says, "\n"));
     invocation.output().document(
-        to_json_text({{"dry_run", true}, {"plan", plan_json(plan->restore)}, {"steps", steps_json(*plan)}}));
+        to_json_text({{"dry_run", true},
+                      {"expected_loss", loss.says},
+                      {"expected_loss_seconds", loss.seconds ? Json(*loss.seconds) : Json(nullptr)},
+                      {"plan", plan_json(plan->restore)},
+                      {"steps", steps_json(*plan)}}));
   }
   if (dry_run) return 0;
   if (std::string ask = question(request.restore); !ask.empty()) TRY(invocation.confirm(ask));
@@ -168,13 +190,13 @@ constinit const Command kRollbackCommand = {
         "--to makes a promoted copy side by side instead. The server that is started is a plain one: restart "
         "it with systemctl or pg_ctlcluster where these are used.",
     .danger = Danger::destructive,
-    .groups = {&kRollbackGroup, &kAssertionOptions, &kRestoredOptions, &kTargetOptions, &kBackupChoiceOptions,
-               &kRepoOptions, &kServerOptions, &kGeneralOptions},
+    .groups = {&kRollbackGroup, &kAssertionOptions, &kRestoredOptions, &kBeforeOptions, &kTargetOptions,
+               &kBackupChoiceOptions, &kRepoOptions, &kServerOptions, &kGeneralOptions},
     .creates = "to",
     .examples =
         "# what would happen, and how long it takes\n"
-        "lifeboat rollback --repo /srv/backup --pgdata /var/lib/postgresql/15/main --target-time '2026-11-20 "
-        "10:56:25+00' --dry-run\n"
+        "lifeboat rollback --repo /srv/backup --pgdata /var/lib/postgresql/15/main --before-drop orders "
+        "--dry-run\n"
         "# in place, with the state before at hand\n"
         "lifeboat rollback --repo /srv/backup --pgdata /var/lib/postgresql/15/main --target-time '2026-11-20 "
         "10:56:25+00' --stop --preserve --yes",
@@ -183,6 +205,8 @@ constinit const Command kRollbackCommand = {
   "required": ["dry_run", "plan"],
   "properties": {
     "dry_run": {"type": "boolean"},
+    "expected_loss": {"type": "string"},
+    "expected_loss_seconds": {"type": ["number", "null"]},
     "directory": {"type": "string"},
     "plan": {"type": "object", "description": "as lifeboat restore has it"},
     "steps": {"type": "array", "items": {"type": "object", "properties": {"what": {"type": "string"}, "seconds": {"type": ["number", "null"]}}}},

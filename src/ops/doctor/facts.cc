@@ -156,6 +156,9 @@ RestoreLeftovers gather_leftovers(const DoctorFacts& facts) {
   for (const auto& [name, value] : facts.server->settings) {
     bool target = name.starts_with("recovery_target") && name != "recovery_target_timeline" &&
                   name != "recovery_target_action" && name != "recovery_target_inclusive";
+    // Taken out of the configuration already.
+    if (std::ranges::find(facts.server->pending_restart, name) != facts.server->pending_restart.end())
+      continue;
     bool command = name == "recovery_end_command" || name == "archive_cleanup_command";
     if ((target || command) && !value.empty()) leftovers.recovery_set.push_back(cat(name, " = ", value));
   }

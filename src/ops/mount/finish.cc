@@ -35,11 +35,7 @@ Status take_out_settings(const std::string& directory, int major) {
   // split() gives an empty piece behind the last line end.
   if (kept.ends_with('\n')) kept.pop_back();
   if (kept == *text) return {};
-  TRY_ASSIGN(FileInfo info, stat_path(path));
-  TRY(write_file_durable(path, as_bytes(kept), info.mode));
-  if (geteuid() == 0 && chown(path.c_str(), info.uid, info.gid) != 0)
-    return errno_error(errno, path, "set the owner of");
-  return {};
+  return rewrite_file_durable(path, as_bytes(kept));
 }
 
 // Names that had to wait. One that has its name already was renamed before a crash.

@@ -18,6 +18,7 @@
 #include "ops/mount/fuse_server.h"
 #include "ops/mount/hydrate.h"
 #include "ops/mount/status.h"
+#include "ops/mount/users.h"
 #include "repo/lease.h"
 #include "util/clock.h"
 #include "util/strings.h"
@@ -30,22 +31,8 @@ constexpr int kFetchThreads = 16;  // requests to the store under way: what hide
 constexpr int kServeThreads = 3;   // of each tree
 constexpr int64_t kPollUs = 50'000;
 constexpr int64_t kMountWaitUs = 10'000'000;
+constexpr int64_t kUsersEndUs = 10'000'000;
 constexpr uint64_t kReadAhead = 1 << 20;
-
-// A process whose working directory is in `directory`; 0 when none can be seen. The link's text is the
-// kernel's own, so that a mount that does not answer is not asked.
-pid_t user_of(const std::string& directory) {
-  auto entries = list_dir("/proc");
-  if (!entries) return 0;
-  for (const DirEntry& entry : *entries) {
-    auto pid = parse_u64(entry.name);
-    if (!pid) continue;
-    auto link = read_link(cat("/proc/", entry.name, "/cwd"));
-    if (link && (*link == directory || link->starts_with(cat(directory, "/"))))
-      return static_cast<pid_t>(*pid);
-  }
-  return 0;
-}
 
 // Asks for what the kernel does not remember.
 bool is_dead(const std::string& directory) {
@@ -53,18 +40,35 @@ bool is_dead(const std::string& directory) {
   return statvfs(directory.c_str(), &status) != 0 && errno == ENOTCONN;
 }
 
+// Whom to name; 0: nobody can be seen.
+pid_t main_user(const std::vector<MountUser>& users) {
+  auto server = std::ranges::find_if(users, &MountUser::server);
+  return server != users.end() ? server->pid : users.empty() ? 0 : users.front().pid;
+}
+
 // A mount whose process is gone. Plain unmounting is refused while anybody uses it, and that is the guard: a
-// server that lost only its mount would go on with what is below.
+// server that lost only its mount would go on with what is below. A restore_command that outlived its server
+// ends by itself.
 Status clear_dead(const std::string& directory, Mounter& mounter) {
-  Status gone = mounter.unmount(directory);
-  if (gone || gone.error().kind != ErrorKind::busy) return gone;
-  pid_t user = user_of(directory);
-  return make_error(ErrorKind::precondition, directory,
-                    user != 0 ? cat("the process that served the mount has ended, but process ", user,
-                                    " still uses it")
-                              : "the process that served the mount has ended, but somebody still uses it")
-      .with_hint(
-          "end the server that runs there first, for example: pg_ctl stop -m immediate, or kill its process");
+  const int64_t began = Clock::system().monotonic_us();
+  for (;;) {
+    Status gone = mounter.unmount(directory);
+    if (gone || gone.error().kind != ErrorKind::busy) return gone;
+    const std::vector<MountUser> users = mount_users(directory);
+    const bool server = std::ranges::any_of(users, &MountUser::server);
+    if (!server && Clock::system().monotonic_us() - began < kUsersEndUs) {
+      Clock::system().sleep_us(kPollUs);
+      continue;
+    }
+    const pid_t user = main_user(users);
+    return make_error(ErrorKind::precondition, directory,
+                      user != 0 ? cat("the process that served the mount has ended, but process ", user,
+                                      " still uses it")
+                                : "the process that served the mount has ended, but somebody still uses it")
+        .with_hint(
+            "end the server that runs there first, for example: pg_ctl stop -m immediate, or kill its "
+            "process");
+  }
 }
 
 Result<Fd> open_root(const std::string& path) {
@@ -313,7 +317,7 @@ class Serving {
         }
         if (!told) {
           told = true;
-          pid_t user = user_of(options_.directory);
+          const pid_t user = main_user(mount_users(options_.directory));
           reporter_.note(NoteLevel::warning, cat(options_.directory, " is still in use",
                                                  user != 0 ? cat(" by process ", user) : std::string(),
                                                  "; it is unmounted as soon as that has ended"));

@@ -9,6 +9,7 @@
 
 #include "ops/mount/mount.h"
 #include "ops/mount/status.h"
+#include "ops/mount/users.h"
 #include "ops/restore/replay_check.h"
 #include "ops/restore/replayed_wal.h"
 #include "ops/restore/start.h"
@@ -57,19 +58,10 @@ bool ended(pid_t pid) {
   return name_end != std::string::npos && text->size() > name_end + 2 && (*text)[name_end + 2] == 'Z';
 }
 
-// The server's processes whose working directory is the mount. Told from /proc alone: the mount may not
-// answer.
 std::vector<pid_t> servers_in(const std::string& directory) {
   std::vector<pid_t> found;
-  auto entries = list_dir("/proc");
-  if (!entries) return found;
-  for (const DirEntry& entry : *entries) {
-    auto pid = parse_u64(entry.name);
-    if (!pid) continue;
-    auto cwd = read_link(cat("/proc/", entry.name, "/cwd"));
-    auto program = read_link(cat("/proc/", entry.name, "/exe"));
-    if (cwd && *cwd == directory && program && base_name(*program) == "postgres")
-      found.push_back(static_cast<pid_t>(*pid));
+  for (const MountUser& user : mount_users(directory)) {
+    if (user.server) found.push_back(user.pid);
   }
   return found;
 }
@@ -311,7 +303,7 @@ class Instant {
       outcome_.notes.push_back(
           cat(name, " is raised to ", value, ", the value that the WAL was written under"));
     }
-    return write_file_durable(path, as_bytes(text), 0600);
+    return rewrite_file_durable(path, as_bytes(text));
   }
 
   // A page that replay pushes out of shared buffers is written through the mount, and read from there when

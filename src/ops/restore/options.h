@@ -64,6 +64,9 @@ struct RestoreOptions {
   Timeline timeline;                       // of TimelineChoice::number
   std::optional<pg::TargetAction> action;  // default: pause with a target, promote for latest
 
+  // Names what is made and kept beside it, so that a plan that was shown and what is done then agree; unset:
+  // now.
+  Timestamp moment;
   std::string directory;  // absolute: the new directory, or with `replace` the cluster's data directory
   bool replace = false;   // put the restored cluster in the place of the one that is there (R3)
   // What is in the directory is compared by block and overwritten where it differs (delta.h). With `replace`

@@ -71,8 +71,8 @@ Error with_rescue_hint(Error error, const RestorePlan& plan) {
 }
 
 // Names what is made and kept beside `directory` by the time; two restores within a second do not meet.
-Result<std::string> unused_suffix(const std::string& directory) {
-  const std::string base = Timestamp{Clock::system().unix_us()}.to_compact();
+Result<std::string> unused_suffix(const std::string& directory, Timestamp moment) {
+  const std::string base = (moment.valid() ? moment : Timestamp{Clock::system().unix_us()}).to_compact();
   std::string suffix = base;
   for (int number = 2;; ++number) {
     bool used = false;
@@ -214,7 +214,7 @@ class Planner {
 
   Status place() {
     TRY_ASSIGN(survey_, survey_tree(repo_, manifest_, stop_));
-    TRY_ASSIGN(std::string suffix, unused_suffix(options_.directory));
+    TRY_ASSIGN(std::string suffix, unused_suffix(options_.directory, options_.moment));
     TRY_ASSIGN(plan_.placements, place_trees(manifest_, survey_, options_, suffix));
     if (options_.delta) TRY(measure_growth(repo_, survey_.pgdata, plan_.placements, stop_));
     plan_.files = survey_.data_directory.files;

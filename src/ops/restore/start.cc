@@ -15,6 +15,8 @@ namespace lifeboat::ops {
 
 namespace {
 
+constexpr uint64_t kConfigLimit = 16 << 20;
+
 constexpr int64_t kAskTimeoutMs = 30'000;
 constexpr int64_t kAgainMs = 3'600'000;
 constexpr int64_t kNoLimitMs = 365ll * 24 * 3600 * 1000;
@@ -308,6 +310,22 @@ class Starter {
     outcome_.recovery->phase = state.phase;
     outcome_.recovery->timeline = state.timeline;
     outcome_.phases.promote = seconds_since(began);
+    // It is promoted, whatever comes of this.
+    if (Status forgotten = forget_target(server); !forgotten)
+      outcome_.notes.push_back(cat("recovery_target_* stay in postgresql.auto.conf, and are to be reset: ",
+                                   forgotten.error().to_string()));
+    return {};
+  }
+
+  // The server in force keeps them until it is started again, and says so as pending_restart.
+  Status forget_target(pg::PgServer& server) {
+    const std::string path = join_path(directory(), "postgresql.auto.conf");
+    TRY_ASSIGN(std::string text, read_text(path, kConfigLimit));
+    const std::string kept = pg::without_recovery_target(text);
+    if (kept == text) return {};
+    TRY(rewrite_file_durable(path, as_bytes(kept)));
+    TRY_ASSIGN(pg::PgClient client, server.connect());
+    TRY(client.exec("SELECT pg_reload_conf()"));
     return {};
   }
 

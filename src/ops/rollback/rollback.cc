@@ -1,7 +1,10 @@
 #include "ops/rollback/rollback.h"
 
+#include <algorithm>
+
 #include "ops/follow_up.h"
 #include "ops/restore/start.h"
+#include "ops/wal/status.h"
 #include "util/clock.h"
 #include "util/files.h"
 #include "util/process.h"
@@ -143,6 +146,18 @@ Result<RollbackPlan> plan_rollback(const RollbackRequest& request, Reporter& rep
   TRY_ASSIGN(plan.restore, plan_restore(source, options, reporter, stop));
   plan.steps = steps_of(request, plan);
   return plan;
+}
+
+Timestamp last_commit_stored(const RestoreOptions& options, Timestamp now, Reporter& reporter,
+                             const StopToken& stop) {
+  Timestamp last;
+  auto source = open_restore(options);
+  if (!source) return last;
+  auto status = wal_status_of(*source->lineage, now, reporter, stop);
+  if (!status) return last;
+  for (const TimelineStatus& timeline : status->timelines)
+    for (const RecoverableWindow& window : timeline.windows) last = std::max(last, window.to);
+  return last;
 }
 
 std::string render_rollback(const RollbackPlan& plan) {

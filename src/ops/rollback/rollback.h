@@ -52,6 +52,10 @@ struct RollbackPlan {
 // Errors: those of plan_restore(). That a server runs there is none.
 Result<RollbackPlan> plan_rollback(const RollbackRequest& request, Reporter& reporter, StopToken& stop);
 
+// The newest commit in WAL that is stored of what `options` restore; unset: none, or it cannot be told.
+Timestamp last_commit_stored(const RestoreOptions& options, Timestamp now, Reporter& reporter,
+                             const StopToken& stop);
+
 // For people; ends with a newline.
 std::string render_rollback(const RollbackPlan& plan);
 

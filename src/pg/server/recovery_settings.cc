@@ -179,4 +179,14 @@ std::string with_recovery_settings(std::string_view auto_conf, const RecoverySet
   return text + render_recovery_settings(settings);
 }
 
+std::string without_recovery_target(std::string_view auto_conf) {
+  std::string text;
+  for (std::string_view line : split(auto_conf, '\n')) {
+    auto name = setting_name_of_line(line);
+    if (!name || !name->starts_with("recovery_target")) text += cat(line, "\n");
+  }
+  text.pop_back();  // split() gives one piece more than there are line ends
+  return text;
+}
+
 }  // namespace lifeboat::pg

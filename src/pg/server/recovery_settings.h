@@ -54,6 +54,9 @@ std::string render_recovery_settings(const RecoverySettings& settings);
 // The text of postgresql.auto.conf with earlier lines of the settings in the block (and an earlier block of
 // ours) taken out and the block appended. Everything else stays as it was.
 std::string with_recovery_settings(std::string_view auto_conf, const RecoverySettings& settings);
+// The same without recovery_target_*, which have done their work. Left there, the next recovery of the
+// cluster, or of a copy of it, would take them for its own target.
+std::string without_recovery_target(std::string_view auto_conf);
 
 // 'value' as the configuration file's lexer reads it back: ' doubled, \ doubled, control characters as
 // escapes (src/backend/utils/misc/guc-file.l).

@@ -163,6 +163,7 @@ void AlertBook::told(const Receiver& receiver, const AlertMessage& message, Time
     state.heartbeat = now;
     return;
   }
+  state.delivered = now;
   state.tokens = tokens_now(receiver, state, now) - 1;
   state.tokens_at = now;
   for (const AlertItem& item : message.items) {
@@ -174,6 +175,10 @@ void AlertBook::told(const Receiver& receiver, const AlertMessage& message, Time
       alert->second.told[receiver.name] = {item.severity, now};
   }
   forget_what_is_over();
+}
+
+void AlertBook::reached(const std::string& receiver, Timestamp now) {
+  receivers_[receiver].delivered = now;
 }
 
 void AlertBook::failed(const Receiver& receiver, std::string_view error, Timestamp now,
@@ -226,6 +231,7 @@ std::string AlertBook::encode() const {
                        {"failures", state.failures},
                        {"next_try_us", state.next_try.unix_us},
                        {"heartbeat_us", state.heartbeat.unix_us},
+                       {"delivered_us", state.delivered.unix_us},
                        {"sent", state.sent},
                        {"failed", state.failed},
                        {"last_error", state.last_error}};
@@ -270,6 +276,7 @@ Result<AlertBook> AlertBook::decode(std::string_view object, std::string_view te
       state.failures = one.at("failures").get<uint64_t>();
       state.next_try = {one.at("next_try_us").get<int64_t>()};
       state.heartbeat = {one.at("heartbeat_us").get<int64_t>()};
+      state.delivered = {one.value("delivered_us", Timestamp().unix_us)};
       state.sent = one.at("sent").get<uint64_t>();
       state.failed = one.at("failed").get<uint64_t>();
       state.last_error = one.at("last_error").get<std::string>();

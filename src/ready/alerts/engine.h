@@ -58,6 +58,7 @@ struct ReceiverState {
   uint64_t failures = 0;  // in a row
   Timestamp next_try;     // not before
   Timestamp heartbeat;    // the last
+  Timestamp delivered;    // the last alert that it took, also of `alert test`
   uint64_t sent = 0;      // messages in all
   uint64_t failed = 0;    // attempts in all
   std::string last_error;
@@ -70,6 +71,8 @@ class AlertBook {
   std::vector<AlertMessage> due(const std::vector<Receiver>& receivers, const std::string& cluster,
                                 Timestamp now);
   void told(const Receiver& receiver, const AlertMessage& message, Timestamp now);
+  // A message of `alert test` reached it; no alert is told by that.
+  void reached(const std::string& receiver, Timestamp now);
   // `retry_after_us`: what the receiver asked for, or 0; `random` in [0, 1) spreads the next try.
   void failed(const Receiver& receiver, std::string_view error, Timestamp now, int64_t retry_after_us,
               double random);

@@ -141,6 +141,7 @@ std::vector<HealFinding> judge_heal(const HealFacts& facts, const HealPolicy& po
   std::vector<HealFinding> findings;
   HealLook look{facts, policy, findings, trail};
   // Those that explain others come first.
+  look_at_server(look);
   look_at_daemon(look);
   look_at_repository(look);
   look_at_archiver(look);

@@ -188,6 +188,30 @@ TEST_F(HealTest, an_archiver_that_fails_for_another_reason_gets_the_doctors_advi
   EXPECT_EQ(finding.proposal, "put it there");
 }
 
+TEST_F(HealTest, a_command_that_is_not_known_to_store_anything_is_told_before_wal_is_lost) {
+  ops::Finding command;
+  command.id = "archive_command";
+  command.severity = ops::Severity::critical;
+  command.found = "/bin/true";
+  command.cause = "is not lifeboat's";
+  command.fix = {"ALTER SYSTEM SET archive_command = 'x';"};
+  facts_.findings.push_back(command);
+  const HealFinding finding = find("archiving_off");
+  EXPECT_EQ(finding.state, HealState::manual);
+  EXPECT_EQ(finding.object, "archive_command");
+  EXPECT_THAT(finding.found, HasSubstr("/bin/true"));
+  EXPECT_THAT(finding.proposal, HasSubstr("ALTER SYSTEM SET archive_command"));
+}
+
+TEST_F(HealTest, a_server_that_does_not_answer_is_told) {
+  facts_.doctor.server.reset();
+  facts_.doctor.server_problem = make_error(ErrorKind::unavailable, "host db1", "cannot connect");
+  const HealFinding finding = find("server_down");
+  EXPECT_EQ(finding.rank, Rank::critical);
+  EXPECT_EQ(finding.state, HealState::manual);
+  EXPECT_THAT(finding.found, HasSubstr("host db1"));
+}
+
 // --- the repository
 
 TEST_F(HealTest, a_repository_that_refuses_is_rotated_after_a_while) {

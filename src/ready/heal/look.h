@@ -26,6 +26,7 @@ struct HealLook {
   HealFinding& add(std::string id, std::string object, Rank rank, std::string found);
 };
 
+void look_at_server(HealLook& look);
 void look_at_daemon(HealLook& look);
 void look_at_archiver(HealLook& look);
 void look_at_repository(HealLook& look);

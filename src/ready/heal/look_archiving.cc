@@ -77,7 +77,33 @@ std::string obstacle_to_rotation(const HealLook& look) {
   return "";
 }
 
+// Nothing is lost yet, and something will be: archiving is off, or what archive_command names is not known to
+// store anything here.
+void look_at_archiving_settings(HealLook& look) {
+  const Reading* off = look.reading("archive_off");
+  if (off == nullptr || off->verdict == Verdict::unknown || rank_of(off->verdict) == Rank::fine) return;
+  HealFinding& finding = look.add("archiving_off", "archive_command", rank_of(off->verdict), off->found);
+  finding.cites = {look.cite("archive_off")};
+  finding.proposal = off->action;
+  for (std::string_view id : {"archive_mode", "archive_command", "archive_library"}) {
+    const ops::Finding* check = ops::find(look.facts.signals.findings, id);
+    if (check == nullptr || check->severity != ops::Severity::critical) continue;
+    finding.object = id;
+    finding.proposal = fixes(*check);
+    return;
+  }
+}
+
 }  // namespace
+
+void look_at_server(HealLook& look) {
+  const Reading* down = look.reading("server_down");
+  if (down == nullptr || down->verdict == Verdict::unknown || rank_of(down->verdict) == Rank::fine) return;
+  HealFinding& finding = look.add("server_down", "the server", rank_of(down->verdict),
+                                  cat(down->found, "; what can be told without it is looked at"));
+  finding.cites = {look.cite("server_down")};
+  finding.proposal = "start it; where it does not come up: lifeboat recover";
+}
 
 void look_at_daemon(HealLook& look) {
   const DaemonProbe& daemon = look.facts.probe.daemon;
@@ -124,7 +150,7 @@ void look_at_archiver(HealLook& look) {
   const ops::Finding* check = ops::find(look.facts.signals.findings, "archiver");
   const bool failing = check != nullptr && check->severity == ops::Severity::critical;
   if (!failing && (lag == nullptr || rank_of(lag->verdict) == Rank::fine || lag->verdict == Verdict::unknown))
-    return;
+    return look_at_archiving_settings(look);
   HealFinding& finding =
       look.add("archiver_fails", "archive_command", failing ? Rank::critical : rank_of(lag->verdict),
                failing ? cat(check->found, check->cause.empty() ? "" : cat("; ", check->cause)) : lag->found);

@@ -119,7 +119,10 @@ std::string describe_evidence(const ReportFacts& facts, std::string_view id) {
   }
   if (kind == "alert") {
     auto receiver = std::ranges::find(facts.settings.receivers, name, &AlertReceiver::name);
-    return receiver == facts.settings.receivers.end() ? "" : receiver->kind;
+    if (receiver == facts.settings.receivers.end()) return "";
+    return receiver->delivered.valid()
+               ? cat(receiver->kind, ", last took an alert at ", receiver->delivered.to_string())
+               : receiver->kind;
   }
   return "";
 }

@@ -43,7 +43,8 @@ struct LogicalBackup {
 struct AlertReceiver {
   std::string name;
   std::string kind;
-  bool tells = true;  // not only a sign of life
+  bool tells = true;    // not only a sign of life
+  Timestamp delivered;  // when it last took an alert; unset: never
 };
 
 // An item that the operator says does not apply, with the reason.
@@ -81,6 +82,7 @@ struct ReportSettings {
   std::vector<ScheduledJob> jobs;
   std::vector<AlertReceiver> receivers;
   std::string metrics_endpoint;  // "" : none
+  Timestamp signals_read;        // before this report did; unset: never
   std::string runbook_directory;
   std::vector<Waiver> waivers;
 };

@@ -7,7 +7,8 @@
 namespace lifeboat::ready {
 namespace {
 constexpr double kHalfYear = 183 * kDaySeconds;
-}
+constexpr double kReadAtLeastSeconds = 3600;
+}  // namespace
 
 void look_at_strategy(const ReportFacts& facts, ItemAnswer& answer) {
   look_at_targets_stated(facts, answer);
@@ -27,7 +28,12 @@ void look_at_automated_backups(const ReportFacts& facts, ItemAnswer& answer) {
     return answer.lacks(cat("the scheduled backup failed ", counted(job->failures, "time"), " in a row"),
                         our(facts, "list", "--all"));
   answer.shows(cat("backup at \"", job->when, "\" (UTC)"), {cat("schedule/", job->name)});
-  if (facts.newest_backup() == nullptr) answer.lacks("there is no complete backup yet", our(facts, "backup"));
+  const repo::Card* newest = facts.newest_backup();
+  if (newest == nullptr) return answer.lacks("there is no complete backup yet", our(facts, "backup"));
+  // The line of the configuration alone runs nothing.
+  if (facts.now().seconds_since(newest->stopped) > 2 * job->longest_gap_seconds)
+    answer.lacks(cat("the newest backup is ", age(facts, newest->stopped), " old: nothing runs the schedule"),
+                 our(facts, "serve", "--status"));
 }
 
 void look_at_encrypted(const ReportFacts& facts, ItemAnswer& answer) {
@@ -124,6 +130,11 @@ void look_at_monitoring(const ReportFacts& facts, ItemAnswer& answer) {
   } else {
     answer.shows("signals are read for alerts", {cat("alert/", facts.settings.receivers.front().name)});
   }
+  const Timestamp before = facts.settings.signals_read;
+  if (!before.valid() || facts.now().seconds_since(before) > kReadAtLeastSeconds)
+    answer.lacks(before.valid() ? cat("the signals were last read ", age(facts, before), " ago")
+                                : std::string("the signals were never read before this report"),
+                 "run lifeboat serve, or lifeboat alert check from cron");
   for (const Reading& reading : facts.report.readings) {
     if (reading.verdict == Verdict::unknown)
       answer.lacks(cat("signal ", reading.signal->id, " cannot be read: ", reading.found), reading.action);
@@ -131,16 +142,26 @@ void look_at_monitoring(const ReportFacts& facts, ItemAnswer& answer) {
 }
 
 void look_at_alerts(const ReportFacts& facts, ItemAnswer& answer) {
-  std::vector<std::string> names;
-  for (const AlertReceiver& receiver : facts.settings.receivers)
-    if (receiver.tells) names.push_back(cat("alert/", receiver.name));
-  if (names.empty())
+  const auto& receivers = facts.settings.receivers;
+  if (std::ranges::none_of(receivers, &AlertReceiver::tells))
     return answer.lacks(
         "nobody is told of alerts",
         cat("an [alert.NAME] section of ",
             facts.settings.config_path.empty() ? "/etc/lifeboat/lifeboat.toml" : facts.settings.config_path,
             "; lifeboat alert test shows that it arrives"));
-  answer.shows(cat(counted(names.size(), "receiver")), names);
+  for (const AlertReceiver& receiver : receivers) {
+    if (!receiver.tells) continue;
+    if (!receiver.delivered.valid()) {
+      answer.lacks(cat("receiver ", receiver.name, " never took an alert"), our(facts, "alert test"));
+    } else if (facts.now().seconds_since(receiver.delivered) > kQuarterSeconds) {
+      answer.lacks(
+          cat("receiver ", receiver.name, " last took an alert ", age(facts, receiver.delivered), " ago"),
+          our(facts, "alert test"));
+    } else {
+      answer.shows(cat(receiver.name, " took an alert ", age(facts, receiver.delivered), " ago"),
+                   {cat("alert/", receiver.name)});
+    }
+  }
 }
 
 void look_at_runbooks_reviewed(const ReportFacts& facts, ItemAnswer& answer) {

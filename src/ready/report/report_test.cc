@@ -134,8 +134,9 @@ ReportFacts well(const SignalSettings& signals = owned()) {
   settings.jobs = {{"backup", "15 1 * * *", "backup", "backup", kDay, 0},
                    {"drill", "0 5 * * 0", "drill", "drill --random-target", 7 * kDay, 0},
                    {"expire", "45 1 * * *", "expire", "expire --pitr-days 30", kDay, 0}};
-  settings.receivers = {{"office", "email", true}};
+  settings.receivers = {{"office", "email", true, ago(kDay)}};
   settings.metrics_endpoint = "127.0.0.1:9187";
+  settings.signals_read = ago(60);
   settings.runbook_directory = "/srv/books";
   facts.rehearsals = {drill(0.5 * kHour, "latest"), drill(20 * kDay, "time 2027-01-01 00:00:00+00")};
   for (const char* id : {"primary-loss", "archive-failure", "backup-failure", "wraparound", "bloat",
@@ -287,7 +288,7 @@ const Case kCases[] = {
        f.signals.doctor.repository.backups = {card(8 * kDay)};
        evaluate_again(f);
      },
-     {"weekly_physical_backup", "age_watched"}},
+     {"weekly_physical_backup", "age_watched", "automated_backups"}},
     {"no dumps", [](ReportFacts& f) { f.dumps.clear(); }, {"daily_logical_backup"}},
     {"partial dumps", [](ReportFacts& f) { f.dumps[0].whole = false; }, {"daily_logical_backup"}},
     {"old dumps", [](ReportFacts& f) { f.dumps[0].time = ago(30 * kHour); }, {"daily_logical_backup"}},
@@ -307,6 +308,16 @@ const Case kCases[] = {
     {"a runbook read last year",
      [](ReportFacts& f) { f.runbooks[4].reviewed = ago(200 * kDay); },
      {"runbooks_reviewed"}},
+    {"a receiver that nobody ever tried",
+     [](ReportFacts& f) { f.settings.receivers[0].delivered = {}; },
+     {"alerts"}},
+    {"a receiver that was tried last year",
+     [](ReportFacts& f) { f.settings.receivers[0].delivered = ago(200 * kDay); },
+     {"alerts"}},
+    {"signals that nothing reads", [](ReportFacts& f) { f.settings.signals_read = {}; }, {"monitoring"}},
+    {"signals that were read yesterday",
+     [](ReportFacts& f) { f.settings.signals_read = ago(kDay); },
+     {"monitoring"}},
     {"nobody is told", [](ReportFacts& f) { f.settings.receivers[0].tells = false; }, {"alerts"}},
     {"a server that does not answer",
      [](ReportFacts& f) {

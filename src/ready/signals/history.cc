@@ -141,6 +141,13 @@ Trend trend_of(const std::vector<Sample>& samples) {
   return trend;
 }
 
+Timestamp SignalHistory::newest() const {
+  Timestamp newest;
+  for (const auto& [key, samples] : samples_)
+    if (!samples.empty()) newest = std::max(newest, samples.back().time);
+  return newest;
+}
+
 std::string SignalHistory::encode() const {
   Json values = Json::object();
   for (const auto& [key, samples] : samples_) {

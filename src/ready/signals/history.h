@@ -33,6 +33,7 @@ class SignalHistory {
   // Of the last look; unset where there was none, or it found no backup.
   std::optional<ops::KnownContinuity> continuity;
   const std::vector<Sample>* samples(const std::string& key) const;
+  Timestamp newest() const;  // sample of all; unset: there is none
 
   std::string encode() const;
   static Result<SignalHistory> decode(std::string_view object, std::string_view text);

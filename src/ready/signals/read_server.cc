@@ -85,6 +85,18 @@ void read_bloat(const SignalFacts& facts, std::vector<BloatedRelation> Bloat::* 
 
 }  // namespace
 
+void read_server_down(const SignalFacts& facts, const SignalPolicy&, Reading& reading) {
+  if (facts.doctor.server) return measured(reading, 0, "the server answers");
+  if (!facts.doctor.server_problem) return unknown(reading, "the server was not asked");
+  const Error& problem = *facts.doctor.server_problem;
+  const std::string text = problem.to_string();
+  if (out_of_connections(text)) return measured(reading, 0, "the server has no connection left for us");
+  // Where it refuses us it is there.
+  if (problem.kind != ErrorKind::unavailable && problem.kind != ErrorKind::timeout)
+    return unknown(reading, text);
+  measured(reading, 1, text);
+}
+
 void read_storage_used(const SignalFacts& facts, const SignalPolicy& policy, Reading& reading) {
   if (facts.file_systems.empty()) {
     const auto& problem = facts.doctor.data_problem;

@@ -44,6 +44,7 @@ void read_archive_off(const SignalFacts& facts, const SignalPolicy& policy, Read
 void read_replication_lag(const SignalFacts& facts, const SignalPolicy& policy, Reading& reading);
 
 // --- the server and its disks (read_server.cc)
+void read_server_down(const SignalFacts& facts, const SignalPolicy& policy, Reading& reading);
 void read_storage_used(const SignalFacts& facts, const SignalPolicy& policy, Reading& reading);
 void read_repository_used(const SignalFacts& facts, const SignalPolicy& policy, Reading& reading);
 void read_connections(const SignalFacts& facts, const SignalPolicy& policy, Reading& reading);

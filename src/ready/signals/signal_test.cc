@@ -125,6 +125,20 @@ TEST(judge, thresholds_are_met_at_their_value) {
   EXPECT_EQ(judge(1e9, {}, Worse::above), Verdict::ok);
 }
 
+TEST(server, that_does_not_answer_is_critical_and_one_that_refuses_is_unknown) {
+  SignalFacts facts = well();
+  EXPECT_EQ(read(facts, "server_down").value, 0);
+  facts.doctor.server.reset();
+  facts.doctor.server_problem = make_error(ErrorKind::unavailable, "host db1", "cannot connect");
+  EXPECT_EQ(read(facts, "server_down").verdict, Verdict::critical);
+  EXPECT_THAT(read(facts, "server_down").found, HasSubstr("host db1"));
+  facts.doctor.server_problem->kind = ErrorKind::permission;
+  EXPECT_EQ(read(facts, "server_down").verdict, Verdict::unknown);
+  facts.doctor.server_problem = make_error(ErrorKind::unavailable, "", "cannot connect")
+                                    .with_cause("FATAL: sorry, too many clients already");
+  EXPECT_EQ(read(facts, "server_down").verdict, Verdict::ok);
+}
+
 TEST(backups, age_is_of_the_newest_complete_one) {
   SignalFacts facts = well();
   facts.doctor.repository.backups = {card(30), card(2, repo::BackupState::damaged)};
