@@ -26,7 +26,8 @@ class SchemaTest(unittest.TestCase):
     def test_what_is_wrong_is_seen(self):
         good = json.loads((PLANS[0] / "requirements.json").read_text())
         for name, value in [("rpo_seconds", None), ("rto_seconds", 0), ("substrate", "cloud"), ("storage", 5),
-                            ("legal_hold", "yes"), ("recovery_level", ["row"])]:
+                            ("legal_hold", "yes"), ("recovery_level", ["row"]), ("rpo_second", 300),
+                            ("storage", {"capacity_byte": 1}), ("provider", {"window": 1})]:
             with self.subTest(name=name):
                 self.assertNotEqual([], problems({**good, name: value}, REQUIREMENTS))
         plan = json.loads((PLANS[0] / "backup_plan.json").read_text())
@@ -63,6 +64,19 @@ class CommandTest(unittest.TestCase):
             self.assertEqual("blocked", json.loads(done.stdout)["status"])
             self.assertEqual("blocked", json.loads((to / "backup_plan.json").read_text())["status"])
             self.assertIn("compliance minimum", (to / "backup_plan.md").read_text())
+
+    def test_a_misspelt_member_is_an_error_that_names_it(self):
+        import tempfile
+        with tempfile.TemporaryDirectory() as place:
+            os.chmod(place, 0o777)
+            demands = Path(place) / "r.json"
+            demands.write_text('{"rpo_second": 300, "rto_seconds": 900, "substrate": "self-managed", "owner": "x",'
+                               ' "storage": {"ur": "file:///b"}}')
+            done = self.plan("--requirements", demands, "--calibration", "off")
+            error = json.loads(done.stdout)["error"]
+            self.assertEqual("config", error["kind"])
+            self.assertIn("unknown member 'rpo_second' (did you mean rpo_seconds?)", error["message"])
+            self.assertIn("unknown member 'storage.ur' (did you mean storage.url?)", error["message"])
 
     def test_without_targets_there_is_no_plan(self):
         import tempfile

@@ -153,9 +153,6 @@ void look_at_server(Planning& planning) {
                                 cat("RPO ", seconds_text(planning.demands.rpo_seconds), ", RTO ",
                                     seconds_text(planning.demands.rto_seconds), ", without a source."),
                                 {"the owner confirms both in writing", "the owner states others"}});
-  for (const std::string& name : planning.demands.not_understood)
-    planning.gap(GapWeight::advice, "not_understood",
-                 cat("backup_requirements.json: '", name, "' means nothing here"), "look for a misspelling");
 }
 
 }  // namespace lifeboat::ready
