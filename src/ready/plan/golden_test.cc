@@ -3,6 +3,7 @@
 // to be read. They cover P1 to P5, P8, P9 and RT3.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <nlohmann/json.hpp>
 
@@ -131,6 +132,11 @@ INSTANTIATE_TEST_SUITE_P(
                     Expected{"calibration-only", PlanStatus::unproven, "no_drill"},
                     Expected{"drill-is-old", PlanStatus::unproven, "old_drill"},
                     Expected{"one-drill-reaches-across", PlanStatus::unproven, "rto_unproven"},
+                    Expected{"wal-not-measured", PlanStatus::unproven, "rto_unproven"},
+                    Expected{"wal-weak", PlanStatus::unproven, "wal_rate"},
+                    Expected{"wal-burst-blocks-nothing", PlanStatus::unproven, "wal_rate"},
+                    Expected{"wal-stated-against-weak", PlanStatus::ready, ""},
+                    Expected{"network-without-tls", PlanStatus::unproven, "transit"},
                     Expected{"one-key-only", PlanStatus::unproven, "key_custody"}),
     [](const auto& instance) {
       std::string name = instance.param.name;
@@ -188,6 +194,41 @@ TEST(Requirements, come_back_as_they_were_written) {
   auto again = parse_requirements(requirements_json(*parsed), "again");
   ASSERT_TRUE(again);
   EXPECT_EQ(requirements_json(*again), requirements_json(*parsed));
+}
+
+// An older file may have a 0 that nobody waited long enough for.
+TEST(Facts, with_a_measured_rate_of_0_leave_it_unknown) {
+  const std::string path = join_path(folder(), "small-production/facts.json");
+  auto facts = parse_facts(must_read(path), path);
+  auto demands =
+      parse_requirements(must_read(join_path(folder(), "small-production/requirements.json")), "r");
+  ASSERT_TRUE(facts && demands);
+  facts->server->wal_bytes_per_day = 0;
+  facts->server->wal_how = "a sample of 3 seconds";
+  const Plan plan = make_plan(*demands, *facts, facts->rates);
+  EXPECT_EQ(plan.status, PlanStatus::unproven);
+  EXPECT_FALSE(plan.rto.seconds);
+  EXPECT_NE(plan.rto.why.find("not measured long enough"), std::string::npos) << plan.rto.why;
+  demands->wal_bytes_per_day = 5e9;
+  EXPECT_EQ(make_plan(*demands, *facts, facts->rates).status, PlanStatus::ready) << "stated";
+}
+
+TEST(Security, of_a_local_socket_claims_no_tls) {
+  const std::string path = join_path(folder(), "small-production/facts.json");
+  auto facts = parse_facts(must_read(path), path);
+  auto demands =
+      parse_requirements(must_read(join_path(folder(), "small-production/requirements.json")), "r");
+  ASSERT_TRUE(facts && demands);
+  facts->server->settings["ssl"] = "off";
+  const Plan plan = make_plan(*demands, *facts, facts->rates);
+  const std::string all = join(plan.security, "\n");
+  EXPECT_NE(all.find("a local socket, which needs no TLS"), std::string::npos) << all;
+  EXPECT_NE(all.find("TLS for network clients: not seen (ssl = off)"), std::string::npos) << all;
+  auto check = std::ranges::find_if(plan.quality, [](const QualityCheck& one) {
+    return one.claim.find("in transit") != std::string::npos;
+  });
+  ASSERT_NE(check, plan.quality.end());
+  EXPECT_EQ(check->result, "open");
 }
 
 TEST(Facts, come_back_as_they_were_written) {

@@ -90,7 +90,8 @@ void check_evidence(Planning& planning) {
   const auto& repository = planning.facts.repository;
   if (repository && !repository->problem.empty())
     planning.gap(GapWeight::critical, "repository",
-                 cat("the repository could not be read: ", repository->problem), "lifeboat doctor");
+                 cat("the repository could not be read: ", repository->problem),
+                 "lifeboat init where there is none yet, else lifeboat doctor");
   if (repository && repository->problem.empty() && !repository->newest_verified.valid())
     planning.gap(GapWeight::critical, "not_verified", "no backup is verified", "lifeboat verify");
 }

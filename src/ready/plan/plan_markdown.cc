@@ -1,4 +1,5 @@
 // backup_plan.md: the same plan for people, read from top to bottom.
+#include <algorithm>
 #include <string>
 
 #include "ready/plan/steps.h"
@@ -90,7 +91,10 @@ std::string cadence(const Plan& plan) {
   for (const CadenceOption& one : plan.cadence.considered)
     rows.push_back({duration_text(one.every_seconds), one.seconds ? seconds_text(*one.seconds) : "not known",
                     one.meets ? "yes" : "no", one.why});
-  if (!rows.empty()) text += table({"every", "RTO just before the next", "meets", ""}, rows);
+  // Nine times why it is not known says no more than once.
+  const bool known = std::ranges::any_of(plan.cadence.considered,
+                                         [](const CadenceOption& one) { return one.seconds.has_value(); });
+  if (known) text += table({"every", "RTO just before the next", "meets", ""}, rows);
   return text;
 }
 
