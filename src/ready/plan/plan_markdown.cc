@@ -138,6 +138,18 @@ std::string inventory(const Plan& plan) {
                    rows));
 }
 
+std::string configuration(const Plan& plan) {
+  if (!plan.configuration_text.empty()) return plan.configuration_text;
+  std::string text;
+  std::string section;
+  for (const ConfigLine& line : plan.configuration) {
+    if (line.section != section) text += cat(section.empty() ? "" : "\n", "[", line.section, "]\n");
+    section = line.section;
+    text += cat(line.key, " = ", line.value, "\n");
+  }
+  return text;
+}
+
 std::string implementation(const Plan& plan) {
   std::string text = "## Implementation\n\n";
   for (size_t i = 0; i < plan.steps.size(); ++i) text += cat(i + 1, ". ", plan.steps[i], "\n");
@@ -148,14 +160,7 @@ std::string implementation(const Plan& plan) {
       rows.push_back({one.name, one.now, one.value, one.restart ? "yes" : "no", one.reason});
     text += table({"setting", "now", "planned", "restart", "why"}, rows);
   }
-  text += "```toml\n";
-  std::string section;
-  for (const ConfigLine& line : plan.configuration) {
-    if (line.section != section) text += cat(section.empty() ? "" : "\n", "[", line.section, "]\n");
-    section = line.section;
-    text += cat(line.key, " = ", line.value, "\n");
-  }
-  return text + "```\n\n";
+  return cat(text, "```toml\n", configuration(plan), "```\n\n");
 }
 
 std::string gaps(const Plan& plan) {
