@@ -3,6 +3,7 @@
 not."""
 import json
 import os
+import shutil
 import subprocess
 import unittest
 from pathlib import Path
@@ -26,7 +27,8 @@ class SchemaTest(unittest.TestCase):
     def test_what_is_wrong_is_seen(self):
         good = json.loads((PLANS[0] / "requirements.json").read_text())
         for name, value in [("rpo_seconds", None), ("rto_seconds", 0), ("substrate", "cloud"), ("storage", 5),
-                            ("legal_hold", "yes"), ("recovery_level", ["row"])]:
+                            ("legal_hold", "yes"), ("recovery_level", ["row"]), ("rpo_second", 300),
+                            ("storage", {"capacity_byte": 1}), ("provider", {"window": 1})]:
             with self.subTest(name=name):
                 self.assertNotEqual([], problems({**good, name: value}, REQUIREMENTS))
         plan = json.loads((PLANS[0] / "backup_plan.json").read_text())
@@ -45,12 +47,12 @@ class SchemaTest(unittest.TestCase):
 class CommandTest(unittest.TestCase):
     """The program gives the same as the golden files, from facts in a file: it needs no server."""
 
-    def plan(self, *options):
+    def plan(self, *options, output="json", level="error", env=None):
         binary = os.environ.get("LIFEBOAT_BINARY") or ROOT / "build/release/lifeboat"
         if not Path(binary).exists():
             self.skipTest(f"{binary} is not built")
-        return subprocess.run([binary, "plan", *options, "--output", "json", "--log-level", "error"],
-                              capture_output=True, text=True, timeout=60, check=False)
+        return subprocess.run([binary, "plan", *options, "--output", output, "--log-level", level],
+                              capture_output=True, text=True, timeout=60, check=False, env={**os.environ, **(env or {})})
 
     def test_blocked_has_its_own_code_and_its_files(self):
         import tempfile
@@ -63,6 +65,90 @@ class CommandTest(unittest.TestCase):
             self.assertEqual("blocked", json.loads(done.stdout)["status"])
             self.assertEqual("blocked", json.loads((to / "backup_plan.json").read_text())["status"])
             self.assertIn("compliance minimum", (to / "backup_plan.md").read_text())
+
+    def test_a_blocked_plan_applies_nothing_and_says_so(self):
+        import tempfile
+        with tempfile.TemporaryDirectory() as place:
+            os.chmod(place, 0o777)
+            config = Path(place) / "new.toml"
+            golden = ROOT / "tests/golden/plans/retention-below-compliance"
+            done = self.plan("--requirements", golden / "requirements.json", "--facts", golden / "facts.json",
+                             "--config", config, "--apply", "--yes", level="warning")
+            self.assertEqual(24, done.returncode, done.stderr)
+            self.assertFalse(json.loads(done.stdout)["applied"])
+            self.assertIn(f"nothing was applied, because the plan is blocked: {config} is not made", done.stderr)
+            self.assertFalse(config.exists())
+
+    def test_apply_makes_a_configuration_that_is_not_there(self):
+        import tempfile
+        with tempfile.TemporaryDirectory() as place:
+            os.chmod(place, 0o777)
+            config = Path(place) / "new.toml"
+            key = Path(place) / "key"
+            key.write_text("x")
+            golden = ROOT / "tests/golden/plans/small-production"
+            options = ["--requirements", golden / "requirements.json", "--facts", golden / "facts.json", "--repo",
+                       "file:///srv/repo", "--key-file", key, "--pg", "host=/run/pg port=5433"]
+            env = {"PGDATA": "/srv/pg"}  # which the daemon will not have
+            missing = self.plan(*options, "--config", config)
+            self.assertEqual("config", json.loads(missing.stdout)["error"]["kind"], "without --apply it has to be there")
+            nowhere = self.plan(*options, "--config", Path(place) / "no" / "new.toml", "--apply", "--yes")
+            self.assertIn(f"there is no directory {place}/no", json.loads(nowhere.stdout)["error"]["message"])
+            refused = self.plan(*options, "--config", config, "--apply")
+            self.assertEqual(21, refused.returncode, refused.stderr)
+            self.assertFalse(config.exists())
+            to = Path(place) / "plan"
+            shown = self.plan(*options, "--config", config, "--apply", "--yes", "--to", to, output="text", env=env)
+            self.assertEqual(0, shown.returncode, shown.stderr)
+            text = config.read_text()
+            self.assertEqual(0o644, config.stat().st_mode & 0o777)
+            self.assertIn(f"{config}, which is not there yet:\n", shown.stdout)
+            self.assertIn("".join(f"+{line}\n" for line in text.splitlines()), shown.stdout)
+            # What is printed is what is written: the repository, its key and how the server is reached too.
+            self.assertIn(f"```toml\n{text}```\n", (to / "backup_plan.md").read_text())
+            self.assertEqual(text, (to / "lifeboat.toml").read_text())
+            for line in [f'key-file = "{key}"', 'pg = "host=/run/pg port=5433"', 'pgdata = "/srv/pg"', '[repo.main]']:
+                self.assertIn(line, text)
+            again = self.plan("--requirements", golden / "requirements.json", "--facts", golden / "facts.json",
+                              "--config", config, "--apply", "--to", to, output="text")
+            self.assertIn("already as planned", again.stdout)
+            self.assertIn(f"```toml\n{text}```\n", (to / "backup_plan.md").read_text(), "what the file has is printed too")
+
+    def test_a_key_of_the_command_line_goes_to_the_repository_that_the_file_has(self):
+        import tempfile
+        with tempfile.TemporaryDirectory() as place:
+            os.chmod(place, 0o777)
+            config, key = Path(place) / "lifeboat.toml", Path(place) / "key"
+            key.write_text("x")
+            golden = ROOT / "tests/golden/plans/small-production"
+            for before, section in [('[cluster.main]\nrepo = "near"\n[repo.near]\nurl = "file:///srv/repo"\n', "[repo.near]"),
+                                    ('[cluster.main]\nrepo = "file:///srv/repo"\n', "[repo.main]")]:
+                with self.subTest(section=section):
+                    config.write_text(before)
+                    config.chmod(0o640)
+                    if os.geteuid() == 0:
+                        shutil.chown(config, "postgres")  # whom root becomes
+                    to = Path(place) / "plan"
+                    done = self.plan("--requirements", golden / "requirements.json", "--facts", golden / "facts.json",
+                                     "--config", config, "--key-file", key, "--apply", "--yes", "--to", to)
+                    self.assertEqual(0, done.returncode, done.stdout)
+                    text = config.read_text()
+                    self.assertIn(f'key-file = "{key}"', text.split(section)[1].split("[")[0])
+                    self.assertIn(f'key-file = "{key}"', (to / "backup_plan.md").read_text())
+                    self.assertEqual(0o640, (to / "lifeboat.toml").stat().st_mode & 0o777, "no more readable than the file")
+
+    def test_a_misspelt_member_is_an_error_that_names_it(self):
+        import tempfile
+        with tempfile.TemporaryDirectory() as place:
+            os.chmod(place, 0o777)
+            demands = Path(place) / "r.json"
+            demands.write_text('{"rpo_second": 300, "rto_seconds": 900, "substrate": "self-managed", "owner": "x",'
+                               ' "storage": {"ur": "file:///b"}}')
+            done = self.plan("--requirements", demands, "--calibration", "off")
+            error = json.loads(done.stdout)["error"]
+            self.assertEqual("config", error["kind"])
+            self.assertIn("unknown member 'rpo_second' (did you mean rpo_seconds?)", error["message"])
+            self.assertIn("unknown member 'storage.ur' (did you mean storage.url?)", error["message"])
 
     def test_without_targets_there_is_no_plan(self):
         import tempfile

@@ -111,6 +111,8 @@ struct Command {
   // The option that names a directory which this command creates ("repo" of init, "to" of restore). Started
   // as root, the directory is made for the owner when the owner could not make it.
   std::string_view creates = {};
+  // The flag with which this command makes the file that --config names: it need not be there then.
+  std::string_view makes_config = {};
   // The command mounts: over the directory that is its last positional, or one of its own. Started as root it
   // gets a child that stays root for that (ops/mount/mounter.h).
   bool mounts = false;

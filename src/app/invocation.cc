@@ -13,6 +13,7 @@
 #include "app/terminal.h"
 #include "app/values.h"
 #include "util/check.h"
+#include "util/nearest.h"
 #include "util/strings.h"
 
 namespace lifeboat::app {
@@ -124,6 +125,8 @@ Status Invocation::add_file() {
   auto config = read_config(path);
   if (config) {
     config_ = std::move(config).value();
+  } else if (config.error().kind == ErrorKind::not_found && makes_config()) {
+    output_->note(LogLevel::debug, cat("configuration file ", path, " is not there yet"));
   } else if (given != nullptr && config.error().kind == ErrorKind::not_found) {
     return make_error(ErrorKind::config, path, "there is no such configuration file");
   } else if (config.error().kind != ErrorKind::not_found) {
@@ -135,6 +138,12 @@ Status Invocation::add_file() {
   TRY_ASSIGN(const ConfigBlock* repo, choose_repo());
   if (repo != nullptr) add_block(*repo);
   return {};
+}
+
+bool Invocation::makes_config() const {
+  if (command().makes_config.empty()) return false;
+  const Resolved* flag = lookup(command().makes_config);
+  return flag != nullptr && !off(*flag);
 }
 
 // Sets repo_url_; the section that describes it, or null.

@@ -121,6 +121,7 @@ class Invocation {
   Status add_environment(const std::vector<std::string_view>& environment);
   void warn_of_misspelt_variable(std::string_view name, std::string_view option_name) const;
   Status add_file();
+  bool makes_config() const;
   Result<const ConfigBlock*> choose_repo();
   void add_block(const ConfigBlock& block);
   Status settle_exclusions();

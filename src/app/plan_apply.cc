@@ -100,6 +100,18 @@ std::vector<ConfigJob> jobs_of(std::string_view text, const std::string& cluster
   return block == nullptr ? std::vector<ConfigJob>() : block->schedule;
 }
 
+// "repo.NAME" of a cluster's repository; "" where no section describes it.
+std::string repository_section(std::string_view text, const std::string& cluster) {
+  auto parsed = parse_config(text, "the configuration");
+  if (!parsed) return "";
+  const ConfigBlock* block = parsed->find(ConfigSection::cluster, cluster);
+  const ConfigBlock* repository = parsed->only_repo();
+  if (block != nullptr && !block->repo.empty())
+    repository = block->repo.find(':') == std::string::npos ? parsed->find(ConfigSection::repo, block->repo)
+                                                            : parsed->repo_with_url(block->repo);
+  return repository == nullptr ? std::string() : cat("repo.", repository->name);
+}
+
 // Commands that plans put into a schedule (ready/plan/implement.cc): of one of these another plan may have
 // another, without anybody having written it.
 bool made_by_a_plan(const std::vector<std::string>& words) {
@@ -146,6 +158,21 @@ std::string with_plan_lines(std::string_view text, const std::vector<ready::Conf
   std::vector<std::string> lines = lines_of(text);
   for (const ready::ConfigLine& line : wanted) set_line(lines, line);
   return join(lines, "\n") + "\n";
+}
+
+std::string text_of_cluster(std::string_view text, const std::string& cluster) {
+  const std::string own = cat("cluster.", cluster);
+  const std::string repository = repository_section(text, cluster);
+  const std::vector<std::string> lines = lines_of(text);
+  std::string found;
+  for (const std::string& line : lines) {
+    const std::string header = header_of(line);
+    if (header.empty() || (header != own && !header.starts_with(own + ".") && header != repository)) continue;
+    const Section section = *find_section(lines, header);
+    if (!found.empty()) found += '\n';
+    for (size_t i = section.begin - 1; i < insertion_point(lines, section); ++i) found += lines[i] + "\n";
+  }
+  return found;
 }
 
 std::vector<std::string> keep_own_jobs(std::string_view text, const std::string& cluster,

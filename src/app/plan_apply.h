@@ -16,6 +16,9 @@ namespace lifeboat::app {
 // result invalid or ambiguous; check_configuration() tells.
 std::string with_plan_lines(std::string_view text, const std::vector<ready::ConfigLine>& lines);
 
+// What a configuration says of one cluster: its sections and that of its repository, as they are written.
+std::string text_of_cluster(std::string_view text, const std::string& cluster);
+
 // Takes those lines out that would replace a job which somebody wrote: one in the file, under the same name,
 // whose command no plan makes; not that of backups, whose cadence is the plan. Says of each what stays and
 // what the plan would have had.

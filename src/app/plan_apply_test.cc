@@ -63,6 +63,22 @@ TEST(PlanLines, leave_a_job_that_somebody_wrote_and_say_so) {
   EXPECT_NE(with_plan_lines(before, lines).find("--rto"), std::string::npos);
 }
 
+TEST(PlanLines, of_one_cluster_are_its_sections_and_that_of_its_repository) {
+  const std::string text =
+      "# ours\n[cluster.main]\nrepo = \"near\" # the first\njobs = 2\n\n# of another\n[cluster.other]\nrepo "
+      "= "
+      "\"far\"\n\n[repo.near]\nurl = \"file:///near\"\nkey-file = \"/k\"\n\n[repo.far]\nurl = "
+      "\"file:///far\"\n\n[cluster.main.schedule]\nbackup = \"@daily\"\n";
+  EXPECT_EQ(text_of_cluster(text, "main"),
+            "[cluster.main]\nrepo = \"near\" # the first\njobs = 2\n\n[repo.near]\nurl = "
+            "\"file:///near\"\nkey-file = \"/k\"\n\n[cluster.main.schedule]\nbackup = \"@daily\"\n");
+  const std::string alone = with_plan_lines("", {{"cluster.main", "repo", "\"main\""},
+                                                 {"repo.main", "url", "\"file:///r\""},
+                                                 {"repo.main", "key-file", "\"/k\""},
+                                                 {"cluster.main.schedule", "backup", "\"@daily\""}});
+  EXPECT_EQ(text_of_cluster(alone, "main"), alone) << "a new file is all the plan's";
+}
+
 TEST(Difference, shows_what_changes_with_two_lines_around) {
   EXPECT_EQ(line_difference("a\nb\nc\nd\ne\nf\n", "a\nb\nc\nd\nE\nf\n"), " c\n d\n-e\n+E\n f\n");
   EXPECT_EQ(line_difference("a\n", "a\n"), "");

@@ -6,13 +6,14 @@ they last did (P6, P7)."""
 import json
 import os
 import pty
+import re
 import select
 import shutil
 import time
 import unittest
 from pathlib import Path
 
-from harness import OS_USER, SystemTest, account, environment, give, main, new_directory, run
+from harness import OS_USER, SystemTest, account, environment, give, main, new_directory, run, wait_until
 from support.json_schema import problems
 
 SOURCE = Path(__file__).resolve().parent.parent.parent
@@ -62,7 +63,8 @@ class FromMeasurements(PlanCase):
                 self.server.psql("INSERT INTO t SELECT i, md5(i::text) FROM generate_series(1, 20000) i; SELECT pg_switch_wal()")
                 self.lb("verify").ok()
                 evidence = [self.lb("drill", "--full", "--pg-bin", self.server.bin, live=True).ok().json["evidence"] for _ in range(2)]
-                result = self.plan(*self.watcher(), "--requirements", self.demand()).ok().json
+                # What is measured in some seconds corrects no stated rate of WAL.
+                result = self.plan(*self.watcher(), "--requirements", self.demand(wal_bytes_per_day=1e9)).ok().json
                 plan, facts = self.written(), self.written("backup_facts.json")
                 self.assertEqual(result["plan"], plan)
                 self.assertEqual([], problems(plan, PLAN_SCHEMA))
@@ -74,6 +76,9 @@ class FromMeasurements(PlanCase):
                 self.assertGreater(server["archived"], 0)
                 self.assertIn("wal push", server["settings"]["archive_command"])
                 self.assertIsNotNone(server["wal_bytes_per_day"])
+                self.assertTrue(server["wal_weak"], server["wal_how"])
+                self.assertEqual("local socket", server["connection"])
+                self.assertEqual("off", server["settings"]["ssl"])
                 self.assertEqual("drills", rates["basis"])
                 self.assertEqual(evidence[::-1], rates["evidence"])
                 self.assertEqual(2, rates["samples"])
@@ -85,7 +90,11 @@ class FromMeasurements(PlanCase):
                 self.assertEqual("unproven", plan["status"])
                 self.assertEqual({"encryption", "off_site"},
                                  {gap for gap, weight in self.gaps(plan).items() if weight == "critical"})
-                self.assertIn("# Backup plan of cluster main: unproven", (self.to / "backup_plan.md").read_text())
+                text = (self.to / "backup_plan.md").read_text()
+                self.assertIn("# Backup plan of cluster main: unproven", text)
+                self.assertIn("a local socket, which needs no TLS", text)
+                self.assertIn("TLS for network clients: not seen (ssl = off)", text)
+                self.assertIn("at 1.0 GB a day (stated)", text)
                 self.apply_it()
 
     def apply_it(self):
@@ -95,7 +104,7 @@ class FromMeasurements(PlanCase):
         config.write_text(before)
         give(config)
         # The facts that were just read: what drills leave open is not calibrated again each time.
-        options = ["--facts", self.to / "backup_facts.json", "--requirements", self.demand(), "--config", config, "--apply"]
+        options = ["--facts", self.to / "backup_facts.json", "--requirements", self.demand(wal_bytes_per_day=1e9), "--config", config, "--apply"]
         refused = self.plan(*options)
         self.assertEqual(NOT_CONFIRMED, refused.code, refused.err)
         self.assertEqual(before, config.read_text())
@@ -135,6 +144,65 @@ class FromMeasurements(PlanCase):
         again = self.plan("--facts", facts, "--requirements", self.demand()).ok().json
         self.assertIn("no_rates", self.gaps(again["plan"]))
         self.assertIn("server", self.gaps(again["plan"]))
+
+
+class Wal(PlanCase):
+    """How much WAL is written a day, by who knows it longest."""
+
+    def server_facts(self):
+        self.plan(*self.watcher(), "--calibration", "off", "--requirements", self.demand()).ok()
+        return self.written("backup_facts.json")["server"]
+
+    def test_an_idle_server_has_no_rate_of_0(self):
+        self.server = self.cluster()
+        self.lb = self.lifeboat(self.server)
+        self.server.psql("CREATE ROLE watcher LOGIN; GRANT pg_monitor TO watcher; CHECKPOINT; SELECT pg_stat_reset_shared('archiver')")
+        if self.server.major >= 14:
+            self.server.psql("SELECT pg_stat_reset_shared('wal')")
+        self.place = new_directory("plan")
+        self.to = self.place / "made"
+        # No segment before the current one, and a checkpoint just now: a sample is all there is.
+        time.sleep(2)
+        server = self.server_facts()
+        self.assertIsNone(server["wal_bytes_per_day"], server["wal_how"])
+        self.assertIn("not measured long enough", server["wal_how"])
+        plan = self.written()
+        self.assertEqual("unproven", plan["status"])
+        self.assertIsNone(plan["rto"]["delivered_seconds"])
+        self.assertIn("the WAL that is written a day (not measured long enough", plan["rto"]["not_known"])
+        action = next(gap["action"] for gap in plan["gaps"] if gap["id"] == "rto_unproven")
+        self.assertIn("after a day of usual load, or wal_bytes_per_day in the requirements", action)
+
+    def test_a_promoted_server_counts_from_its_promotion_on(self):
+        self.server = self.cluster()
+        self.lb = self.lifeboat(self.server)
+        self.server.psql("CREATE ROLE watcher LOGIN; GRANT pg_monitor TO watcher; CREATE TABLE t AS SELECT generate_series(1, 60000) i")
+        self.place = new_directory("plan")
+        self.to = self.place / "made"
+        time.sleep(10)
+        self.server.stop()
+        began = time.time()
+        signal = Path(self.server.data) / "standby.signal"
+        signal.write_text("")
+        give(signal)
+        self.server.start()
+        self.server.psql("SELECT pg_promote()")
+        self.server.psql("INSERT INTO t SELECT generate_series(1, 60000)")
+        time.sleep(6)
+        server = self.server_facts()
+        self.assertTrue(server["wal_weak"], server["wal_how"])
+        seconds = float(re.search(r"the last ([0-9.]+) s$", server["wal_how"]).group(1))
+        self.assertLess(seconds, time.time() - began + 1, server["wal_how"])
+
+    def test_how_long_storing_takes_is_measured(self):
+        self.begin()
+        for _ in range(4):
+            self.server.psql("INSERT INTO t SELECT i, md5(i::text) FROM generate_series(1, 100) i; SELECT pg_switch_wal()")
+        wait_until(lambda: int(self.server.psql("SELECT archived_count FROM pg_stat_archiver")) >= 4, "four segments are archived")
+        server = self.server_facts()
+        self.assertIsNotNone(server["archive_seconds"])
+        self.assertLess(server["archive_seconds"], 30)
+        self.assertIn("measured: from a finished segment to its being stored", (self.to / "backup_plan.md").read_text())
 
 
 class Targets(PlanCase):

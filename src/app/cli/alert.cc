@@ -11,6 +11,7 @@
 #include "app/values.h"
 #include "ready/metrics/rules.h"
 #include "util/files.h"
+#include "util/nearest.h"
 #include "util/strings.h"
 
 namespace lifeboat::app {

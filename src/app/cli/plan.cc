@@ -36,12 +36,12 @@ constexpr std::string_view kFactsFile = "backup_facts.json";
 
 // A file of the plan's directory; nothing without --to.
 Status put(const Invocation& invocation, std::string_view name, const std::string& text,
-           std::vector<std::string>& files) {
+           std::vector<std::string>& files, mode_t mode = kFileMode) {
   auto directory = invocation.text("to");
   if (!directory) return {};
   TRY(create_dirs(*directory));
   files.push_back(join_path(*directory, name));
-  return write_file_durable(files.back(), as_bytes(text), kFileMode);
+  return write_file_durable(files.back(), as_bytes(text), mode);
 }
 
 std::string requirements_path(const Invocation& invocation) {
@@ -174,35 +174,67 @@ bool outlives(const Invocation& invocation, std::string_view name) {
   return source != Source::file && source != Source::default_text;
 }
 
+// The section that the file has, or would have, for its own repository; "" where this call is about another
+// one.
+std::string section_of_repository(const Invocation& invocation, const ConfigBlock* cluster,
+                                  const std::string& name) {
+  const Config& config = invocation.config();
+  const ConfigBlock* found = config.only_repo();
+  std::string url = found != nullptr ? found->url : "";
+  if (cluster != nullptr && !cluster->repo.empty()) {
+    const bool direct = cluster->repo.find(':') != std::string::npos;
+    found = direct ? config.repo_with_url(cluster->repo) : config.find(ConfigSection::repo, cluster->repo);
+    url = direct ? cluster->repo : found != nullptr ? found->url : "";
+  }
+  auto used = invocation.repo();
+  if (!used || url != *used) return "";
+  return cat("repo.", found != nullptr ? found->name : name);
+}
+
+// The repository and its key, as far as the file does not have them: what it says of its repositories stays.
+void add_repository(const Invocation& invocation, const Plan& plan, const ready::ConfigLine& planned,
+                    std::vector<ready::ConfigLine>& lines) {
+  const Config& config = invocation.config();
+  const ConfigBlock* block = config.find(ConfigSection::cluster, plan.cluster);
+  const bool there = (block != nullptr && !block->repo.empty()) || config.only_repo() != nullptr;
+  const KeySource key = invocation.key();
+  const std::string option = key.kind == KeySource::Kind::key_file ? "key-file" : "passphrase-file";
+  if (key.kind == KeySource::Kind::none) {
+    if (!there) lines.push_back(planned);
+    return;
+  }
+  std::string section = cat("repo.", plan.cluster);
+  std::string url = planned.value;
+  if (there) {
+    if (!outlives(invocation, option)) return;
+    section = section_of_repository(invocation, block, plan.cluster);
+    if (section.empty()) return;
+    url = toml_text(*invocation.repo());
+  } else {
+    lines.push_back({planned.section, "repo", toml_text(plan.cluster)});
+  }
+  if (config.find(ConfigSection::repo, section.substr(std::string_view("repo.").size())) == nullptr)
+    lines.push_back({section, "url", url});
+  lines.push_back({section, option, toml_text(key.path)});
+}
+
 // The plan's lines, and what the command line or the environment said and would be missing when the daemon
 // reads the file.
 std::vector<ready::ConfigLine> lines_of(const Invocation& invocation, const Plan& plan) {
   const std::string cluster = cat("cluster.", plan.cluster);
-  const ConfigBlock* block = invocation.config().find(ConfigSection::cluster, plan.cluster);
   std::vector<ready::ConfigLine> lines;
   for (const ready::ConfigLine& line : plan.configuration) {
-    if (line.key != "repo" || line.section != cluster) {
+    if (line.key == "repo" && line.section == cluster)
+      add_repository(invocation, plan, line, lines);
+    else
       lines.push_back(line);
-      continue;
-    }
-    // What the file says of its repositories stays.
-    const bool there =
-        (block != nullptr && !block->repo.empty()) || invocation.config().only_repo() != nullptr;
-    if (there) continue;
-    const KeySource key = invocation.key();
-    if (key.kind == KeySource::Kind::none) {
-      lines.push_back(line);
-      continue;
-    }
-    const std::string repo = cat("repo.", plan.cluster);
-    lines.push_back({cluster, "repo", toml_text(plan.cluster)});
-    lines.push_back({repo, "url", line.value});
-    lines.push_back(
-        {repo, key.kind == KeySource::Kind::key_file ? "key-file" : "passphrase-file", toml_text(key.path)});
   }
   for (const char* name : {"pgdata", "pg-bin", "os-user"})
     if (outlives(invocation, name) && invocation.has(name))
       lines.push_back({cluster, name, toml_text(*invocation.text(name))});
+  // PGDATA is the environment's, which the daemon has not.
+  if (auto pgdata = invocation.pgdata(); pgdata && !invocation.has("pgdata"))
+    lines.push_back({cluster, "pgdata", toml_text(*pgdata)});
   if (outlives(invocation, "pg"))
     if (const std::string conninfo = conninfo_for_later(invocation); !conninfo.empty())
       lines.push_back({cluster, "pg", toml_text(conninfo)});
@@ -212,6 +244,7 @@ std::vector<ready::ConfigLine> lines_of(const Invocation& invocation, const Plan
 struct NewConfiguration {
   std::vector<std::string> kept;  // jobs of the file that the plan would have otherwise
   std::string path;
+  bool exists = false;
   std::string before;
   std::string after;
   mode_t mode = kFileMode;
@@ -220,8 +253,10 @@ struct NewConfiguration {
 
 Result<NewConfiguration> new_configuration(const Invocation& invocation, const Plan& plan) {
   NewConfiguration made;
-  made.path = invocation.config_path().empty() ? std::string(kDefaultConfigPath) : invocation.config_path();
-  if (!invocation.config_path().empty()) {
+  made.exists = !invocation.config_path().empty();
+  made.path = invocation.text("config").value_or(std::string(kDefaultConfigPath));
+  if (made.exists) {
+    made.path = invocation.config_path();
     TRY_ASSIGN(made.before, read_text(made.path, kFileLimit));
     TRY_ASSIGN(FileInfo info, stat_path(made.path));
     made.mode = info.mode;
@@ -232,22 +267,33 @@ Result<NewConfiguration> new_configuration(const Invocation& invocation, const P
   return made;
 }
 
+Status write_configuration(const NewConfiguration& made) {
+  auto written = made.exists ? write_file_durable(made.path, as_bytes(made.after), made.mode)
+                             : create_file_durable(made.path, as_bytes(made.after), made.mode);
+  if (!written && written.error().kind == ErrorKind::permission)
+    return std::move(written).error().with_hint(
+        "--to DIR has the planned file as lifeboat.toml: install it from there as who may");
+  return written;
+}
+
 Status apply(const Invocation& invocation, const NewConfiguration& made) {
   TRY(check_configuration(made.after, made.path, made.lines));
+  const std::string directory = parent_path(made.path);
+  TRY_ASSIGN(const bool has_directory, path_exists(directory));
+  if (!has_directory)
+    return make_error(ErrorKind::precondition, made.path,
+                      cat("nothing was written: there is no directory ", directory))
+        .with_hint(cat("mkdir -p ", shell_quote(directory)));
   const std::string difference = line_difference(made.before, made.after);
   for (const std::string& kept : made.kept) invocation.output().text(cat("\nkept ", kept, "\n"));
   if (difference.empty()) {
     invocation.output().text(cat("\n", made.path, " is already as planned\n"));
     return {};
   }
-  invocation.output().text(cat("\n", made.path, ":\n", difference));
+  invocation.output().text(
+      cat("\n", made.path, made.exists ? ":\n" : ", which is not there yet:\n", difference));
   TRY(invocation.confirm(cat("Write this into ", made.path, "?")));
-  auto written = write_file_durable(made.path, as_bytes(made.after), made.mode);
-  if (!written && written.error().kind == ErrorKind::permission)
-    return std::move(written).error().with_hint(
-        "the planned file stands in the directory of --to as lifeboat.toml: install it from there as who "
-        "may");
-  TRY(std::move(written));
+  TRY(write_configuration(made));
   invocation.output().text("written; lifeboat serve --check shows what runs when\n");
   return {};
 }
@@ -275,11 +321,13 @@ Result<int> handle(const Invocation& invocation) {
   if (!invocation.has("facts")) TRY(put(invocation, kFactsFile, ready::facts_json(facts), files));
   if (!demands) return std::move(demands).error();
 
-  const Plan plan = ready::make_plan(*demands, facts, facts.rates);
+  Plan plan = ready::make_plan(*demands, facts, facts.rates);
   TRY_ASSIGN(NewConfiguration made, new_configuration(invocation, plan));
+  plan.configuration = made.lines;
+  plan.configuration_text = text_of_cluster(made.after, plan.cluster);
   TRY(put(invocation, "backup_plan.json", ready::plan_json(plan), files));
   TRY(put(invocation, "backup_plan.md", ready::plan_markdown(plan), files));
-  TRY(put(invocation, "lifeboat.toml", made.after, files));
+  TRY(put(invocation, "lifeboat.toml", made.after, files, made.mode));
   Json document = {{"status", to_string(plan.status)},
                    {"reasons", plan.reasons},
                    {"files", files},
@@ -290,7 +338,12 @@ Result<int> handle(const Invocation& invocation) {
   invocation.output().document(to_json_text(document));
   invocation.output().text(invocation.has("to") ? summary(plan) : ready::plan_markdown(plan));
   for (const std::string& file : files) invocation.output().note(LogLevel::info, cat("written: ", file));
-  if (plan.status == PlanStatus::blocked)
+  const bool blocked = plan.status == PlanStatus::blocked;
+  if (blocked && invocation.flag("apply"))
+    invocation.output().note(LogLevel::warning,
+                             cat("nothing was applied, because the plan is blocked: ", made.path,
+                                 made.exists ? " stays as it is" : " is not made"));
+  if (blocked)
     return make_error(ErrorKind::blocked, cat("cluster ", plan.cluster), join(plan.reasons, "; "))
         .with_hint("the plan has a draft decision record for each");
   warn_of_password(invocation);
@@ -354,19 +407,29 @@ constinit const Command kPlanCommand = {
         "--inspect reads the server (pg_monitor is enough) and pgBackRest, Barman and WAL-G where they are "
         "in use. "
         "--apply sets the plan's keys in the configuration file and leaves everything else in it as it is; a "
-        "job of the schedule that runs another command than any plan's stays, and is named.",
+        "job of the schedule that runs another command than any plan's stays, and is named. A file of "
+        "--config "
+        "that is not there is made, in a directory that is. Of a blocked plan nothing is applied.\n\n"
+        "WAL a day comes from what the repository has stored in the last days, else from pg_stat_wal (14 and "
+        "later), pg_stat_archiver, pg_wal and the last checkpoint, at last from a sample of some seconds; "
+        "the "
+        "plan names which. What covers less than a day is extrapolated and leaves the plan `unproven`, "
+        "unless "
+        "`wal_bytes_per_day` is stated.",
     .danger = Danger::write,
     .groups = {&kPlanGroup, &kRepoOptions, &kServerOptions, &kGeneralOptions},
     .creates = "to",
+    .makes_config = "apply",
     .examples =
         "# what is there now, and what it can promise\n"
         "lifeboat plan --inspect --requirements backup_requirements.json --to /srv/plan\n"
         "# put it to work\n"
         "lifeboat plan --inspect --to /srv/plan --apply",
     .exit_notes =
-        "0: ready or unproven, see `status`. 24: blocked; the files are written. 25: RPO or RTO is not "
-        "stated. 21: the "
-        "difference was printed and not written, because nobody confirmed it.",
+        "0: ready or unproven, see `status`. 24: blocked; the files of --to are written, and --apply applies "
+        "nothing. 25: RPO or RTO is not stated. 21: the difference was printed and not written, because "
+        "nobody "
+        "confirmed it.",
     .schema = R"({
   "type": "object",
   "required": ["status", "reasons", "files", "applied", "plan"],

@@ -1,6 +1,9 @@
 #include "ready/plan/facts.h"
 
+#include <algorithm>
+#include <array>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "util/strings.h"
 
@@ -9,6 +12,13 @@ namespace {
 
 using Json = nlohmann::json;
 using OrderedJson = nlohmann::ordered_json;
+
+constexpr std::array kConnections = {
+    std::pair{Connection::unknown, std::string_view("unknown")},
+    std::pair{Connection::local_socket, std::string_view("local socket")},
+    std::pair{Connection::loopback, std::string_view("loopback without TLS")},
+    std::pair{Connection::tls, std::string_view("TLS")},
+    std::pair{Connection::plain, std::string_view("network without TLS")}};
 
 // --- from JSON. A member of the wrong kind throws, which parse_facts() turns into an error.
 void get(const Json& from, const char* name, std::optional<double>& into) {
@@ -34,6 +44,7 @@ ServerState server_from(const Json& json) {
     server.databases.push_back({one.at("name").get<std::string>(), one.at("bytes").get<double>()});
   get(json, "wal_bytes_per_day", server.wal_bytes_per_day);
   get(json, "wal_how", server.wal_how);
+  get(json, "wal_weak", server.wal_weak);
   get(json, "growth_bytes_per_day", server.growth_bytes_per_day);
   get(json, "growth_how", server.growth_how);
   get(json, "in_recovery", server.in_recovery);
@@ -46,6 +57,9 @@ ServerState server_from(const Json& json) {
   get(json, "archive_failures", server.archive_failures);
   get(json, "last_archived", server.last_archived);
   get(json, "archive_seconds", server.archive_seconds);
+  const auto connection = json.value("connection", std::string());
+  for (const auto& [one, name] : kConnections)
+    if (connection == name) server.connection = one;
   return server;
 }
 
@@ -63,6 +77,7 @@ RepositoryState repository_from(const Json& json) {
   get(json, "backup_seconds", repository.backup_seconds);
   get(json, "stored_ratio", repository.stored_ratio);
   get(json, "stored_change_bytes_per_day", repository.stored_change_bytes_per_day);
+  get(json, "stored_wal_bytes_per_day", repository.stored_wal_bytes_per_day);
   return repository;
 }
 
@@ -125,6 +140,7 @@ OrderedJson to_json(const ServerState& server) {
           {"databases", std::move(databases)},
           {"wal_bytes_per_day", maybe(server.wal_bytes_per_day)},
           {"wal_how", server.wal_how},
+          {"wal_weak", server.wal_weak},
           {"growth_bytes_per_day", maybe(server.growth_bytes_per_day)},
           {"growth_how", server.growth_how},
           {"in_recovery", server.in_recovery},
@@ -134,7 +150,8 @@ OrderedJson to_json(const ServerState& server) {
           {"archived", server.archived},
           {"archive_failures", server.archive_failures},
           {"last_archived", maybe(server.last_archived)},
-          {"archive_seconds", maybe(server.archive_seconds)}};
+          {"archive_seconds", maybe(server.archive_seconds)},
+          {"connection", to_string(server.connection)}};
 }
 
 OrderedJson to_json(const RepositoryState& repository) {
@@ -149,7 +166,8 @@ OrderedJson to_json(const RepositoryState& repository) {
           {"drill_passed", maybe(repository.drill_passed)},
           {"backup_seconds", maybe(repository.backup_seconds)},
           {"stored_ratio", maybe(repository.stored_ratio)},
-          {"stored_change_bytes_per_day", maybe(repository.stored_change_bytes_per_day)}};
+          {"stored_change_bytes_per_day", maybe(repository.stored_change_bytes_per_day)},
+          {"stored_wal_bytes_per_day", maybe(repository.stored_wal_bytes_per_day)}};
 }
 
 OrderedJson to_json(const ToolState& tool) {
@@ -186,6 +204,10 @@ OrderedJson to_json(const Rates& rates) {
 }
 
 }  // namespace
+
+std::string_view to_string(Connection connection) {
+  return std::ranges::find(kConnections, connection, [](const auto& pair) { return pair.first; })->second;
+}
 
 std::string_view to_string(RateBasis basis) {
   switch (basis) {

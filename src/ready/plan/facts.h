@@ -28,12 +28,23 @@ struct KnownStandby {
   bool receiver = false;   // stores WAL and replays nothing
 };
 
+// How an inspection reached the server.
+enum class Connection : uint8_t {
+  unknown,
+  local_socket,  // crosses no network
+  loopback,      // without TLS, on this host
+  tls,
+  plain,  // over a network without TLS
+};
+std::string_view to_string(Connection connection);
+
 struct ServerState {
   int version_num = 0;
   std::optional<double> size_bytes;
   std::vector<KnownDatabase> databases;
   std::optional<double> wal_bytes_per_day;
   std::string wal_how;
+  bool wal_weak = false;  // extrapolated from less than a day (wal_rate.h)
   std::optional<double> growth_bytes_per_day;
   std::string growth_how;
   bool in_recovery = false;
@@ -44,6 +55,7 @@ struct ServerState {
   uint64_t archive_failures = 0;
   Timestamp last_archived;
   std::optional<double> archive_seconds;  // from a finished segment to its being stored
+  Connection connection = Connection::unknown;
 };
 
 struct RepositoryState {
@@ -59,6 +71,7 @@ struct RepositoryState {
   std::optional<double> backup_seconds;               // of the newest
   std::optional<double> stored_ratio;                 // stored to plain, of a full backup
   std::optional<double> stored_change_bytes_per_day;  // that backups after the first added
+  std::optional<double> stored_wal_bytes_per_day;
 };
 
 // Another tool that backs this server up, as its own commands and files tell.

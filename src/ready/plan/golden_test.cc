@@ -3,6 +3,7 @@
 // to be read. They cover P1 to P5, P8, P9 and RT3.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <nlohmann/json.hpp>
 
@@ -131,6 +132,11 @@ INSTANTIATE_TEST_SUITE_P(
                     Expected{"calibration-only", PlanStatus::unproven, "no_drill"},
                     Expected{"drill-is-old", PlanStatus::unproven, "old_drill"},
                     Expected{"one-drill-reaches-across", PlanStatus::unproven, "rto_unproven"},
+                    Expected{"wal-not-measured", PlanStatus::unproven, "rto_unproven"},
+                    Expected{"wal-weak", PlanStatus::unproven, "wal_rate"},
+                    Expected{"wal-burst-blocks-nothing", PlanStatus::unproven, "wal_rate"},
+                    Expected{"wal-stated-against-weak", PlanStatus::ready, ""},
+                    Expected{"network-without-tls", PlanStatus::unproven, "transit"},
                     Expected{"one-key-only", PlanStatus::unproven, "key_custody"}),
     [](const auto& instance) {
       std::string name = instance.param.name;
@@ -161,6 +167,26 @@ TEST(Requirements, tell_every_mistake_at_once) {
     EXPECT_NE(parsed.error().message.find(word), std::string::npos) << word;
 }
 
+TEST(Requirements, refuse_what_they_do_not_know_and_name_the_nearest) {
+  const std::string head = R"({"substrate": "managed", "owner": "x", "rto_seconds": 900, )";
+  const std::pair<std::string, std::string> cases[] = {
+      {R"("rpo_second": 300})", "unknown member 'rpo_second' (did you mean rpo_seconds?)"},
+      {R"("rpo_seconds": 300, "retention_day": 7})",
+       "unknown member 'retention_day' (did you mean retention_days?)"},
+      {R"("rpo_seconds": 300, "storage": {"capacity_byte": 5}})",
+       "unknown member 'storage.capacity_byte' (did you mean storage.capacity_bytes?)"},
+      {R"("rpo_seconds": 300, "provider": {"window": 5}})",
+       "unknown member 'provider.window' (did you mean provider.window_days?)"},
+      {R"("rpo_seconds": 300, "colour": "red"})", "unknown member 'colour'"}};
+  for (const auto& [rest, message] : cases) {
+    auto parsed = parse_requirements(head + rest, "r.json");
+    ASSERT_FALSE(parsed) << rest;
+    EXPECT_EQ(parsed.error().kind, ErrorKind::config) << rest;
+    EXPECT_NE(parsed.error().message.find(message), std::string::npos) << parsed.error().message;
+  }
+  EXPECT_TRUE(parse_requirements(head + R"("rpo_seconds": 300, "$schema": "x", "provider": {}})", "r.json"));
+}
+
 TEST(Requirements, come_back_as_they_were_written) {
   const std::string path = join_path(folder(), "minimum-duration-charge/requirements.json");
   auto parsed = parse_requirements(must_read(path), path);
@@ -168,7 +194,41 @@ TEST(Requirements, come_back_as_they_were_written) {
   auto again = parse_requirements(requirements_json(*parsed), "again");
   ASSERT_TRUE(again);
   EXPECT_EQ(requirements_json(*again), requirements_json(*parsed));
-  EXPECT_TRUE(again->not_understood.empty());
+}
+
+// An older file may have a 0 that nobody waited long enough for.
+TEST(Facts, with_a_measured_rate_of_0_leave_it_unknown) {
+  const std::string path = join_path(folder(), "small-production/facts.json");
+  auto facts = parse_facts(must_read(path), path);
+  auto demands =
+      parse_requirements(must_read(join_path(folder(), "small-production/requirements.json")), "r");
+  ASSERT_TRUE(facts && demands);
+  facts->server->wal_bytes_per_day = 0;
+  facts->server->wal_how = "a sample of 3 seconds";
+  const Plan plan = make_plan(*demands, *facts, facts->rates);
+  EXPECT_EQ(plan.status, PlanStatus::unproven);
+  EXPECT_FALSE(plan.rto.seconds);
+  EXPECT_NE(plan.rto.why.find("not measured long enough"), std::string::npos) << plan.rto.why;
+  demands->wal_bytes_per_day = 5e9;
+  EXPECT_EQ(make_plan(*demands, *facts, facts->rates).status, PlanStatus::ready) << "stated";
+}
+
+TEST(Security, of_a_local_socket_claims_no_tls) {
+  const std::string path = join_path(folder(), "small-production/facts.json");
+  auto facts = parse_facts(must_read(path), path);
+  auto demands =
+      parse_requirements(must_read(join_path(folder(), "small-production/requirements.json")), "r");
+  ASSERT_TRUE(facts && demands);
+  facts->server->settings["ssl"] = "off";
+  const Plan plan = make_plan(*demands, *facts, facts->rates);
+  const std::string all = join(plan.security, "\n");
+  EXPECT_NE(all.find("a local socket, which needs no TLS"), std::string::npos) << all;
+  EXPECT_NE(all.find("TLS for network clients: not seen (ssl = off)"), std::string::npos) << all;
+  auto check = std::ranges::find_if(plan.quality, [](const QualityCheck& one) {
+    return one.claim.find("in transit") != std::string::npos;
+  });
+  ASSERT_NE(check, plan.quality.end());
+  EXPECT_EQ(check->result, "open");
 }
 
 TEST(Facts, come_back_as_they_were_written) {

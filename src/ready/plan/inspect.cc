@@ -1,17 +1,18 @@
 #include "ready/plan/inspect.h"
 
 #include <algorithm>
+#include <iterator>
 #include <ranges>
 
 #include "ops/catalogue/catalogue.h"
 #include "ops/dump/dump.h"
 #include "pg/client/client.h"
 #include "pg/client/facts.h"
+#include "ready/plan/inspect_wal.h"
 #include "ready/plan/rates.h"
 #include "ready/plan/tools.h"
 #include "repo/evidence.h"
 #include "repo/keyring.h"
-#include "util/clock.h"
 #include "util/files.h"
 #include "util/strings.h"
 
@@ -23,7 +24,7 @@ constexpr int64_t kLockMs = 1'000;
 constexpr size_t kMostEvidence = 60;
 constexpr double kDay = 86'400;
 constexpr double kShortestSpan = 3'600;  // a rate from less says little
-constexpr int64_t kSampleUs = 3'000'000;
+constexpr double kSampledSpan = 60;      // less than this by everybody else: a sample is no worse
 constexpr double kTrendDays = 30;
 
 const std::vector<std::string>& settings() {
@@ -38,44 +39,31 @@ const std::vector<std::string>& settings() {
                                                  "max_wal_senders",
                                                  "checkpoint_timeout",
                                                  "max_wal_size",
-                                                 "wal_compression"};
+                                                 "wal_compression",
+                                                 "ssl"};
   return names;
 }
 
-// WAL written a day: by statistics (14 and later), else by a sample of some seconds.
-Status read_wal_rate(pg::PgClient& client, ServerState& server, const StopToken* stop) {
-  if (server.in_recovery) return {};
-  if (client.major() >= 14) {
-    auto rows = client.query(
-        "SELECT wal_bytes::bigint, (extract(epoch FROM clock_timestamp() - stats_reset) * 1000)::bigint FROM "
-        "pg_stat_wal");
-    if (rows && rows->size() == 1) {
-      const double seconds = static_cast<double>(rows->i64(0, 1).value_or(0)) / 1000;
-      if (seconds >= kShortestSpan) {
-        server.wal_bytes_per_day = static_cast<double>(rows->i64(0, 0).value_or(0)) / seconds * kDay;
-        server.wal_how = cat("pg_stat_wal of the last ", format_seconds(seconds));
-        return {};
-      }
-    }
-  }
-  const std::string position = "SELECT (pg_current_wal_lsn() - '0/0')::bigint";
-  auto before = client.query(position);
-  if (!before) return {};
-  const int64_t began_us = Clock::system().monotonic_us();
-  while (Clock::system().monotonic_us() - began_us < kSampleUs) {
-    if (stop != nullptr) TRY(stop->check());
-    Clock::system().sleep_us(100'000);
-  }
-  auto after = client.query(position);
-  if (!after) return {};
-  const double seconds = static_cast<double>(Clock::system().monotonic_us() - began_us) / 1e6;
-  const double bytes = static_cast<double>(after->i64(0, 0).value_or(0) - before->i64(0, 0).value_or(0));
-  server.wal_bytes_per_day = bytes / seconds * kDay;
-  server.wal_how = "a sample of 3 seconds";
-  return {};
+// How this very connection reached the server, by the server's own view of it.
+Connection connection_of(pg::PgClient& client) {
+  auto rows = client.query(
+      "SELECT s.ssl, inet_client_addr() IS NULL, inet_client_addr() <<= '127.0.0.0/8' OR inet_client_addr() "
+      "= '::1'"
+      " FROM pg_stat_ssl AS s WHERE s.pid = pg_backend_pid()");
+  if (!rows || rows->size() != 1) return Connection::unknown;
+  if (rows->truth(0, 1)) return Connection::local_socket;
+  if (rows->truth(0, 0)) return Connection::tls;
+  return rows->truth(0, 2) ? Connection::loopback : Connection::plain;
 }
 
-Result<ServerState> read_server(const InspectRequest& request, std::string& data_directory) {
+// A server that was asked, and may be asked again.
+struct Asked {
+  pg::PgClient client;
+  std::string data_directory;
+  std::optional<ServerWal> wal;
+};
+
+Result<Asked> read_server(const InspectRequest& request, std::optional<ServerState>& into) {
   pg::ConnectOptions options;
   options.application_name = "lifeboat plan";
   options.connect_timeout_ms = kServerMs;
@@ -89,12 +77,12 @@ Result<ServerState> read_server(const InspectRequest& request, std::string& data
   wanted.archiver = true;
   wanted.replication = true;
   TRY_ASSIGN(pg::ServerFacts facts, pg::read_facts(client, wanted));
-  ServerState server;
+  ServerState& server = into.emplace();
   server.version_num = facts.version_num;
   server.in_recovery = facts.in_recovery;
   server.data_checksums = facts.data_checksums;
   server.settings = facts.settings;
-  data_directory = facts.data_directory;
+  server.connection = connection_of(client);
   double size = 0;
   for (const pg::DatabaseFacts& one : facts.databases) {
     size += static_cast<double>(one.size.value_or(0));
@@ -111,8 +99,29 @@ Result<ServerState> read_server(const InspectRequest& request, std::string& data
     server.archive_failures = facts.archiver->failed_count;
     server.last_archived = facts.archiver->last_archived_time;
   }
-  TRY(read_wal_rate(client, server, request.stop));
-  return server;
+  std::optional<ServerWal> wal;
+  if (!facts.in_recovery) wal = read_server_wal(client, facts);
+  return Asked{std::move(client), facts.data_directory, std::move(wal)};
+}
+
+// The rate of WAL, once everybody has said what he knows; the sample of some seconds comes last.
+Status settle_wal_rate(PlanFacts& facts, std::vector<WalEvidence> evidence, std::optional<Asked>& asked,
+                       const StopToken* stop) {
+  if (asked && asked->wal) {
+    std::ranges::copy(asked->wal->evidence, std::back_inserter(evidence));
+    const bool spanned =
+        std::ranges::any_of(evidence, [](const WalEvidence& one) { return one.seconds >= kSampledSpan; });
+    if (!spanned) {
+      TRY_ASSIGN(auto sample, sample_wal(asked->client, *asked->wal, stop));
+      if (sample) evidence.push_back(std::move(*sample));
+    }
+  }
+  if (!facts.server) return {};
+  const WalRate rate = best_wal_rate(evidence);
+  facts.server->wal_bytes_per_day = rate.bytes_per_day;
+  facts.server->wal_how = rate.how;
+  facts.server->wal_weak = rate.weak;
+  return {};
 }
 
 void read_backups(const ops::CatalogueLineage& lineage, RepositoryState& repository,
@@ -157,17 +166,11 @@ void read_backups(const ops::CatalogueLineage& lineage, RepositoryState& reposit
   const double seconds = newest.stopped.seconds_since(oldest->card.stopped);
   if (seconds < kShortestSpan) return;
   repository.stored_change_bytes_per_day = added / seconds * kDay;
-  const std::string how = cat("the backups of the last ", format_seconds(seconds));
-  if (oldest->card.timeline == newest.timeline && newest.stop_lsn > oldest->card.stop_lsn) {
-    server->wal_bytes_per_day =
-        static_cast<double>(newest.stop_lsn.value - oldest->card.stop_lsn.value) / seconds * kDay;
-    server->wal_how = cat("WAL positions of ", how);
-  }
   if (seconds < kDay) return;
   server->growth_bytes_per_day = std::max(0.0, (static_cast<double>(newest.totals.plain_bytes) -
                                                 static_cast<double>(oldest->card.totals.plain_bytes)) /
                                                    seconds * kDay);
-  server->growth_how = cat("sizes of ", how);
+  server->growth_how = cat("sizes of the backups of the last ", format_seconds(seconds));
 }
 
 Status add_evidence(const repo::LineageRepo& repo, std::vector<EvidenceText>& evidence) {
@@ -177,7 +180,22 @@ Status add_evidence(const repo::LineageRepo& repo, std::vector<EvidenceText>& ev
   return {};
 }
 
-Status read_repository(const InspectRequest& request, PlanFacts& facts) {
+// What the repository says of WAL goes into `evidence` and into the facts.
+Status read_wal(const InspectRequest& request, const ops::ChosenLineage& lineage,
+                const ops::CatalogueLineage& catalogue, const std::optional<ServerWal>& server,
+                PlanFacts& facts, std::vector<WalEvidence>& evidence) {
+  std::vector<repo::Card> backups;
+  for (const ops::CatalogueEntry& entry : catalogue.backups)
+    if (entry.card.state == repo::BackupState::complete) backups.push_back(entry.card);
+  TRY_ASSIGN(StoredWal wal, read_stored_wal(lineage, backups, server, request.now));
+  if (wal.evidence) evidence.push_back(std::move(*wal.evidence));
+  facts.repository->stored_wal_bytes_per_day = wal.stored_bytes_per_day;
+  if (facts.server) facts.server->archive_seconds = wal.archive_seconds;
+  return {};
+}
+
+Status read_repository(const InspectRequest& request, const std::optional<Asked>& asked, PlanFacts& facts,
+                       std::vector<WalEvidence>& wal) {
   RepositoryState& repository = *facts.repository;
   TRY_ASSIGN(repo::Repository opened, ops::open_repository(*request.repository));
   repository.encrypted = opened.marker().encrypted;
@@ -187,6 +205,7 @@ Status read_repository(const InspectRequest& request, PlanFacts& facts) {
   if (catalogue.lineages.empty()) return {};
   read_backups(catalogue.lineages.back(), repository, facts.server, request.now);
   TRY_ASSIGN(ops::ChosenLineage lineage, ops::choose_lineage(opened, request.cluster));
+  TRY(read_wal(request, lineage, catalogue.lineages.back(), asked ? asked->wal : std::nullopt, facts, wal));
   std::vector<EvidenceText> evidence;
   TRY(add_evidence(lineage.repo, evidence));
   TRY(add_evidence(lineage.repo.dumps(), evidence));
@@ -214,11 +233,12 @@ Result<PlanFacts> inspect(const InspectRequest& request) {
   PlanFacts facts;
   facts.time = request.now;
   facts.cluster = request.cluster;
-  std::string data_directory;
+  std::optional<Asked> asked;
+  std::vector<WalEvidence> wal;
   if (request.conninfo) {
-    auto server = read_server(request, data_directory);
+    auto server = read_server(request, facts.server);
     if (server)
-      facts.server = std::move(*server);
+      asked.emplace(std::move(*server));
     else if (server.error().kind == ErrorKind::cancelled)
       return std::move(server).error();
     else
@@ -227,11 +247,13 @@ Result<PlanFacts> inspect(const InspectRequest& request) {
   if (request.repository) {
     facts.repository.emplace();
     facts.repository->url = request.repository->url;
-    auto read = read_repository(request, facts);
+    auto read = read_repository(request, asked, facts, wal);
     if (!read && read.error().kind == ErrorKind::cancelled) return std::move(read).error();
     if (!read) facts.repository->problem = read.error().to_string();
-    facts.repository->on_data_device = same_device(request.repository->url, data_directory);
+    facts.repository->on_data_device =
+        same_device(request.repository->url, asked ? asked->data_directory : "");
   }
+  TRY(settle_wal_rate(facts, std::move(wal), asked, request.stop));
   if (request.tools) facts.tools = find_tools(request.stop);
   if (request.stop != nullptr) TRY(request.stop->check());
   return facts;

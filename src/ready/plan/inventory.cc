@@ -90,7 +90,8 @@ void check_evidence(Planning& planning) {
   const auto& repository = planning.facts.repository;
   if (repository && !repository->problem.empty())
     planning.gap(GapWeight::critical, "repository",
-                 cat("the repository could not be read: ", repository->problem), "lifeboat doctor");
+                 cat("the repository could not be read: ", repository->problem),
+                 "lifeboat init where there is none yet, else lifeboat doctor");
   if (repository && repository->problem.empty() && !repository->newest_verified.valid())
     planning.gap(GapWeight::critical, "not_verified", "no backup is verified", "lifeboat verify");
 }
@@ -153,9 +154,6 @@ void look_at_server(Planning& planning) {
                                 cat("RPO ", seconds_text(planning.demands.rpo_seconds), ", RTO ",
                                     seconds_text(planning.demands.rto_seconds), ", without a source."),
                                 {"the owner confirms both in writing", "the owner states others"}});
-  for (const std::string& name : planning.demands.not_understood)
-    planning.gap(GapWeight::advice, "not_understood",
-                 cat("backup_requirements.json: '", name, "' means nothing here"), "look for a misspelling");
 }
 
 }  // namespace lifeboat::ready

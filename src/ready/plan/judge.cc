@@ -78,12 +78,15 @@ void check_operation(Planning& planning) {
                           has_gap(plan, "compliance_minimum") ? "fail" : "pass",
                           cat(plan.retention.window, "; ", plan.retention.reason)});
   const bool read = planning.facts.repository && planning.facts.repository->problem.empty();
+  // A socket of this host shows nothing of the connections of others.
+  const bool tls = planning.facts.server &&
+                   (planning.facts.server->connection == Connection::tls || planning.setting("ssl") == "on");
   plan.quality.push_back(
       {"encrypted at rest and in transit, and a restore needs no secret that lives only on the recovered "
        "system",
-       has_gap(plan, "encryption") || has_gap(plan, "key_custody") ? "fail"
-       : read                                                      ? "pass"
-                                                                   : "open",
+       has_gap(plan, "encryption") || has_gap(plan, "key_custody") || has_gap(plan, "transit") ? "fail"
+       : read && tls                                                                           ? "pass"
+                                                                                               : "open",
        read ? join(plan.security, "; ") : std::string("no repository was read")});
   plan.quality.push_back(
       {"transaction-id and multixact age are watched well before the emergency, with a runbook", "pass",

@@ -181,6 +181,8 @@ struct Plan {
   std::vector<InventoryItem> inventory;
   std::vector<ServerSetting> settings;
   std::vector<ConfigLine> configuration;
+  // What the configuration file says of the cluster once they are set; empty: nothing else than they.
+  std::string configuration_text;
   std::vector<std::string> steps;
   std::vector<Gap> gaps;
   std::vector<QualityCheck> quality;

@@ -1,4 +1,5 @@
 // backup_plan.md: the same plan for people, read from top to bottom.
+#include <algorithm>
 #include <string>
 
 #include "ready/plan/steps.h"
@@ -90,7 +91,10 @@ std::string cadence(const Plan& plan) {
   for (const CadenceOption& one : plan.cadence.considered)
     rows.push_back({duration_text(one.every_seconds), one.seconds ? seconds_text(*one.seconds) : "not known",
                     one.meets ? "yes" : "no", one.why});
-  if (!rows.empty()) text += table({"every", "RTO just before the next", "meets", ""}, rows);
+  // Nine times why it is not known says no more than once.
+  const bool known = std::ranges::any_of(plan.cadence.considered,
+                                         [](const CadenceOption& one) { return one.seconds.has_value(); });
+  if (known) text += table({"every", "RTO just before the next", "meets", ""}, rows);
   return text;
 }
 
@@ -134,6 +138,18 @@ std::string inventory(const Plan& plan) {
                    rows));
 }
 
+std::string configuration(const Plan& plan) {
+  if (!plan.configuration_text.empty()) return plan.configuration_text;
+  std::string text;
+  std::string section;
+  for (const ConfigLine& line : plan.configuration) {
+    if (line.section != section) text += cat(section.empty() ? "" : "\n", "[", line.section, "]\n");
+    section = line.section;
+    text += cat(line.key, " = ", line.value, "\n");
+  }
+  return text;
+}
+
 std::string implementation(const Plan& plan) {
   std::string text = "## Implementation\n\n";
   for (size_t i = 0; i < plan.steps.size(); ++i) text += cat(i + 1, ". ", plan.steps[i], "\n");
@@ -144,14 +160,7 @@ std::string implementation(const Plan& plan) {
       rows.push_back({one.name, one.now, one.value, one.restart ? "yes" : "no", one.reason});
     text += table({"setting", "now", "planned", "restart", "why"}, rows);
   }
-  text += "```toml\n";
-  std::string section;
-  for (const ConfigLine& line : plan.configuration) {
-    if (line.section != section) text += cat(section.empty() ? "" : "\n", "[", line.section, "]\n");
-    section = line.section;
-    text += cat(line.key, " = ", line.value, "\n");
-  }
-  return text + "```\n\n";
+  return cat(text, "```toml\n", configuration(plan), "```\n\n");
 }
 
 std::string gaps(const Plan& plan) {

@@ -4,6 +4,7 @@
 #include <array>
 #include <nlohmann/json.hpp>
 
+#include "util/nearest.h"
 #include "util/strings.h"
 
 namespace lifeboat::ready {
@@ -36,7 +37,8 @@ std::string all_of(const Names& names) {
 // More than there is of anything, and nothing that arithmetic could not hold.
 constexpr double kMost = 1e18;
 
-// Reads the members of one object, collects what is wrong, and knows in the end which were never asked for.
+// Reads the members of one object and collects what is wrong; in the end, those that were never asked for
+// too.
 class Members {
  public:
   Members(const Json& object, std::string where, std::vector<std::string>& problems)
@@ -92,11 +94,18 @@ class Members {
   void wrong(std::string_view name, std::string_view expected) {
     problems_.push_back(cat(where_, name, ": expected ", expected));
   }
-  std::vector<std::string> unknown() const {
-    std::vector<std::string> found;
-    for (const auto& [name, value] : object_.items())
-      if (std::ranges::find(asked_, name) == asked_.end()) found.push_back(cat(where_, name));
-    return found;
+  // A misspelt member is an error: what it meant would be planned as if nobody had demanded it. True: there
+  // was one.
+  bool refuse_unknown() {
+    const size_t before = problems_.size();
+    const std::vector<std::string_view> known(asked_.begin(), asked_.end());
+    for (const auto& [name, value] : object_.items()) {
+      if (std::ranges::find(asked_, name) != asked_.end()) continue;
+      const std::string_view near = nearest(name, known);
+      problems_.push_back(cat("unknown member '", where_, name, "'",
+                              near.empty() ? std::string() : cat(" (did you mean ", where_, near, "?)")));
+    }
+    return problems_.size() > before;
   }
 
  private:
@@ -105,10 +114,6 @@ class Members {
   std::vector<std::string>& problems_;
   std::vector<std::string> asked_;
 };
-
-void add_unknown(const Members& members, Requirements& into) {
-  for (std::string& name : members.unknown()) into.not_understood.push_back(std::move(name));
-}
 
 // A URL alone, or an object with the terms.
 void read_storage(const Json& storage, Requirements& into, std::vector<std::string>& problems) {
@@ -130,7 +135,7 @@ void read_storage(const Json& storage, Requirements& into, std::vector<std::stri
   members.number("capacity_bytes", into.storage.capacity_bytes, 1);
   members.number("immutable_days", into.storage.immutable_days, 0);
   members.number("retrieval_seconds", into.storage.retrieval_seconds, 0);
-  add_unknown(members, into);
+  members.refuse_unknown();
 }
 
 void read_provider(const Json& provider, Requirements& into, std::vector<std::string>& problems) {
@@ -143,7 +148,7 @@ void read_provider(const Json& provider, Requirements& into, std::vector<std::st
   members.number("rto_seconds", into.provider.rto_seconds, 0);
   members.number("window_days", into.provider.window_days, 0);
   members.text("source", into.provider.source);
-  add_unknown(members, into);
+  members.refuse_unknown();
 }
 
 void read_levels(Members& members, Requirements& into) {
@@ -192,7 +197,6 @@ Result<Requirements> parse_requirements(std::string_view text, const std::string
   members.number("rto_seconds", rto, 1e-3);
   const bool no_rpo = members.find("rpo_seconds") == nullptr;
   const bool no_rto = members.find("rto_seconds") == nullptr;
-  if (no_rpo || no_rto) return undecided(path, no_rpo, no_rto);
   found.rpo_seconds = rpo.value_or(0);
   found.rto_seconds = rto.value_or(0);
   if (!members.choice("substrate", kSubstrates, found.substrate))
@@ -216,7 +220,11 @@ Result<Requirements> parse_requirements(std::string_view text, const std::string
   if (const Json* storage = members.find("storage")) read_storage(*storage, found, problems);
   if (const Json* provider = members.find("provider")) read_provider(*provider, found, problems);
   members.text("current_setup", found.current_setup);
-  add_unknown(members, found);
+  const bool misspelt = members.refuse_unknown();
+  // Who wrote rpo_second has stated one: then the slip is what is told.
+  if ((no_rpo || no_rto) && !misspelt) return undecided(path, no_rpo, no_rto);
+  if (no_rpo) problems.emplace_back("rpo_seconds is not stated");
+  if (no_rto) problems.emplace_back("rto_seconds is not stated");
   if (!problems.empty()) return make_error(ErrorKind::config, path, join(problems, "; "));
   return found;
 }

@@ -64,10 +64,10 @@ struct Requirements {
   StorageTerms storage;
   ProviderTerms provider;
   std::string current_setup;
-  std::vector<std::string> not_understood;  // members that mean nothing here
 };
 
-// Errors: undecided when RPO or RTO is not stated; config for everything else that is wrong, all at once.
+// Errors: config for a member that is unknown or wrong, all of them at once, with what a misspelt one may
+// have meant; undecided when RPO or RTO is not stated.
 Result<Requirements> parse_requirements(std::string_view text, const std::string& path);
 std::string requirements_json(const Requirements& requirements);
 

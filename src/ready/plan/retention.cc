@@ -60,11 +60,32 @@ double change_per_day(const Planning& planning, std::string& how) {
     how = "measured: what backups after the first have added";
     return *repository->stored_change_bytes_per_day;
   }
-  const double wal = planning.volumes.wal_per_day.value_or(*planning.volumes.size);
-  how = planning.volumes.wal_per_day
-            ? "at most: no more can have changed than was written to WAL, or than there is"
-            : "at most: everything, every day";
+  const bool known = planning.volumes.wal_per_day && !planning.volumes.wal_weak;
+  const double wal = known ? *planning.volumes.wal_per_day : *planning.volumes.size;
+  how = known ? "at most: no more can have changed than was written to WAL, or than there is"
+              : "at most: everything, every day";
   return std::min(*planning.volumes.size, wal) * compression_ratio(planning);
+}
+
+void add_wal(Planning& planning) {
+  StorageNeed& need = planning.plan.storage;
+  const RetentionChoice& retention = planning.plan.retention;
+  if (!retention.pitr_days) return;
+  const double days = *retention.pitr_days + planning.plan.cadence.every_seconds / kDay;
+  const std::string span = cat(" × (", days_text(*retention.pitr_days), " + one interval of backups)");
+  const auto& known = planning.facts.repository;
+  if (known && known->stored_wal_bytes_per_day)
+    return add(need, "WAL of the window", *known->stored_wal_bytes_per_day * days, Bound::measured,
+               cat(bytes_text(*known->stored_wal_bytes_per_day),
+                   " a day (measured: what it took in the repository in the last days)", span));
+  if (!planning.volumes.wal_per_day || planning.volumes.wal_weak) {
+    need.statements.push_back(cat("WAL of the window: not in the sum, because the WAL a day is ",
+                                  planning.volumes.wal_weak ? "extrapolated" : "not known"));
+    return;
+  }
+  add(need, "WAL of the window", *planning.volumes.wal_per_day * days, Bound::at_most,
+      cat(bytes_text(*planning.volumes.wal_per_day), " a day (", planning.volumes.wal_how, ")", span,
+          ", compression not counted"));
 }
 
 void add_physical(Planning& planning) {
@@ -82,11 +103,7 @@ void add_physical(Planning& planning) {
   const double change = change_per_day(planning, how);
   add(need, "changes of the backups kept", change * retention.keep_days, changes,
       cat(bytes_text(change), " a day (", how, ") × ", days_text(retention.keep_days)));
-  if (!planning.volumes.wal_per_day || !retention.pitr_days) return;
-  const double days = *retention.pitr_days + planning.plan.cadence.every_seconds / kDay;
-  add(need, "WAL of the window", *planning.volumes.wal_per_day * days, Bound::at_most,
-      cat(bytes_text(*planning.volumes.wal_per_day), " a day × (", days_text(*retention.pitr_days),
-          " + one interval of backups), compression not counted"));
+  add_wal(planning);
 }
 
 void add_dumps(Planning& planning) {

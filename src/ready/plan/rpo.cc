@@ -23,7 +23,7 @@ void add(Delivered& rpo, std::string name, double seconds, std::string how) {
 std::string lag_how(const Planning& planning) {
   return planning.facts.server && planning.facts.server->archive_seconds
              ? "measured: from a finished segment to its being stored"
-             : "assumed until lifeboat wal check has measured it";
+             : "assumed until lifeboat plan --inspect finds archived segments in pg_wal to measure it by";
 }
 
 void by_archiving(Planning& planning) {

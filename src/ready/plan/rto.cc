@@ -50,12 +50,17 @@ std::optional<double> replay_rate(const Rates& rates, Path path) {
   return rates.replay_bytes_per_second;
 }
 
+// WAL of which weak evidence is all there is: there may be none, and twice as much.
+constexpr double kWeakWalError = 1;
+
 // Each term has the error of what it was measured by.
-double error_of(const Delivered& rto, const Rates& rates) {
+double error_of(const Planning& planning, const Delivered& rto) {
+  const Rates& rates = planning.rates;
+  double replay = rates.replay_calibrated ? kCalibrationError : rates.relative_error;
+  if (planning.volumes.wal_weak) replay = kWeakWalError;
   double seconds = 0;
   for (const Term& term : rto.terms)
-    seconds += term.seconds *
-               (term.name == "replay" && rates.replay_calibrated ? kCalibrationError : rates.relative_error);
+    seconds += term.seconds * (term.name == "replay" ? replay : rates.relative_error);
   return rates.basis == RateBasis::calibration ? std::max(seconds, kCalibrationFloor) : seconds;
 }
 
@@ -63,7 +68,10 @@ double error_of(const Delivered& rto, const Rates& rates) {
 std::string missing(const Planning& planning, Path path) {
   std::vector<std::string> parts;
   if (path == Path::full && !planning.volumes.size) parts.emplace_back("the size of the cluster");
-  if (!planning.volumes.wal_per_day) parts.emplace_back("the WAL that is written a day");
+  if (!planning.volumes.wal_per_day) {
+    const std::string& why = planning.volumes.wal_unknown;
+    parts.push_back(cat("the WAL that is written a day", why.empty() ? "" : cat(" (", why, ")")));
+  }
   if (path == Path::full && !planning.rates.restore_bytes_per_second)
     parts.emplace_back("the rate of restoring");
   if (path == Path::instant && !planning.rates.instant_seconds) parts.emplace_back("a drill on a mount");
@@ -85,6 +93,7 @@ Delivered deliver(const Planning& planning, double every, Path path) {
     return rto;
   }
   rto.basis = basis_text(rates, path);
+  if (planning.volumes.wal_weak) rto.basis += "; of the replay ±100 %, because the WAL a day is extrapolated";
   if (path == Path::full) {
     const double size = *planning.volumes.size;
     const double rate = *rates.restore_bytes_per_second;
@@ -97,13 +106,14 @@ Delivered deliver(const Planning& planning, double every, Path path) {
   const double rate = *replay_rate(rates, path);
   add(rto, "replay", wal / rate,
       cat(bytes_text(wal), " of WAL, written in ", seconds_text(window), " at ",
-          bytes_text(*planning.volumes.wal_per_day), " a day, / ", rate_text(rate)));
+          bytes_text(*planning.volumes.wal_per_day), " a day (", planning.volumes.wal_how, "), / ",
+          rate_text(rate)));
   add(rto, "start", rates.fixed_seconds, "preflight, configuration, start and promotion");
   if (rates.checks_seconds > 0) add(rto, "checks", rates.checks_seconds, "before users are let in again");
   const double retrieval = planning.demands.storage.retrieval_seconds.value_or(0);
   if (retrieval > 0)
     add(rto, "retrieval", retrieval, cat("of objects in class ", planning.demands.storage.storage_class));
-  rto.error_seconds = error_of(rto, rates);
+  rto.error_seconds = error_of(planning, rto);
   rto.verdict = compare(rto);
   return rto;
 }
@@ -130,10 +140,13 @@ Chosen choose(const Planning& planning, Path path) {
         : meets        ? every > kDay ? "would do; a day is the longest that this plan takes, because an "
                                         "incremental backup costs only what changed"
                                       : "meets the target"
-                       : cat(seconds_text(*rto.seconds), " ± ", seconds_text(rto.error_seconds), " is over ",
+                       : cat(seconds_text(*rto.seconds), " ± ", seconds_text(rto.error_seconds),
+                      rto.verdict == TargetVerdict::missed ? " is over " : " reaches across ",
                              seconds_text(rto.target_seconds));
     chosen.considered.push_back({every, rto.seconds, meets && !overlaps, std::move(why)});
     if (every > kDay || found || (overlaps && every < kDay)) continue;
+    // A burst of some seconds is no reason to back up every hour.
+    if (planning.volumes.wal_weak && every < kDay) continue;
     chosen.every = every;
     chosen.rto = std::move(rto);
     found = meets || !chosen.rto.seconds;
@@ -183,6 +196,8 @@ DecisionRecord rto_decision(const Planning& planning, const Delivered& full, con
 }
 
 std::string cadence_reason(const Planning& planning, const Chosen& chosen) {
+  if (planning.volumes.wal_weak && chosen.rto.verdict != TargetVerdict::met)
+    return "a day, until the WAL a day is measured and not extrapolated";
   if (!chosen.rto.seconds) return cat("a day, until the arithmetic can be done: ", chosen.rto.why);
   const CadenceOption& weekly = chosen.considered.front();
   std::string text = cat("the longest cadence of at most a day at which the RTO is met by ", chosen.rto.path);
@@ -231,9 +246,11 @@ std::string what_measures(const Planning& planning, const Delivered& rto) {
   const std::string drill = instant ? "lifeboat drill" : "lifeboat drill --full";
   std::vector<std::string> stated;
   if (!instant && !planning.volumes.size) stated.emplace_back("database_size_bytes");
-  if (!planning.volumes.wal_per_day) stated.emplace_back("wal_bytes_per_day");
+  if (!planning.volumes.wal_per_day || planning.volumes.wal_weak) stated.emplace_back("wal_bytes_per_day");
   if (stated.empty()) return drill;
-  return cat("lifeboat plan --inspect, or ", join(stated, " and "), " in the requirements; ", drill);
+  const bool looked = planning.volumes.wal_weak || !planning.volumes.wal_unknown.empty();
+  return cat("lifeboat plan --inspect", looked ? " after a day of usual load" : "", ", or ",
+             join(stated, " and "), " in the requirements; ", drill);
 }
 
 void rto_gap(Planning& planning, const Delivered& full, const Delivered& instant) {
@@ -253,8 +270,17 @@ void rto_gap(Planning& planning, const Delivered& full, const Delivered& instant
   }
 }
 
+void wal_gap(Planning& planning) {
+  if (!planning.volumes.wal_weak) return;
+  planning.gap(GapWeight::critical, "wal_rate",
+               cat("WAL a day: ", bytes_text(*planning.volumes.wal_per_day), " by ", planning.volumes.wal_how,
+                   ": extrapolated, not measured"),
+               "lifeboat plan --inspect after a day of usual load, or wal_bytes_per_day in the requirements");
+}
+
 void physical_rto(Planning& planning) {
   Plan& plan = planning.plan;
+  wal_gap(planning);
   Chosen full = choose(planning, Path::full);
   Chosen instant = choose(planning, Path::instant);
   const bool allowed = planning.demands.rto_means == RtoMeans::first_query;
@@ -266,9 +292,8 @@ void physical_rto(Planning& planning) {
     // Whatever a mount takes, the replay has to be paid for: where that alone is too much, nothing is open.
     if (take_instant && !instant.rto.seconds && replay_rate(planning.rates, Path::instant)) {
       const double window = kHour + planning.backup_seconds();
-      const double least =
-          *planning.volumes.wal_per_day * window / kDay / *replay_rate(planning.rates, Path::instant) +
-          planning.rates.fixed_seconds;
+      const double wal = planning.volumes.wal_weak ? 0 : *planning.volumes.wal_per_day * window / kDay;
+      const double least = wal / *replay_rate(planning.rates, Path::instant) + planning.rates.fixed_seconds;
       take_instant = least * (1 - planning.rates.relative_error) <= planning.demands.rto_seconds;
     }
   }

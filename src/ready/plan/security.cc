@@ -25,12 +25,43 @@ std::string off_host(const Planning& planning) {
   return local_directory(url) ? "unknown" : "yes";
 }
 
+// What crosses networks: to the repository, and to the server.
+void look_at_transit(Planning& planning) {
+  std::vector<std::string>& security = planning.plan.security;
+  const std::string url = repository_url(planning);
+  if (!url.empty())
+    security.emplace_back(
+        local_directory(url)
+            ? "in transit to the repository: it is a directory, reached without a network of "
+              "Lifeboat's own; of one that is mounted from elsewhere, the mount has to encrypt"
+            : "in transit to the repository: TLS, certificates verified");
+  const auto& server = planning.facts.server;
+  const Connection connection = server ? server->connection : Connection::unknown;
+  if (connection == Connection::unknown) {
+    security.emplace_back("in transit from the server: how it is reached was not seen");
+    return;
+  }
+  security.push_back(connection == Connection::local_socket
+                         ? std::string("in transit from the server: a local socket, which needs no TLS")
+                         : cat("in transit from the server: ", to_string(connection)));
+  // Whether pg_hba.conf demands it of anybody is nothing that pg_monitor may read.
+  security.emplace_back(planning.setting("ssl") == "on"
+                            ? "TLS for network clients: the server offers it (ssl = on); whether pg_hba.conf "
+                              "demands it (hostssl) was not seen"
+                            : "TLS for network clients: not seen (ssl = off)");
+  if (connection == Connection::plain)
+    planning.gap(
+        GapWeight::critical, "transit",
+        "the connection to the server crosses a network without TLS: whoever listens reads the database",
+        "ssl = on in the server, sslmode=verify-full in --pg, hostssl in pg_hba.conf");
+}
+
 void look_at_encryption(Planning& planning) {
   std::vector<std::string>& security = planning.plan.security;
-  security.emplace_back(
-      "at rest: AES-256-GCM, every object sealed before it leaves the process; in transit: TLS, "
-      "certificates verified");
   const auto& repository = planning.facts.repository;
+  const bool plain = repository && repository->problem.empty() && !repository->encrypted;
+  security.emplace_back(plain ? "at rest: not encrypted"
+                              : "at rest: AES-256-GCM, every object sealed before it leaves the process");
   if (!repository || !repository->problem.empty()) {
     security.emplace_back(
         "keys: made by lifeboat init --key-file; a second one for escrow (lifeboat key add), kept away "
@@ -119,6 +150,7 @@ void list_threats(Planning& planning, const std::string& off) {
 
 void look_at_security(Planning& planning) {
   look_at_encryption(planning);
+  look_at_transit(planning);
   const std::string off = off_host(planning);
   look_at_copies(planning, off);
   list_threats(planning, off);

@@ -16,6 +16,8 @@ struct Volumes {
   std::string size_how;
   std::optional<double> wal_per_day;
   std::string wal_how;
+  bool wal_weak = false;    // it may be far from the truth
+  std::string wal_unknown;  // why there is none although somebody looked
   std::optional<double> growth_per_day;
   std::string growth_how;
 };

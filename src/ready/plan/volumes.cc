@@ -39,6 +39,22 @@ void settle(Planning& planning, std::string_view id, std::string_view name, std:
                  "correct backup_requirements.json, or find out why the server differs");
 }
 
+// No server writes nothing for ever: a measured 0 is one that nobody has measured long enough. And what is
+// weak corrects nothing that was stated.
+void settle_wal(Planning& planning, const ServerState& server) {
+  Volumes& volumes = planning.volumes;
+  const auto& stated = planning.demands.wal_bytes_per_day;
+  std::optional<double> measured = server.wal_bytes_per_day;
+  if (measured && *measured <= 0) measured.reset();
+  if (stated && server.wal_weak) measured.reset();
+  settle(planning, "wal", "WAL a day", stated, measured, server.wal_how, volumes.wal_per_day,
+         volumes.wal_how);
+  volumes.wal_weak = server.wal_weak && measured;
+  if (volumes.wal_per_day) return;
+  volumes.wal_unknown =
+      server.wal_bytes_per_day ? cat("not measured long enough: 0 B by ", server.wal_how) : server.wal_how;
+}
+
 }  // namespace
 
 void settle_volumes(Planning& planning) {
@@ -47,8 +63,7 @@ void settle_volumes(Planning& planning) {
   Volumes& volumes = planning.volumes;
   settle(planning, "size", "size of the cluster", demands.database_size_bytes, server.size_bytes, "measured",
          volumes.size, volumes.size_how);
-  settle(planning, "wal", "WAL a day", demands.wal_bytes_per_day, server.wal_bytes_per_day, server.wal_how,
-         volumes.wal_per_day, volumes.wal_how);
+  settle_wal(planning, server);
   settle(planning, "growth", "growth a day", demands.growth_bytes_per_day, server.growth_bytes_per_day,
          server.growth_how, volumes.growth_per_day, volumes.growth_how);
 }
