@@ -8,7 +8,6 @@
 #include "app/output.h"
 #include "app/readings.h"
 #include "app/render.h"
-#include "app/values.h"
 #include "ready/metrics/rules.h"
 #include "util/files.h"
 #include "util/nearest.h"
