@@ -3,7 +3,7 @@
 import re
 import sys
 
-MOST = 70  # lines of one program
+MOST = 26  # lines of one program: what keeps only the end of a log keeps some programs whole
 
 
 def failed_programs(log):
@@ -36,8 +36,8 @@ def main():
     for name, lines in failed_programs(log):
         found = what_failed(lines)
         print(f"FAILED: {name}")
-        for line in found if len(found) <= MOST else [*found[:MOST - 20], "…", *found[-20:]]:
-            print(f"  {line[:600]}")
+        for line in found if len(found) <= MOST else [*found[:10], "…", *found[-16:]]:
+            print(f"  {line[:240]}")
 
 
 if __name__ == "__main__":
