@@ -13,6 +13,7 @@
 #include "app/values.h"
 #include "model/names.h"
 #include "util/files.h"
+#include "util/nearest.h"
 #include "util/strings.h"
 
 namespace lifeboat::app {

@@ -4,6 +4,7 @@
 #include <functional>
 
 #include "app/values.h"
+#include "util/nearest.h"
 #include "util/strings.h"
 
 namespace lifeboat::app {

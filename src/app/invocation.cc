@@ -13,6 +13,7 @@
 #include "app/terminal.h"
 #include "app/values.h"
 #include "util/check.h"
+#include "util/nearest.h"
 #include "util/strings.h"
 
 namespace lifeboat::app {

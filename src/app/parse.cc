@@ -5,6 +5,7 @@
 
 #include "app/options.h"
 #include "app/values.h"
+#include "util/nearest.h"
 #include "util/strings.h"
 
 namespace lifeboat::app {

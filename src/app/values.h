@@ -24,7 +24,4 @@ std::optional<double> parse_decimal(std::string_view text);    // 0.023; the who
 std::optional<int64_t> parse_duration(std::string_view text);  // 5min → 300000000 microseconds
 std::optional<bool> parse_bool(std::string_view text);
 
-// The entry nearest to what was typed, for "did you mean"; empty when nothing is near.
-std::string_view nearest(std::string_view typed, const std::vector<std::string_view>& known);
-
 }  // namespace lifeboat::app

@@ -145,16 +145,6 @@ TEST(values, a_near_choice_is_suggested) {
   EXPECT_EQ(result.error().hint, "did you mean promote?");
 }
 
-TEST(values, nearest_knows_slips_and_beginnings) {
-  std::vector<std::string_view> known = {"backup", "restore", "verify", "target-time"};
-  EXPECT_EQ(nearest("bakcup", known), "backup");
-  EXPECT_EQ(nearest("restor", known), "restore");
-  EXPECT_EQ(nearest("targettime", known), "target-time");
-  EXPECT_EQ(nearest("ver", known), "verify");
-  EXPECT_EQ(nearest("frobnicate", known), "");
-  EXPECT_EQ(nearest("", known), "");
-}
-
 TEST(values, booleans_have_four_spellings) {
   for (std::string_view yes : {"true", "YES", "on", "1"}) EXPECT_EQ(parse_bool(yes), true) << yes;
   for (std::string_view no : {"false", "No", "off", "0"}) EXPECT_EQ(parse_bool(no), false) << no;

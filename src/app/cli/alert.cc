@@ -8,9 +8,9 @@
 #include "app/output.h"
 #include "app/readings.h"
 #include "app/render.h"
-#include "app/values.h"
 #include "ready/metrics/rules.h"
 #include "util/files.h"
+#include "util/nearest.h"
 #include "util/strings.h"
 
 namespace lifeboat::app {

@@ -7,7 +7,7 @@
 #include "app/options.h"
 #include "app/output.h"
 #include "app/render.h"
-#include "app/values.h"
+#include "util/nearest.h"
 #include "util/strings.h"
 
 namespace lifeboat::app {
