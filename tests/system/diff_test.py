@@ -20,8 +20,9 @@ class Differences(SystemTest):
                     "CREATE TABLE dropped (n int); CREATE TABLE altered (n int)")
         return server, lb
 
-    def diff(self, lb, a, b, *options):
-        return lb("diff", a, b, "--scratch-dir", new_directory("diff"), "--pg-bin", lb.server.bin, *options, live=True, user=MOUNTER)
+    def diff(self, lb, a, b, *options, json=True):
+        return lb("diff", a, b, "--scratch-dir", new_directory("diff"), "--pg-bin", lb.server.bin, *options, live=True, user=MOUNTER,
+                  json=json)
 
     def test_a_backup_beside_the_server(self):
         for major in self.two_majors():
@@ -80,6 +81,28 @@ class Differences(SystemTest):
         made = lb("backup", live=True).ok().json["backup"]
         self.assertFails(self.diff(lb, "yesterday", "live"), USAGE, "yesterday")
         self.assertFails(self.diff(lb, made, "live", "--table", "nothing"), NOT_FOUND, "nothing")
+        # One that is there does not hide one that is not.
+        self.assertFails(self.diff(lb, made, "live", "--table", "still", "--table", "odrers"), NOT_FOUND,
+                         "table odrers", "neither side has it in database postgres", "did you mean public.orders?")
+        self.assertFails(self.diff(lb, made, "live", "--table", "a..b"), USAGE, "a..b")
+        for a, b, where in ((made, "live", "on the server"), ("latest", made, "at the target")):
+            missed = self.diff(lb, a, b, "--database", "postgrse", "--progress", "on", json=False)
+            self.assertFails(missed, NOT_FOUND, f'database "postgrse": does not exist {where}; there are: ', "did you mean postgres?")
+            self.assertNotIn("recovering", missed.err)
+            self.assertNotIn("FATAL", missed.err)
+
+    def test_a_partitioned_table_is_its_partitions(self):
+        server, lb = self.source(15)
+        server.psql("CREATE TABLE parts (i int PRIMARY KEY) PARTITION BY RANGE (i);"
+                    "CREATE TABLE low PARTITION OF parts FOR VALUES FROM (0) TO (10) PARTITION BY RANGE (i);"
+                    "CREATE TABLE lowest PARTITION OF low FOR VALUES FROM (0) TO (10);"
+                    "CREATE TABLE high PARTITION OF parts FOR VALUES FROM (10) TO (20); INSERT INTO parts SELECT generate_series(0, 19)")
+        made = lb("backup", live=True).ok().json["backup"]
+        server.psql("DELETE FROM parts WHERE i IN (1, 11)")
+        for name in ("parts", "postgres.public.parts"):
+            found = self.diff(lb, made, "live", "--table", name).ok().json
+            self.assertEqual(sorted((one["table"], one["removed"]) for one in found["tables"]),
+                             [('"public"."high"', 1), ('"public"."lowest"', 1)])
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import shutil
 import harness
 from harness import MOUNTER, SystemTest, flip_bit, give, main, new_directory, run, tool, tree, wait_until
 
-CHECK_FAILED = 17
+CHECK_FAILED, NOT_FOUND = 17, 4
 
 
 class Drill(SystemTest):
@@ -299,6 +299,35 @@ class Drill(SystemTest):
         self.assertEqual(wrong.code, CHECK_FAILED)
         results = [check["result"] for check in wrong.json["checks"] if check["id"] == "assertion"]
         self.assertEqual(results, ["failed", "passed"])
+
+    def test_a_database_that_was_mistyped_is_no_failed_drill(self):
+        server, lb = self.source(15)
+        server.psql("CREATE DATABASE shop")
+        lb("backup", live=True).ok()
+        server.wait_archived()
+        asked = ("--sql", "select true", "--sql-database")
+        missed = self.drill(lb, *asked, "shpo", "--progress", "on", json=False)
+        self.assertFails(missed, NOT_FOUND, 'database "shpo": does not exist at the target; there are: postgres, shop', "did you mean shop?")
+        self.assertNotIn("recovering", missed.err)
+        self.assertNotIn("FATAL", missed.err)
+        # It might have been made since the backup, so the copy is asked: a slip all the same.
+        server.psql("CREATE DATABASE later")
+        server.switch_wal()
+        server.wait_archived()
+        missed = self.drill(lb, *asked, "shpo", json=False)
+        self.assertFails(missed, NOT_FOUND, 'database "shpo": does not exist at the target; there are: later, postgres, shop')
+        self.assertEqual(self.history(lb)["drills"], [])
+        self.drill(lb, *asked, "later").ok()
+        # Who asks nothing needs no database.
+        self.drill(lb, "--sql-database", "shpo").ok()
+        # It was there when the backup was made: that is for somebody to explain.
+        server.psql("DROP DATABASE shop")
+        server.switch_wal()
+        server.wait_archived()
+        gone = self.drill(lb, *asked, "shop")
+        self.assertEqual(gone.code, CHECK_FAILED)
+        self.assertEqual(self.checks(gone.json)["assertion"]["result"], "failed")
+        self.assert_evidence(lb, 'database "shop": does not exist at the target; there are: later, postgres; it was there when the backup')
 
     def test_the_history_compares_with_the_targets(self):
         server, lb = self.source(15)

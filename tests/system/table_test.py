@@ -4,7 +4,7 @@ touched unless that was asked for (T1)."""
 
 from harness import MOUNTER, SystemTest, main, new_directory
 
-CONFLICT, NOT_FOUND, USAGE, PRECONDITION, SERVER = 5, 4, 2, 14, 19
+CONFLICT, NOT_FOUND, USAGE, PRECONDITION = 5, 4, 2, 14
 
 
 class Tables(SystemTest):
@@ -173,6 +173,43 @@ class Tables(SystemTest):
         self.assertTrue(any("foreign key" in note for note in done["notes"]), done["notes"])
         self.assertEqual(other.value("SELECT count(*) FROM back.orders", "elsewhere"), "5000")
 
+    def test_a_database_that_does_not_exist_is_told_before_anything_is_recovered(self):
+        for major in self.two_majors():
+            with self.subTest(major=major):
+                server, lb = self.shop(major)
+                server.psql("CREATE DATABASE elsewhere")
+                lb("backup", live=True).ok()
+                # What names no database keeps nobody from telling early.
+                server.psql("UPDATE orders SET price = price + 1; VACUUM (FREEZE) orders; ANALYZE", "shop")
+                server.psql("VACUUM (FREEZE) pg_database")
+                self.archived(server)
+
+                def missed(*options, early):
+                    result = lb("restore", "--to", new_directory("t") / "d", "--pg-bin", server.bin, "--into-database", "elsewhere",
+                                "--progress", "on", *options, live=True, user=MOUNTER, json=False)
+                    self.assertFails(result, NOT_FOUND, 'database "shpo": does not exist at the target; there are: ', "did you mean shop?")
+                    self.assertNotIn("FATAL", result.err)
+                    self.assertEqual("recovering" not in result.err, early, result.err)
+                    self.assertEqual("looked for after recovery" not in result.err, early, result.err)
+
+                missed("--table", "orders", "--database", "shpo", early=True)
+                missed("--table", "shpo.public.orders", early=True)
+                # It might have been made since.
+                server.psql("CREATE DATABASE fresh TEMPLATE shop")
+                self.archived(server)
+                missed("--table", "orders", "--database", "shpo", early=False)
+                done = self.bring(lb, "--table", "fresh.public.orders", "--schema", "back").ok().json
+                self.assertEqual((done["database"], done["tables"][0]["rows"]), ("fresh", 5000))
+                # The server that gets the tables has none of that name: nothing is looked for elsewhere.
+                nowhere = lb("restore", "--table", "orders", "--database", "shpo", live=True, user=MOUNTER, json=False)
+                self.assertFails(nowhere, NOT_FOUND, 'database "shpo": does not exist on the server that gets it', "did you mean shop?")
+                # There once, and dropped since.
+                server.psql("DROP DATABASE fresh WITH (FORCE); DROP DATABASE shop WITH (FORCE)")
+                self.archived(server)
+                gone = lb("restore", "--to", new_directory("t") / "d", "--pg-bin", server.bin, "--database", "shop", live=True,
+                          user=MOUNTER, json=False)
+                self.assertFails(gone, NOT_FOUND, 'database "shop": does not exist at the target', "wal find --dropped")
+
     def test_bad_input_changes_nothing(self):
         server, lb = self.shop(15)
         lb("backup", live=True).ok()
@@ -180,7 +217,10 @@ class Tables(SystemTest):
         server.psql("CREATE SCHEMA taken", "shop")
         self.assertFails(self.bring(lb, "--table", "orders", "--database", "shop", "--schema", "taken"), CONFLICT, "taken")
         self.assertFails(self.bring(lb, "--table", "odrers", "--database", "shop"), NOT_FOUND, "odrers")
-        self.assertFails(self.bring(lb, "--table", "orders", "--database", "shpo"), SERVER, "shpo")
+        self.assertFails(self.bring(lb, "--table", "pulbic.orders", "--database", "shop"), NOT_FOUND, "did you mean public.orders?")
+        for wrong in ("a.b.c.d", "orders.", '"open'):
+            self.assertFails(self.bring(lb, "--table", wrong, "--database", "shop"), USAGE)
+        self.assertFails(self.bring(lb, "--table", "shop.public.orders", "--database", "hr"), USAGE, "shop.public.orders", "hr")
         self.assertFails(self.bring(lb, "--database", "shop", "--merge"), USAGE, "--table")
         server.psql("CREATE TABLE gone AS SELECT 1 AS n", "shop")
         self.archived(server)

@@ -10,6 +10,7 @@
 #include "app/render.h"
 #include "app/reporter.h"
 #include "app/scratch.h"
+#include "ops/given_names.h"
 #include "util/strings.h"
 
 namespace lifeboat::app {
@@ -128,8 +129,12 @@ Result<int> handle(const Invocation& invocation) {
   ops::DiffOptions options;
   TRY_ASSIGN(options.before, side_of(invocation, invocation.positional(0), "a"));
   TRY_ASSIGN(options.after, side_of(invocation, invocation.positional(1), "b"));
-  options.database = invocation.value("database");
-  options.tables = invocation.list("table");
+  std::optional<std::string> database;
+  if (invocation.source("database") != Source::default_text) database = invocation.value("database");
+  TRY_ASSIGN(ops::GivenTables given,
+             ops::read_given_tables(invocation.list("table"), database, invocation.value("database")));
+  options.tables = std::move(given.tables);
+  options.database = std::move(given.database);
   options.rows.most_rows = static_cast<size_t>(invocation.integer("rows").value_or(10));
   options.rows.show_data = invocation.flag("show-data");
   OutputReporter reporter(invocation.output());
@@ -157,7 +162,7 @@ constexpr Option kDiffOptions[] = {
     {.name = "table",
      .kind = ValueKind::text,
      .placeholder = "TABLE",
-     .help = "only this table (also SCHEMA.TABLE)",
+     .help = "only this table (also SCHEMA.TABLE or DATABASE.SCHEMA.TABLE), or its partitions",
      .repeatable = true},
     {.name = "rows",
      .kind = ValueKind::integer,
@@ -205,6 +210,7 @@ constinit const Command kDiffCommand = {
         "# is what would be recovered what the server has?\n"
         "lifeboat diff --repo /srv/backup latest live --database shop --table orders --pg "
         "host=/run/postgresql",
+    .exit_notes = "4: a database or a table was not found.",
     .schema = R"({
   "type": "object",
   "required": ["equal", "before", "after", "removed_tables", "added_tables", "schema_changes", "uncompared", "tables"],

@@ -161,7 +161,9 @@ constexpr Option kDrillOptions[] = {
     {.name = "dump",
      .kind = ValueKind::backup,
      .placeholder = "DUMP",
-     .help = "rehearse this dump, or latest, instead of a physical backup: restored into a throw-away server",
+     .help =
+         "rehearse this dump, or latest, the newest whole one, instead of a physical backup: restored into a "
+         "throw-away server",
      .excludes = "full|random-target|rotation|backup|target-time|target-lsn|target-xid|target-name|target"},
     {.name = "history",
      .kind = ValueKind::integer,
@@ -224,6 +226,9 @@ constinit const Command kDrillCommand = {
         "\"argument\"]; "
         "each finds the copy by PGHOST, PGPORT, PGUSER and PGDATABASE, and fails the drill when it ends with "
         "anything but 0 or takes longer than `timeout` (5min).\n\n"
+        "A --sql-database that neither the backup nor the recovered copy has is an error of the command "
+        "line, and "
+        "no failed drill in the evidence; one that the backup had and the copy has not is a failed check.\n\n"
         "With --history nothing is drilled: the evidence of the last drills is shown, with the trend.\n\n"
         "With --dump a logical backup is restored into a new server of the same major, everything in it is "
         "counted, and "
@@ -241,7 +246,9 @@ constinit const Command kDrillCommand = {
         "# with targets and an assertion\n"
         "lifeboat drill --repo /srv/backup --rto 15min --rpo 5min --sql-database shop --sql 'select count(*) "
         "> 0 from orders'",
-    .exit_notes = "17: a check failed or a target was missed.",
+    .exit_notes =
+        "4: what was named, as --sql-database, does not exist. 17: a check failed or a target was "
+        "missed.",
     .schema = R"({
   "type": "object",
   "anyOf": [

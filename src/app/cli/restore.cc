@@ -190,9 +190,9 @@ constexpr Option kRestoreOptions[] = {
     {.name = "table",
      .kind = ValueKind::text,
      .placeholder = "TABLE",
-     .help = "bring only this table (also SCHEMA.TABLE), with its partitions, to the server of --pg; --to is "
-             "then "
-             "where the backup is mounted meanwhile (default: below /var/tmp)",
+     .help =
+         "bring only this table (also SCHEMA.TABLE or DATABASE.SCHEMA.TABLE), with its partitions, to the "
+         "server of --pg; --to is then where the backup is mounted meanwhile (default: below /var/tmp)",
      .repeatable = true,
      .excludes = "replace|delta|instant|start"},
     {.name = "database",

@@ -7,6 +7,7 @@
 #include "app/render.h"
 #include "app/reporter.h"
 #include "app/scratch.h"
+#include "ops/given_names.h"
 #include "ops/table/table.h"
 #include "util/strings.h"
 
@@ -66,8 +67,10 @@ bool restores_tables(const Invocation& invocation) {
 Result<int> restore_tables(const Invocation& invocation, const ops::RestoreOptions& restore) {
   ops::TableRestoreOptions options;
   TRY_ASSIGN(options.scratch, scratch_for(invocation, restore));
-  options.tables = invocation.list("table");
-  options.database = invocation.text("database").value_or("postgres");
+  TRY_ASSIGN(ops::GivenTables given,
+             ops::read_given_tables(invocation.list("table"), invocation.text("database"), "postgres"));
+  options.tables = std::move(given.tables);
+  options.database = std::move(given.database);
   options.destination = invocation.conninfo();
   options.into_database = invocation.text("into-database").value_or("");
   options.schema = invocation.text("schema").value_or("");

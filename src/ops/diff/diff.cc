@@ -4,6 +4,7 @@
 #include <map>
 #include <set>
 
+#include "ops/given_names.h"
 #include "ops/scratch/for_tables.h"
 #include "ops/table/compare.h"
 #include "util/clock.h"
@@ -12,6 +13,8 @@
 namespace lifeboat::ops {
 
 namespace {
+
+constexpr std::string_view kOnServer = "on the server";
 
 // What a table consists of: one line each.
 using Description = std::set<std::string>;
@@ -44,9 +47,11 @@ class Side {
     return copy->end();
   }
 
-  // Tables, quoted with their schema; partitions, not what they belong to.
-  Result<std::map<std::string, Description>> tables(const std::vector<std::string>& wanted) {
-    TRY_ASSIGN(std::vector<TableName> names, find_tables(*client_, wanted));
+  // Tables, quoted with their schema; partitions, not what they belong to. What there is none for stays in
+  // `missing`.
+  Result<std::map<std::string, Description>> tables(const std::vector<std::string>& wanted,
+                                                    std::set<std::string>& missing) {
+    TRY_ASSIGN(std::vector<TableName> names, find_tables(*client_, wanted, &missing));
     std::map<std::string, Description> found;
     for (const TableName& name : names) {
       const std::string quoted = cat(sql_identifier(name.schema), ".", sql_identifier(name.table));
@@ -56,22 +61,41 @@ class Side {
   }
 
  private:
+  // A table by itself, and every partition of one; by what it is called in lower case or as it was written.
   static Result<std::vector<TableName>> find_tables(pg::PgClient& client,
-                                                    const std::vector<std::string>& wanted) {
+                                                    const std::vector<std::string>& wanted,
+                                                    std::set<std::string>* missing = nullptr) {
     TRY_ASSIGN(
         pg::Rows rows,
-        client.query("select n.nspname, c.relname from pg_catalog.pg_class c join pg_catalog.pg_namespace n "
-                     "on n.oid = c.relnamespace where c.relkind = 'r' and c.relpersistence <> 't' and "
-                     "n.nspname not in ('pg_catalog', 'information_schema') and n.nspname !~ '^pg_'"));
+        client.query(
+            "select n.nspname, c.relname, an.nspname, a.relname, c.relkind from pg_catalog.pg_class c join "
+            "pg_catalog.pg_namespace n on n.oid = c.relnamespace left join lateral "
+            "pg_catalog.pg_partition_ancestors(c.oid) p(oid) on true left join pg_catalog.pg_class a "
+            "on a.oid = p.oid left join pg_catalog.pg_namespace an on an.oid = a.relnamespace where "
+            "c.relkind in ('r', 'p') and c.relpersistence <> 't' and n.nspname not in ('pg_catalog', "
+            "'information_schema') and n.nspname !~ '^pg_' order by 1, 2"));
     std::vector<TableName> found;
     for (int i = 0; i < rows.size(); ++i) {
-      TableName one{std::string(rows.text(i, 0)), std::string(rows.text(i, 1))};
-      const bool is_wanted = wanted.empty() || std::ranges::any_of(wanted, [&](const std::string& name) {
-                               return name == one.table || name == cat(one.schema, ".", one.table);
-                             });
-      if (is_wanted) found.push_back(std::move(one));
+      const TableName one{std::string(rows.text(i, 0)), std::string(rows.text(i, 1))};
+      const TableName ancestor{std::string(rows.text(i, 2)), std::string(rows.text(i, 3))};
+      bool is_wanted = wanted.empty();
+      for (const std::string& name : wanted) {
+        if (!is_called(one, name) && !is_called(ancestor, name)) continue;
+        is_wanted = true;
+        if (missing != nullptr) missing->erase(name);
+      }
+      const bool again =
+          !found.empty() && found.back().schema == one.schema && found.back().table == one.table;
+      const bool holds_rows = rows.text(i, 4) == "r";
+      if (is_wanted && holds_rows && !again) found.push_back(one);
     }
     return found;
+  }
+
+  static bool is_called(const TableName& table, const std::string& name) {
+    if (name == table.table || name == cat(table.schema, ".", table.table)) return true;
+    auto given = parse_given_table(name);
+    return given && given->table == table.table && (given->schema.empty() || given->schema == table.schema);
   }
 
   Status open_backup(const DiffSide& side, const WantedTables& wanted, Reporter& reporter, StopToken& stop) {
@@ -92,8 +116,7 @@ class Side {
   Status open_live(const DiffSide& side, const std::string& database, StopToken& stop) {
     pg::ConnectOptions connect;
     connect.stop = &stop;
-    TRY_ASSIGN(pg::PgClient client,
-               pg::PgClient::connect(pg::with_database(side.conninfo, database), connect));
+    TRY_ASSIGN(pg::PgClient client, connect_to_database(side.conninfo, database, kOnServer, connect));
     name_ = cat("the server at ", client.where());
     client_.emplace(std::move(client));
     return {};
@@ -121,6 +144,15 @@ class Side {
   std::optional<pg::PgClient> client_;
 };
 
+// Before a backup is recovered for nothing.
+Status check_live(const DiffSide& side, const std::string& database, const StopToken& stop) {
+  if (side.scratch) return {};
+  pg::ConnectOptions connect;
+  connect.stop = &stop;
+  TRY(connect_to_database(side.conninfo, database, kOnServer, connect));
+  return {};
+}
+
 bool same_columns(const Description& a, const Description& b) {
   auto columns = [](const Description& all) {
     Description some;
@@ -129,6 +161,19 @@ bool same_columns(const Description& a, const Description& b) {
     return some;
   };
   return columns(a) == columns(b);
+}
+
+Error no_table(const std::string& name, const std::string& database, Side& before, Side& after) {
+  std::vector<KnownTable> known;
+  std::set<std::pair<std::string, std::string>> seen;
+  for (Side* side : {&before, &after}) {
+    auto tables = list_tables(side->client());
+    if (!tables) return std::move(tables).error();
+    for (KnownTable& one : *tables) {
+      if (seen.emplace(one.schema, one.table).second) known.push_back(std::move(one));
+    }
+  }
+  return no_such_table(name, cat("neither side has it in database ", database), known);
 }
 
 SchemaDiff diff_descriptions(const std::string& table, const Description& before, const Description& after) {
@@ -148,14 +193,16 @@ bool DiffOutcome::equal() const {
 Result<DiffOutcome> run_diff(const DiffOptions& options, Reporter& reporter, StopToken& stop) {
   const int64_t began_us = Clock::system().monotonic_us();
   DiffOutcome outcome;
+  TRY(check_live(options.before, options.database, stop));
+  TRY(check_live(options.after, options.database, stop));
   TRY_ASSIGN(std::unique_ptr<Side> before, Side::open(options.before, options, reporter, stop));
   TRY_ASSIGN(std::unique_ptr<Side> after, Side::open(options.after, options, reporter, stop));
   outcome.before = before->name();
   outcome.after = after->name();
-  TRY_ASSIGN(auto old_tables, before->tables(options.tables));
-  TRY_ASSIGN(auto new_tables, after->tables(options.tables));
-  if (old_tables.empty() && new_tables.empty() && !options.tables.empty())
-    return make_error(ErrorKind::not_found, join(options.tables, ", "), "neither side has such a table");
+  std::set<std::string> missing(options.tables.begin(), options.tables.end());
+  TRY_ASSIGN(auto old_tables, before->tables(options.tables, missing));
+  TRY_ASSIGN(auto new_tables, after->tables(options.tables, missing));
+  if (!missing.empty()) return no_table(*missing.begin(), options.database, *before, *after);
   uint64_t done = 0;
   for (const auto& [table, description] : old_tables) {
     TRY(stop.check());

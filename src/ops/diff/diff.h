@@ -26,7 +26,7 @@ struct DiffOptions {
   DiffSide before;
   DiffSide after;
   std::string database = "postgres";
-  std::vector<std::string> tables;  // TABLE or SCHEMA.TABLE; none: all
+  std::vector<std::string> tables;  // TABLE or SCHEMA.TABLE, with their partitions; none: all
   TableDiffOptions rows;
 };
 
@@ -50,7 +50,7 @@ struct DiffOutcome {
   bool equal() const;
 };
 
-// Errors: not_found (a table that neither has), those of restoring and of the live server.
+// Errors: not_found (the database, a table that neither has), those of restoring and of the live server.
 Result<DiffOutcome> run_diff(const DiffOptions& options, Reporter& reporter, StopToken& stop);
 
 }  // namespace lifeboat::ops

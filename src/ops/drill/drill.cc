@@ -7,6 +7,7 @@
 #include "ops/drill/evidence.h"
 #include "ops/drill/row_compare.h"
 #include "ops/restore/start.h"
+#include "ops/scratch/named_database.h"
 #include "ops/wal/beacon.h"
 #include "util/clock.h"
 #include "util/files.h"
@@ -157,8 +158,60 @@ void look_for_beacon(const DrillOptions& options, const RestoreSource& source, T
   outcome.checks.push_back(std::move(check));
 }
 
-Result<CountedRows> run_checks(const DrillOptions& options, const RestoreSource& source, Scratch& scratch,
-                               DrillOutcome& outcome, Reporter& reporter, StopToken& stop) {
+// Whether the operator's own checks can be asked. A name that neither the backup nor the target has is a slip
+// of whoever typed it and says nothing of the backup: not_found. A database that the backup had and the
+// target has not is for whoever asked about it to explain: a check that fails.
+struct AskedDatabase {
+  bool wanted = false;  // somebody asks something in it
+  DatabaseRecord record = DatabaseRecord::unknown;
+  std::optional<DrillCheck> missing;
+};
+
+Result<AskedDatabase> look_for_asked(const DrillOptions& options, const RestoreSource& source,
+                                     const RestorePlan& plan, Reporter& reporter, StopToken& stop) {
+  AskedDatabase asked;
+  asked.wanted = !options.assertions.empty() || !options.programs.empty();
+  if (!asked.wanted) return asked;
+  TRY_ASSIGN(asked.record, look_for_database(source, plan, options.assertion_database, reporter, stop));
+  return asked;
+}
+
+bool is_slip(const Error& error) {
+  return error.kind == ErrorKind::not_found;
+}
+
+Status look_again(const DrillOptions& options, Scratch& scratch, AskedDatabase& asked) {
+  if (!asked.wanted) return {};
+  auto there = require_database(scratch.server(), options.assertion_database);
+  if (there || there.error().kind != ErrorKind::not_found || asked.record == DatabaseRecord::unknown)
+    return there;
+  asked.missing = DrillCheck{"assertion", CheckResult::failed,
+                             cat(there.error().to_string(), "; it was there when the backup was made"), 0};
+  return {};
+}
+
+// The operator's own.
+Status ask_operators_checks(const DrillOptions& options, const AskedDatabase& asked, pg::PgServer& server,
+                            DrillOutcome& outcome, const StopToken& stop) {
+  if (asked.missing) {
+    outcome.checks.push_back(*asked.missing);
+    return {};
+  }
+  for (const std::string& sql : options.assertions) {
+    TRY_ASSIGN(DrillCheck check, check_assertion(server, options.assertion_database, sql));
+    outcome.checks.push_back(std::move(check));
+  }
+  for (const DrillProgram& program : options.programs) {
+    TRY_ASSIGN(DrillCheck check, check_by_program(server, program, options.assertion_database,
+                                                  options.program_timeout_ms, stop));
+    outcome.checks.push_back(std::move(check));
+  }
+  return {};
+}
+
+Result<CountedRows> run_checks(const DrillOptions& options, const RestoreSource& source,
+                               const AskedDatabase& asked, Scratch& scratch, DrillOutcome& outcome,
+                               Reporter& reporter, StopToken& stop) {
   pg::PgServer& server = scratch.server();
   TRY_ASSIGN(DrillCheck reached, check_reached(scratch, outcome));
   outcome.checks.push_back(std::move(reached));
@@ -181,15 +234,7 @@ Result<CountedRows> run_checks(const DrillOptions& options, const RestoreSource&
   rows.seconds = since(began);
   outcome.checks.push_back(std::move(rows));
 
-  for (const std::string& sql : options.assertions) {
-    TRY_ASSIGN(DrillCheck check, check_assertion(server, options.assertion_database, sql));
-    outcome.checks.push_back(std::move(check));
-  }
-  for (const DrillProgram& program : options.programs) {
-    TRY_ASSIGN(DrillCheck check, check_by_program(server, program, options.assertion_database,
-                                                  options.program_timeout_ms, stop));
-    outcome.checks.push_back(std::move(check));
-  }
+  TRY(ask_operators_checks(options, asked, server, outcome, stop));
   TRY_ASSIGN(auto catalogues, check_catalogues(server, stop));
   outcome.checks.insert(outcome.checks.end(), catalogues.begin(), catalogues.end());
   reporter.progress("amcheck", 0, 0, ProgressUnit::items);
@@ -218,9 +263,9 @@ bool all_passed(const std::vector<DrillCheck>& checks) {
   return true;
 }
 
-// From the plan to the checks; the outcome is filled in as far as it got.
-Result<CountedRows> rehearse(const DrillOptions& options, const RestoreSource& source, Scratch& scratch,
-                             int64_t began_us, DrillOutcome& outcome, Reporter& reporter, StopToken& stop) {
+// From the plan to a server that answers; the outcome is filled in as far as it got.
+Status recover(const DrillOptions& options, const RestoreSource& source, Scratch& scratch, int64_t began_us,
+               DrillOutcome& outcome, Reporter& reporter, StopToken& stop) {
   const Timestamp began{Clock::system().unix_us() - (Clock::system().monotonic_us() - began_us)};
   const double preflight = outcome.phases.preflight;
   TRY(scratch.start(source, outcome.plan, reporter, stop));
@@ -234,10 +279,15 @@ Result<CountedRows> rehearse(const DrillOptions& options, const RestoreSource& s
   outcome.recovery = scratch.recovery();
   outcome.checks.push_back(check_libraries(scratch.libraries()));
   look_for_beacon(options, source, began, outcome, reporter, stop);
+  return {};
+}
 
-  int64_t checks_began = Clock::system().monotonic_us();
-  TRY_ASSIGN(CountedRows counted, run_checks(options, source, scratch, outcome, reporter, stop));
-  outcome.checks_seconds = since(checks_began);
+Result<CountedRows> check(const DrillOptions& options, const RestoreSource& source,
+                          const AskedDatabase& asked, Scratch& scratch, DrillOutcome& outcome,
+                          Reporter& reporter, StopToken& stop) {
+  const int64_t began_us = Clock::system().monotonic_us();
+  TRY_ASSIGN(CountedRows counted, run_checks(options, source, asked, scratch, outcome, reporter, stop));
+  outcome.checks_seconds = since(began_us);
   TRY_ASSIGN(outcome.fetched_bytes, scratch.end());
   outcome.proven = all_passed(outcome.checks);
   return counted;
@@ -298,11 +348,22 @@ Result<DrillOutcome> run_drill(const DrillOptions& options, Reporter& reporter, 
   // before.
   measure_rpo(options, position, lineage, outcome, stop);
 
-  auto counted = rehearse(options, source, *scratch, began_us, outcome, reporter, stop);
-  if (!counted) {
-    store_failure(options, source, outcome.plan.backup.id, counted.error(), reporter);
-    return std::move(counted).error();
-  }
+  const BackupId backup = outcome.plan.backup.id;
+  auto failed = [&](Error error) {
+    store_failure(options, source, backup, error, reporter);
+    return error;
+  };
+  const int64_t looks_us = Clock::system().monotonic_us();
+  auto asked = look_for_asked(options, source, outcome.plan, reporter, stop);
+  if (!asked) return is_slip(asked.error()) ? std::move(asked).error() : failed(std::move(asked).error());
+  // No recovery begins with that.
+  began_us += Clock::system().monotonic_us() - looks_us;
+  auto recovered = recover(options, source, *scratch, began_us, outcome, reporter, stop);
+  if (!recovered) return failed(std::move(recovered).error());
+  auto there = look_again(options, *scratch, *asked);
+  if (!there) return is_slip(there.error()) ? std::move(there).error() : failed(std::move(there).error());
+  auto counted = check(options, source, *asked, *scratch, outcome, reporter, stop);
+  if (!counted) return failed(std::move(counted).error());
   if (options.rto_seconds)
     outcome.checks.push_back(check_target("rto", outcome.rto_seconds, *options.rto_seconds, ""));
   if (options.rpo_seconds)

@@ -60,6 +60,10 @@ struct DrillOutcome {
 // Errors are those of restoring; a failed check or a missed target is an outcome that has not passed.
 // Evidence is written for both verdicts, for a restore that failed, and where the repository lacks what it
 // takes.
+//
+// An `assertion_database` that does not exist is not_found and leaves no evidence, before the recovery where
+// that is certain: a slip of whoever typed it must not make a good backup look bad. Was it there when the
+// backup was made, and is it gone at the target, then that is a failed check.
 Result<DrillOutcome> run_drill(const DrillOptions& options, Reporter& reporter, StopToken& stop);
 
 }  // namespace lifeboat::ops

@@ -2,6 +2,7 @@
 
 #include "ops/follow_up.h"
 #include "ops/restore/start.h"
+#include "ops/scratch/named_database.h"
 #include "util/clock.h"
 #include "util/files.h"
 #include "util/process.h"
@@ -43,6 +44,10 @@ Error still_running(const std::string& directory, const pg::RunningServer& runni
       .with_hint(cat("stop it first, or give --stop: ", stop_command(directory, running)));
 }
 
+bool asks_database(const RollbackChecks& checks) {
+  return checks.wanted && (!checks.assertions.empty() || !checks.programs.empty());
+}
+
 // As a drill looks at its copy, on a server that can only be read.
 Status look_at_paused(pg::PgServer& server, const RestorePlan& plan, const RollbackChecks& asked,
                       std::vector<DrillCheck>& checks, Reporter& reporter, StopToken& stop) {
@@ -53,6 +58,7 @@ Status look_at_paused(pg::PgServer& server, const RestorePlan& plan, const Rollb
                                : DrillScope::of(DrillScope::kUsualDays, Timestamp{Clock::system().unix_us()});
   TRY_ASSIGN(DrillCheck amcheck, check_amcheck_as_it_is(server, scope, plan.lineage.major, stop));
   checks.push_back(std::move(amcheck));
+  if (asks_database(asked)) TRY(require_database(server, asked.assertion_database));
   for (const std::string& sql : asked.assertions) {
     TRY_ASSIGN(DrillCheck check, check_assertion(server, asked.assertion_database, sql));
     checks.push_back(std::move(check));
@@ -141,6 +147,8 @@ Result<RollbackPlan> plan_rollback(const RollbackRequest& request, Reporter& rep
   if (plan.running) plan.stop_command = stop_command(options.directory, *plan.running);
   TRY_ASSIGN(RestoreSource source, open_restore(options));
   TRY_ASSIGN(plan.restore, plan_restore(source, options, reporter, stop));
+  if (asks_database(request.checks))
+    TRY(look_for_database(source, plan.restore, request.checks.assertion_database, reporter, stop));
   plan.steps = steps_of(request, plan);
   return plan;
 }
@@ -166,9 +174,10 @@ Result<RollbackOutcome> run_rollback(const RollbackRequest& request, Reporter& r
   TRY_ASSIGN(std::optional<pg::RunningServer> running, server_there(options));
   if (running && (!request.stops_server || running->by != pg::RunningBy::process))
     return still_running(options.directory, *running);
+  // A server that has to be stopped is stopped only for a target that can be reached, and nothing is replaced
+  // for questions that cannot be asked.
+  if (running || asks_database(request.checks)) TRY(plan_rollback(request, reporter, stop));
   if (running) {
-    // A server that has to be stopped is stopped only for a target that can be reached.
-    TRY(plan_rollback(request, reporter, stop));
     const int64_t began = Clock::system().monotonic_us();
     reporter.note(NoteLevel::info, cat("stopping the server, process ", running->pid_file.pid));
     TRY(pg::stop_server(*running, pg::StopMode::fast, kStopMs, &stop));

@@ -2,17 +2,26 @@
 
 #include <utility>
 
+#include "ops/scratch/named_database.h"
 #include "util/strings.h"
 
 namespace lifeboat::ops {
 
 namespace {
 
-Status open_copy(CopyForTables& made, const ScratchOptions& options, Reporter& reporter, StopToken& stop) {
+constexpr std::string_view kGoneHint =
+    "It was there when the backup was made: wal find --dropped tells when it was dropped; a target before "
+    "that brings it back.";
+
+Status open_copy(CopyForTables& made, const ScratchOptions& options, const std::string& database,
+                 Reporter& reporter, StopToken& stop) {
   TRY_ASSIGN(made.copy, Scratch::make(options));
   TRY_ASSIGN(made.source, open_restore(made.copy->restore()));
   TRY_ASSIGN(RestorePlan plan, plan_restore(made.source, made.copy->restore(), reporter, stop));
-  return made.copy->start(made.source, std::move(plan), reporter, stop);
+  TRY_ASSIGN(DatabaseRecord record, look_for_database(made.source, plan, database, reporter, stop));
+  TRY(made.copy->start(made.source, std::move(plan), reporter, stop));
+  return require_database(made.copy->server(), database,
+                          record == DatabaseRecord::in_backup ? kGoneHint : std::string_view());
 }
 
 // What a recovery, whose WAL is read beforehand and whole, may do better.
@@ -45,7 +54,7 @@ Result<CopyForTables> copy_for_tables(const ScratchOptions& options, const Wante
   ScratchOptions scratch = options;
   scratch.wanted = wanted;
   std::string why = "what is wanted was not all known from the backup";
-  if (Status opened = open_copy(made, scratch, reporter, stop); opened) {
+  if (Status opened = open_copy(made, scratch, wanted.database, reporter, stop); opened) {
     auto lacking = lacks_something(*made.copy, wanted.database, in_use);
     if (lacking && !*lacking) return made;
     if (!lacking && is_certain(lacking.error().kind)) return std::move(lacking).error();
@@ -58,7 +67,7 @@ Result<CopyForTables> copy_for_tables(const ScratchOptions& options, const Wante
   made.copy.reset();
   made = CopyForTables();
   scratch.wanted.reset();
-  TRY(open_copy(made, scratch, reporter, stop));
+  TRY(open_copy(made, scratch, wanted.database, reporter, stop));
   return made;
 }
 

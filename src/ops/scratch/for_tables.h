@@ -24,7 +24,8 @@ struct CopyForTables {
 using TablesInUse = std::function<Result<std::vector<TableName>>(Scratch& copy)>;
 
 // Recovers without what `wanted` does not need; where that lacks something that is used, or fails, once more
-// with all WAL. Errors: those of planning a restore, of Scratch, of `in_use`.
+// with all WAL. Errors: not_found (the database, before the recovery where that is certain), those of
+// planning a restore, of Scratch, of `in_use`.
 Result<CopyForTables> copy_for_tables(const ScratchOptions& options, const WantedTables& wanted,
                                       const TablesInUse& in_use, Reporter& reporter, StopToken& stop);
 

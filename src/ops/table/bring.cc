@@ -4,6 +4,7 @@
 #include <set>
 
 #include "model/timestamp.h"
+#include "ops/given_names.h"
 #include "ops/table/compare.h"
 #include "ops/table/merge.h"
 #include "util/clock.h"
@@ -20,6 +21,15 @@ std::string qualified(std::string_view schema, std::string_view table) {
 
 }  // namespace
 
+std::string without_roles(const std::vector<std::string>& missing, std::string_view hint) {
+  std::vector<std::string> made;
+  for (const std::string& role : missing) made.push_back(cat("CREATE ROLE ", name_in_sql(role)));
+  return cat("without owners and privileges, because the server lacks ",
+             missing.size() == 1 ? "role " : "roles ", join(missing, ", "), ": ", join(made, "; "), " makes ",
+             missing.size() == 1 ? "it" : "them", hint.empty() ? "" : ", or ", hint,
+             "; what is brought after that has its owners");
+}
+
 std::string default_restore_schema() {
   std::string schema = cat("restored_", Timestamp{Clock::system().unix_us()}.to_compact());
   std::ranges::transform(schema, schema.begin(),
@@ -33,7 +43,8 @@ Status check_bring_destination(const std::string& destination, const std::string
   connect.stop = &stop;
   const bool whole = schema.empty();
   TRY_ASSIGN(pg::PgClient client,
-             pg::PgClient::connect(pg::with_database(destination, whole ? "postgres" : database), connect));
+             connect_to_database(destination, whole ? "postgres" : database, "on the server that gets it",
+                                 connect, "--into-database names the one that gets the tables."));
   if (!whole) {
     TRY_ASSIGN(auto there,
                client.value("select count(*) from pg_catalog.pg_namespace where nspname = $1", {schema}));
@@ -57,11 +68,11 @@ Status check_merge_destination(const std::string& destination, const std::string
   for (const std::string& table : tables) {
     TRY_ASSIGN(auto there, client.value("select pg_catalog.to_regclass($1)::pg_catalog.text", {table}));
     if (there) continue;
-    return make_error(ErrorKind::not_found, table,
-                      cat("is not in database ", database, " of that server: there is nothing to merge into"))
-        .with_hint(
-            "without --merge its rows come into a schema of their own, from where ALTER TABLE … SET "
-            "SCHEMA moves it to its place");
+    TRY_ASSIGN(std::vector<KnownTable> known, list_tables(client));
+    return no_such_table(
+        table, cat("is not in database ", database, " of that server: there is nothing to merge into"), known,
+        "Without --merge its rows come into a schema of their own, from where ALTER TABLE … SET SCHEMA moves "
+        "it to its place.");
   }
   return {};
 }
@@ -72,10 +83,7 @@ Result<pg::PgClient> Bringer::source(pg::NameLookup names) const {
   pg::ConnectOptions connect;
   connect.names = names;
   connect.stop = &stop_;
-  auto client = pg::PgClient::connect(options_.source, connect);
-  if (client || client.error().kind != ErrorKind::not_found) return client;
-  return make_error(ErrorKind::not_found, options_.original, "is no database of the backup at that moment")
-      .with_hint(options_.missing_hint);
+  return pg::PgClient::connect(options_.source, connect);
 }
 
 Result<pg::PgClient> Bringer::destination(const std::string& database) const {
@@ -106,9 +114,9 @@ Status Bringer::choose() {
         "c.oid = pg_catalog.to_regclass($1) desc, 1, 2",
         {name}));
     if (chosen_.size() > before) continue;
-    return make_error(ErrorKind::not_found, name,
-                      cat("is no table of database ", options_.original, " at that moment"))
-        .with_hint(options_.missing_hint);
+    TRY_ASSIGN(std::vector<KnownTable> known, list_tables(client));
+    return no_such_table(name, cat("does not exist in database ", options_.original, " ", options_.where),
+                         known, options_.missing_hint);
   }
   return {};
 }
@@ -255,8 +263,7 @@ Result<std::vector<std::string>> Bringer::owner_options() {
     if (known == "0") missing.emplace_back(rows.text(i, 0));
   }
   if (missing.empty()) return std::vector<std::string>();
-  notes_.push_back(
-      cat("without owners and privileges, because these roles are not there: ", join(missing, ", ")));
+  notes_.push_back(without_roles(missing, options_.roles_hint));
   return std::vector<std::string>{"--no-owner", "--no-privileges"};
 }
 

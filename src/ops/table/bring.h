@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "pg/client/client.h"
@@ -40,16 +41,21 @@ struct BringOptions {
   std::string schema;               // of tables, at the destination, made
   pg::PgBin client;                 // programs for both servers
   std::string work_directory;       // for files on the way; whoever gives it removes them
-  std::string missing_hint;         // where a table, or the database, may be
+  std::string where;                // "at the target", "in dump …": for messages
+  std::string missing_hint;         // where a table may be
+  std::string roles_hint;           // a command that makes roles which the destination lacks; empty: none
 };
 
+// A note: these roles are not there, so nothing gets its owner. `hint`: as BringOptions::roles_hint.
+std::string without_roles(const std::vector<std::string>& missing, std::string_view hint);
 // "restored_<time>", where no schema was named.
 std::string default_restore_schema();
 // Before anything is brought: a merge needs the originals, where `tables` are to be merged. `not_found` when
 // one is not there.
 Status check_merge_destination(const std::string& destination, const std::string& database,
                                const std::vector<std::string>& tables, const StopToken& stop);
-// `conflict` when the schema, or with an empty `schema` the database, is there already.
+// `conflict` when the schema, or with an empty `schema` the database, is there already; `not_found` when the
+// database that gets the schema is not.
 Status check_bring_destination(const std::string& destination, const std::string& database,
                                const std::string& schema, const StopToken& stop);
 

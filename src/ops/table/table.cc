@@ -78,9 +78,9 @@ class TableRestore {
     bring.schema = outcome_.schema;
     bring.client = *copy.plan().pg_bin;
     bring.work_directory = copy.work_directory();
+    bring.where = "at the target";
     bring.missing_hint =
-        "wal find --dropped tells when a table, or a database, was dropped; --before-drop goes to before "
-        "that";
+        "wal find --dropped tells when a table was dropped; --before-drop goes to before that.";
     return bring;
   }
 
