@@ -21,10 +21,12 @@ ordered_json database_json(const DumpedDatabase& database) {
   ordered_json tables = ordered_json::array();
   for (const CountedTable& table : database.tables)
     tables.push_back({pack_text(table.schema), pack_text(table.table), table.rows});
-  return {
+  ordered_json written = {
       {"oid", database.oid},           {"name", pack_text(database.name)},   {"encoding", database.encoding},
       {"snapshot", database.snapshot}, {"taken_us", database.taken.unix_us}, {"bytes", database.bytes},
       {"files", database.files},       {"seconds", database.seconds},        {"tables", std::move(tables)}};
+  if (database.defined) written["defined"] = *database.defined;
+  return written;
 }
 
 DumpedDatabase database_from(const json& from) {
@@ -41,6 +43,7 @@ DumpedDatabase database_from(const json& from) {
     database.tables.push_back({unpack_text(table.at(0).get<std::string>()),
                                unpack_text(table.at(1).get<std::string>()), table.at(2).get<int64_t>()});
   }
+  if (from.contains("defined")) database.defined = from.at("defined").get<uint64_t>();
   return database;
 }
 
@@ -78,11 +81,14 @@ std::optional<DumpFormat> parse_dump_format(std::string_view text) {
 ordered_json dump_summary_json(const DumpSummary& summary) {
   ordered_json databases = ordered_json::array();
   for (const std::string& name : summary.databases) databases.push_back(pack_text(name));
-  return {{"format", to_string(summary.format)},
-          {"databases", std::move(databases)},
-          {"schema_only", summary.schema_only},
-          {"portable", summary.portable},
-          {"chosen_tables", summary.chosen_tables}};
+  ordered_json written = {{"format", to_string(summary.format)},
+                          {"databases", std::move(databases)},
+                          {"schema_only", summary.schema_only},
+                          {"portable", summary.portable},
+                          {"chosen_tables", summary.chosen_tables}};
+  if (summary.every_database) written["every_database"] = *summary.every_database;
+  if (summary.defined) written["defined"] = *summary.defined;
+  return written;
 }
 
 DumpSummary dump_summary_from(const json& from) {
@@ -95,6 +101,8 @@ DumpSummary dump_summary_from(const json& from) {
   summary.schema_only = from.at("schema_only").get<bool>();
   summary.portable = from.at("portable").get<bool>();
   summary.chosen_tables = from.at("chosen_tables").get<bool>();
+  if (from.contains("every_database")) summary.every_database = from.at("every_database").get<bool>();
+  if (from.contains("defined")) summary.defined = from.at("defined").get<uint64_t>();
   return summary;
 }
 

@@ -32,6 +32,10 @@ struct DumpSummary {
   bool schema_only = false;
   bool portable = false;       // to be restored without owners and privileges
   bool chosen_tables = false;  // by pattern; not the whole database
+  // Every database that could be connected to is in it, but perhaps postgres. Unset: made before this was
+  // recorded, as `defined` was.
+  std::optional<bool> every_database;
+  std::optional<uint64_t> defined;  // tables whose definitions are in it
 };
 
 // What it is a dump of, for people and for retention, which keeps some of each: "shop", "hr, its schema
@@ -62,6 +66,7 @@ struct DumpedDatabase {
   uint64_t files = 0;
   double seconds = 0;
   std::vector<CountedTable> tables;  // whose rows are in the dump; empty of a schema-only one
+  std::optional<uint64_t> defined;   // as in the summary
 };
 
 struct DumpRecord {

@@ -8,7 +8,8 @@ import subprocess
 
 from harness import SOURCE, SystemTest, all_majors, flip_bit, give, main, new_directory, pg_bin, run, tmpfs, tool, wait_until
 
-USAGE, NOT_FOUND, CONFLICT, SPACE, DAMAGED, PRECONDITION, CANCELLED, CHECK, SERVER, FAILED, TIMEOUT, BUSY = 2, 4, 5, 7, 10, 14, 16, 17, 19, 1, 9, 15
+USAGE, NOT_FOUND, CONFLICT, PERMISSION, SPACE, DAMAGED, PRECONDITION = 2, 4, 5, 6, 7, 10, 14
+CANCELLED, CHECK, SERVER, FAILED, TIMEOUT, BUSY = 16, 17, 19, 1, 9, 15
 EVERY_OBJECT = (SOURCE / "tests/support/every_object.sql").read_text()
 # What the table of contents of a dump calls them.
 KINDS = """ACCESS METHOD, ACL, AGGREGATE, CAST, CHECK CONSTRAINT, COLLATION, COMMENT, CONSTRAINT, CONVERSION, DEFAULT, DEFAULT ACL,
@@ -123,6 +124,8 @@ class Dumps(SystemTest):
         server.psql("ALTER DATABASE shop OWNER TO boss; GRANT TEMP ON DATABASE shop TO clerk")
         lb("dump", "create", "--database", "shop", "--schema-only", live=True).ok()
         lb("dump", "restore", "latest", "--database", "shop=empty", live=True).ok()
+        proven = lb("drill", "--dump", "latest").ok().json["checks"][0]
+        self.assertIn("definitions alone", proven["detail"])
         self.assertEqual(described(server, "empty", "--schema-only"), described(server, "shop", "--schema-only"))
         for format in ("custom", "plain"):
             lb("dump", "create", "--database", "shop", "--portable", "--format", format, live=True).ok()
@@ -265,6 +268,138 @@ class Dumps(SystemTest):
         lb("verify").ok()
         lb("dump", "restore", "latest", "--database", "shop=back", live=True).ok()
 
+    def test_latest_is_the_newest_that_has_what_is_asked_for(self):
+        server, lb = self.shop()
+        server.psql("CREATE DATABASE hr; CREATE TABLE spare (i int)")
+        server.psql("CREATE TABLE people AS SELECT g AS id FROM generate_series(1, 7) g", "hr")
+
+        def create(*options):
+            return lb("dump", "create", *options, live=True).ok().json["dump"]
+
+        def latest(*options):
+            """What was taken, and the one note that says why."""
+            done = lb("dump", "restore", "latest", *options, live=True).ok()
+            for one in done.json["databases"]:
+                server.psql(f"DROP DATABASE {one['restored_as']}")
+            notes = [note for note in done.json["notes"] if note.startswith("latest is")]
+            self.assertEqual(sum("latest is dump" in line for line in done.err.splitlines()), len(notes), done.err)
+            return done.json["dump"], "".join(notes)
+
+        definitions = create("--database", "shop", "--schema-only")
+        dump, note = latest("--database", "shop=back")
+        self.assertEqual(dump, definitions)
+        self.assertIn("no rows come back", note)
+        whole = create()
+        shop = create("--database", "shop")
+        orders = create("--database", "shop", "--table", "orders")
+        people = create("--database", "hr")
+        definitions = create("--database", "shop", "--schema-only")
+        self.assertEqual(latest("--database", "hr=back"), (people, f"latest is dump {people} of "
+                         f"{self.started_at(lb, people)}; passed over, though newer: {definitions} (without database hr)"))
+        dump, note = latest("--database", "shop=back")
+        self.assertEqual(dump, shop)
+        for passed in (f"{definitions} (schema only)", f"{orders} (of some tables only)", f"{people} (without database shop)"):
+            self.assertIn(passed, note)
+        dump, note = latest("--database", "shop=back", "--database", "hr=back_too")
+        self.assertEqual(dump, whole)
+        # Everything, also where nothing is said at all.
+        shown = lb("dump", "show").ok()
+        self.assertEqual(shown.json["id"], whole)
+        self.assertIn(f"{people} (only hr)", shown.json["note"] + lb("dump", "show", "latest", json=False).ok().err)
+        to = new_directory("out") / "files"
+        self.assertEqual(lb("dump", "restore", "--to", to).ok().json["dump"], whole)
+        self.assertTrue((to / "hr.dump").exists())
+        self.assertEqual(lb("dump", "restore", "--globals", "only", live=True).ok().json["dump"], definitions)
+        # An id is what was asked for.
+        self.assertEqual(lb("dump", "show", definitions).ok().json["note"], None)
+        # Of a table the newest that has its rows.
+        done = lb("dump", "restore", "latest", "--table", "shop.public.orders", "--schema", "orders_back", live=True).ok().json
+        self.assertEqual((done["dump"], done["tables"][0]["rows"]), (orders, 3000))
+        done = lb("dump", "restore", "latest", "--database", "shop", "--table", "back.customers", "--schema", "customers_back", live=True).ok().json
+        self.assertEqual((done["dump"], done["tables"][0]["rows"]), (shop, 200))
+        self.assertFails(lb("dump", "restore", "latest", "--database", "shpo=back", live=True, json=False), NOT_FOUND,
+                         'database "shpo": does not exist in any dump', "hr, postgres, shop", "did you mean shop?")
+        self.assertFails(lb("dump", "restore", shop, "--database", "hr=back", live=True, json=False), NOT_FOUND,
+                         f'database "hr": does not exist in dump {shop}; there are: shop')
+        missed = lb("dump", "restore", "latest", "--database", "shop", "--table", "custmers", live=True)
+        self.assertFails(missed, NOT_FOUND, "table custmers", "does not exist in database shop in dump", "did you mean back.customers?")
+        # A drill proves a whole one, of whichever databases.
+        self.assertEqual(lb("drill", "--dump", "latest").ok().json["backup"], people)
+        # A database that is gone is missed by no later dump.
+        server.psql("DROP DATABASE hr")
+        newest = create()
+        self.assertEqual((lb("dump", "show").ok().json["id"], lb("dump", "show").ok().json["note"]), (newest, None))
+
+    def started_at(self, lb, dump):
+        text = lb("dump", "show", dump, json=False).ok().out
+        return re.search(r"(?m)^started\s+(.*)$", text)[1]
+
+    def test_a_schema_only_dump_says_what_is_in_it(self):
+        server, lb = self.shop()
+        server.psql("CREATE TABLE parts (i int) PARTITION BY LIST (i); CREATE TABLE parts_1 PARTITION OF parts FOR VALUES IN (1)", "shop")
+        made = lb("dump", "create", "--database", "shop", "--schema-only", live=True).ok().json
+        self.assertEqual([(d["tables"], d["rows"], d["tables_defined"]) for d in made["databases"]], [(0, 0, 4)])
+        listed = lb("dump", "list").ok().json["dumps"][0]
+        self.assertEqual((listed["tables"], listed["rows"], listed["tables_defined"], listed["schema_only"]), (0, 0, 4, True))
+        self.assertIn("schema only of 4 tables", lb("dump", "list", json=False).ok().out)
+        shown = lb("dump", "show", json=False).ok().out
+        self.assertIn("definitions of 4 tables, no rows were dumped", shown)
+        self.assertEqual(lb("dump", "show").ok().json["databases"][0]["tables_defined"], 4)
+        made = lb("dump", "create", "--database", "shop", "--schema-only", "--table", "parts*", live=True).ok().json
+        self.assertEqual(made["databases"][0]["tables_defined"], 2)
+        made = lb("dump", "create", "--database", "shop", live=True).ok().json
+        self.assertEqual([(d["tables"], d["tables_defined"]) for d in made["databases"]], [(3, 4)])
+
+    def test_who_may_not_read_is_told_so(self):
+        for major in self.two_majors():
+            with self.subTest(major=major):
+                server, lb = self.shop(major)
+                server.psql("CREATE ROLE reader LOGIN; CREATE DATABASE closed; REVOKE CONNECT ON DATABASE closed FROM PUBLIC")
+                server.psql("CREATE SEQUENCE apart; GRANT USAGE ON SCHEMA back TO reader;"
+                            "GRANT SELECT ON ALL TABLES IN SCHEMA public, back TO reader", "shop")
+                pg = server.conninfo() + " user=reader"
+                grant = "GRANT pg_read_all_data TO reader" if major >= 14 else "owner of everything"
+                # What pg_dump says, and what we find before it.
+                denied = lb("dump", "create", "--database", "shop", "--pg", pg, json=False)
+                self.assertFails(denied, PERMISSION, 'database "shop": role reader may not dump it', "apart", grant)
+                server.psql("REVOKE SELECT ON orders FROM reader", "shop")
+                denied = lb("dump", "create", "--database", "shop", "--pg", pg, json=False)
+                self.assertFails(denied, PERMISSION, 'database "shop": role reader may not dump it', "orders", grant)
+                self.assertFails(lb("dump", "create", "--database", "closed", "--pg", pg, json=False), PERMISSION, 'database "closed"', "reader",
+                                 "GRANT CONNECT ON DATABASE closed TO reader")
+                if major >= 14:
+                    server.psql("GRANT pg_read_all_data TO reader")
+                    lb("dump", "create", "--database", "shop", "--pg", pg).ok()
+                server.psql("GRANT SELECT ON orders TO reader; GRANT SELECT ON apart TO reader;"
+                            "ALTER TABLE orders ENABLE ROW LEVEL SECURITY", "shop")
+                self.assertFails(lb("dump", "create", "--database", "shop", "--pg", pg, json=False), PERMISSION, 'database "shop"', "BYPASSRLS")
+
+    def test_roles_that_are_missing_are_named_with_what_helps(self):
+        server, lb = self.shop()
+        server.psql("CREATE ROLE boss")
+        server.psql("ALTER TABLE orders OWNER TO boss", "shop")
+        lb("dump", "create", "--database", "shop", live=True).ok()
+        other = self.cluster(15)
+        pg = ("--pg", other.conninfo())
+        failed = lb("dump", "restore", "latest", "--globals", "skip", *pg)
+        self.assertFails(failed, FAILED, "boss", "without --globals skip", "CREATE ROLE boss", "--portable")
+        self.assertEqual(other.value("SELECT count(*) FROM pg_database WHERE datname = 'shop'"), "0")
+        other.psql("CREATE DATABASE shop")
+        done = lb("dump", "restore", "latest", "--database", "shop", "--table", "orders", *pg).ok().json
+        note = next(note for note in done["notes"] if "boss" in note)
+        self.assertIn(f"CREATE ROLE boss makes it, or dump restore {done['dump']} --globals only", note)
+        # What the note says helps.
+        lb("dump", "restore", done["dump"], "--globals", "only", *pg).ok()
+        lb("dump", "restore", "latest", "--database", "shop", "--table", "orders", "--schema", "owned", *pg).ok()
+        self.assertEqual(other.value("SELECT tableowner FROM pg_tables WHERE schemaname = 'owned'", "shop"), "boss")
+        # Who may not make roles is told who may.
+        other.psql("DROP SCHEMA owned CASCADE", "shop")
+        other.psql("DROP ROLE boss; CREATE ROLE plain LOGIN CREATEDB")
+        plain = ("--pg", other.conninfo() + " user=plain")
+        self.assertFails(lb("dump", "restore", "latest", "--database", "shop=again", *plain), PERMISSION, "boss", "superuser")
+        other.psql("CREATE ROLE boss; ALTER ROLE plain NOCREATEDB")
+        self.assertFails(lb("dump", "restore", "latest", "--database", "shop=again", *plain), PERMISSION, "making database again", "CREATEDB")
+
     # --- L3
     def test_nothing_that_is_there_is_touched(self):
         server, lb = self.shop()
@@ -272,8 +407,13 @@ class Dumps(SystemTest):
         before = server.value("SELECT count(*) FROM orders", "shop")
         self.assertFails(lb("dump", "restore", "latest", live=True), CONFLICT, "shop", "--database")
         self.assertFails(lb("dump", "restore", "latest", "--database", "shop=postgres", live=True), CONFLICT, "postgres")
+        self.assertFails(lb("dump", "restore", "latest", "--database", "shop=", live=True), USAGE, "OLD=NEW")
+        self.assertFails(lb("dump", "restore", "latest", "--globals", "only", "--database", "shop", live=True), USAGE, "--globals")
         self.assertFails(lb("dump", "restore", "latest", "--database", "shpo", live=True), NOT_FOUND, "shop")
         self.assertFails(lb("dump", "restore", "20260101T000000Z-000000", live=True), NOT_FOUND)
+        server.archive_with(lb.archive_command())
+        backup = lb("backup", live=True).ok().json["backup"]
+        self.assertFails(lb("dump", "restore", backup, live=True), NOT_FOUND, "physical backup", "lifeboat show and restore")
         self.assertEqual(server.value("SELECT count(*) FROM orders", "shop"), before)
 
     # Not: psql < file without ON_ERROR_STOP
@@ -359,6 +499,16 @@ class Dumps(SystemTest):
                 self.assertFails(failed, CHECK, "assertion")
                 self.assertFalse(lb("dump", "show", made).ok().json["drilled"]["passed"])
                 self.assertFails(lb("drill", "--dump", made, "--full"), USAGE, "--full")
+                # A slip is no failed drill.
+                before = lb("dump", "show", made).ok().json["drilled"]
+                self.assertFails(lb("drill", "--dump", made, "--to", to, "--sql-database", "evry", "--sql", "SELECT true", json=False), NOT_FOUND,
+                                 'database "evry": does not exist in dump', "did you mean every?")
+                self.assertFalse(to.exists())
+                self.assertEqual(lb("dump", "show", made).ok().json["drilled"], before)
+                # Tables of the source's database postgres are asked for by that name.
+                server.psql("CREATE TABLE here AS SELECT 1 AS i")
+                lb("dump", "create", live=True).ok()
+                lb("drill", "--dump", "latest", "--to", to, "--sql", "SELECT count(*) = 1 FROM here").ok()
 
     def test_a_spool_without_room_ends_a_restore_and_leaves_nothing(self):
         server, lb = self.shop()

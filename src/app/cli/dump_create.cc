@@ -31,6 +31,7 @@ Json to_json(const ops::DumpOutcome& outcome) {
                          {"files", database.files},
                          {"tables", database.tables.size()},
                          {"rows", rows_of(database)},
+                         {"tables_defined", database.defined.value_or(0)},
                          {"snapshot", database.snapshot},
                          {"taken", json_time(database.taken)},
                          {"seconds", database.seconds}});
@@ -44,6 +45,7 @@ Json to_json(const ops::DumpOutcome& outcome) {
           {"format", to_string(outcome.card.dump->format)},
           {"schema_only", outcome.card.dump->schema_only},
           {"portable", outcome.card.dump->portable},
+          {"every_database", outcome.card.dump->every_database.value_or(false)},
           {"client", outcome.record.client},
           {"server_version_num", outcome.card.server_version_num},
           {"from_standby", outcome.card.from_standby},
@@ -74,9 +76,12 @@ std::string to_text(const ops::DumpOutcome& outcome) {
                {"tables", Align::right},
                {"rows, counted", Align::right},
                {"time", Align::right}});
+  const bool schema_only = outcome.card.dump->schema_only;
   for (const repo::DumpedDatabase& database : outcome.record.databases) {
-    table.add({database.name, format_bytes(database.bytes), cat(database.tables.size()),
-               cat(rows_of(database)), format_seconds(database.seconds)});
+    table.add({database.name, format_bytes(database.bytes),
+               cat(schema_only ? database.defined.value_or(0) : database.tables.size()),
+               schema_only ? std::string("not dumped") : cat(rows_of(database)),
+               format_seconds(database.seconds)});
   }
   return cat(facts.to_string(), "\n", table.to_string());
 }
@@ -125,7 +130,7 @@ constexpr Option kDumpOptions[] = {
     {.name = "database",
      .kind = ValueKind::text,
      .placeholder = "NAME",
-     .help = "a database to dump (default: every one that is no template)",
+     .help = "a database to dump (default: every one that is no template and allows connections)",
      .repeatable = true},
     {.name = "format",
      .kind = ValueKind::choice,
@@ -140,12 +145,16 @@ constexpr Option kDumpOptions[] = {
     {.name = "table",
      .kind = ValueKind::text,
      .placeholder = "PATTERN",
-     .help = "only relations that match, as pg_dump --table takes it; one that matches nothing is an error",
+     .help = "only tables, views and sequences that match, as pg_dump --table takes it, of exactly one "
+             "--database; "
+             "a pattern that matches nothing is an error",
      .repeatable = true},
     {.name = "exclude-table",
      .kind = ValueKind::text,
      .placeholder = "PATTERN",
-     .help = "all but relations that match; one that matches nothing is an error",
+     .help =
+         "all but tables, views and sequences that match, of exactly one --database; a pattern that matches "
+         "nothing is an error",
      .repeatable = true},
     {.name = "no-role-passwords", .help = "leave the password hashes of roles out of the globals"},
     {.name = "compression",
@@ -207,7 +216,9 @@ constinit const Command kDumpCreateCommand = {
         "lifeboat dump create --repo /srv/backup --database shop --format directory --jobs 4\n"
         "# two tables\n"
         "lifeboat dump create --repo /srv/backup --database shop --table orders --table 'public.customer*'",
-    .exit_notes = "4: a database or a pattern was not found. 15: another dump of this cluster is running.",
+    .exit_notes =
+        "4: a database or a pattern was not found. 6: the role of --pg may not read something. 15: "
+        "another dump of this cluster is running.",
     .schema = R"({
   "type": "object",
   "required": ["dump", "format", "databases", "plain_bytes", "stored_bytes"],
@@ -216,6 +227,7 @@ constinit const Command kDumpCreateCommand = {
     "format": {"enum": ["custom", "directory", "plain"]},
     "schema_only": {"type": "boolean"},
     "portable": {"type": "boolean"},
+    "every_database": {"type": "boolean", "description": "the server has no other, but perhaps postgres and such that allow no connections"},
     "client": {"type": "string", "description": "the pg_dump that made it"},
     "server_version_num": {"type": "integer"},
     "from_standby": {"type": "boolean"},
@@ -225,6 +237,7 @@ constinit const Command kDumpCreateCommand = {
       "files": {"type": "integer"},
       "tables": {"type": "integer", "description": "with rows of their own"},
       "rows": {"type": "integer", "description": "counted in the snapshot"},
+      "tables_defined": {"type": "integer", "description": "whose definitions are in it, also without rows: partitioned, foreign, all of a schema-only dump"},
       "snapshot": {"type": "string"},
       "taken": {"type": ["string", "null"]},
       "seconds": {"type": "number"}

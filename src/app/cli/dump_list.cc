@@ -1,6 +1,7 @@
 // lifeboat dump list and dump show.
 #include <nlohmann/json.hpp>
 
+#include "app/cli/dump_id.h"
 #include "app/cli/proofs.h"
 #include "app/invocation.h"
 #include "app/location.h"
@@ -22,8 +23,11 @@ std::string dump_proof_cell(std::optional<ops::BackupProof> proof) {
 }
 
 std::string kind_text(const repo::DumpSummary& dump) {
-  return cat(to_string(dump.format), dump.schema_only ? ", schema only" : "",
-             dump.portable ? ", portable" : "", dump.chosen_tables ? ", chosen tables" : "");
+  std::string schema;
+  if (dump.schema_only)
+    schema = cat(", schema only", dump.defined ? cat(" of ", counted(*dump.defined, "table")) : "");
+  return cat(to_string(dump.format), schema, dump.portable ? ", portable" : "",
+             dump.chosen_tables ? ", chosen tables" : "");
 }
 
 Json card_json(const repo::Card& card, const Lineage& lineage, const ops::BackupProofs& proofs) {
@@ -41,6 +45,8 @@ Json card_json(const repo::Card& card, const Lineage& lineage, const ops::Backup
     json["schema_only"] = card.dump->schema_only;
     json["portable"] = card.dump->portable;
     json["chosen_tables"] = card.dump->chosen_tables;
+    if (card.dump->every_database) json["every_database"] = *card.dump->every_database;
+    if (card.dump->defined) json["tables_defined"] = *card.dump->defined;
   }
   json.update({{"tables", card.tables},
                {"rows", card.estimated_rows},
@@ -81,8 +87,9 @@ Result<int> list_handler(const Invocation& invocation) {
     }
     table.add({card.id.text, std::string(to_string(card.state)), format_seconds(card.totals.seconds),
                format_bytes(card.totals.plain_bytes), format_bytes(card.totals.stored_bytes),
-               cat(card.estimated_rows), kind_text(*card.dump), join(card.dump->databases, ", "),
-               dump_proof_cell(entry.proofs.verified), dump_proof_cell(entry.proofs.drilled)});
+               card.dump->schema_only ? std::string("none") : cat(card.estimated_rows), kind_text(*card.dump),
+               join(card.dump->databases, ", "), dump_proof_cell(entry.proofs.verified),
+               dump_proof_cell(entry.proofs.drilled)});
   }
   Json problems = Json::array();
   for (const Error& error : list.problems) problems.push_back(error.to_string());
@@ -96,6 +103,11 @@ Result<int> list_handler(const Invocation& invocation) {
 constexpr Option kListOptions[] = {
     {.name = "all", .help = "also those that never completed, with the reason"}};
 constinit const OptionGroup kListGroup = {"List", kListOptions};
+
+std::string definitions_text(const repo::DumpedDatabase& database) {
+  return database.defined ? cat("definitions of ", counted(*database.defined, "table"))
+                          : std::string("definitions");
+}
 
 std::string details_text(const ops::DumpDetails& details) {
   const repo::Manifest& manifest = details.manifest;
@@ -124,7 +136,9 @@ std::string details_text(const ops::DumpDetails& details) {
   std::string text = facts.to_string();
   for (const repo::DumpedDatabase& database : record.databases) {
     text += cat("\ndatabase ", database.name, ", ", database.encoding, ", snapshot ", database.snapshot,
-                " of ", database.taken.to_string(), ", ", format_bytes(database.bytes), "\n");
+                " of ", database.taken.to_string(), ", ", format_bytes(database.bytes),
+                card.dump->schema_only ? cat("; ", definitions_text(database), ", no rows were dumped") : "",
+                "\n");
     Table table({{"table"}, {"rows", Align::right}});
     for (const repo::CountedTable& one : database.tables)
       table.add({cat(one.schema, ".", one.table), cat(one.rows)});
@@ -167,8 +181,10 @@ Json details_json(const ops::DumpDetails& details) {
                          {"seconds", database.seconds},
                          {"tables", tables},
                          {"contents", contents}});
+    if (database.defined) databases.back()["tables_defined"] = *database.defined;
   }
   json["databases"] = databases;
+  json["note"] = details.note.empty() ? Json(nullptr) : Json(details.note);
   return json;
 }
 
@@ -176,18 +192,22 @@ Result<int> show_handler(const Invocation& invocation) {
   TRY_ASSIGN(ops::RepoLocation where, repo_location(invocation));
   TRY_ASSIGN(repo::Repository repository, ops::open_repository(where));
   ops::ShowDumpOptions options;
-  options.id = invocation.positional(0);
+  options.id = dump_id(invocation);
   options.contents = invocation.flag("contents");
   if (options.contents) options.pg_bin = invocation.pg_bin().value_or("");
   TRY_ASSIGN(ops::DumpDetails details,
              ops::describe_dump(repository, where.cluster, options, invocation.stop()));
+  if (!details.note.empty()) invocation.output().note(LogLevel::info, details.note);
   invocation.output().text(details_text(details));
   invocation.output().document(to_json_text(details_json(details)));
   return 0;
 }
 
 constexpr Positional kShowPositionals[] = {
-    {.name = "DUMP", .kind = ValueKind::backup, .help = "a dump id from lifeboat dump list, or latest"},
+    {.name = "DUMP",
+     .kind = ValueKind::backup,
+     .help = "a dump id from lifeboat dump list, or latest, the one that dump restore would take (default)",
+     .required = false},
 };
 constexpr Option kShowOptions[] = {
     {.name = "contents", .help = "also what pg_restore --list says of each database"},
@@ -200,7 +220,9 @@ extern const Command kDumpListCommand;
 constinit const Command kDumpListCommand = {
     .path = "dump list",
     .summary = "list the dumps of a cluster",
-    .description = "One line per dump: what it holds, what it costs, and what was proven of it.",
+    .description =
+        "One line per dump, oldest first: what it holds, what it costs, and what was proven of it. Of a "
+        "schema-only dump no rows were dumped, and the tables are those whose definitions are in it.",
     .danger = Danger::read,
     .groups = {&kListGroup, &kRepoOptions, &kServerOptions, &kGeneralOptions},
     .examples = "lifeboat dump list --repo /srv/backup",
@@ -220,7 +242,12 @@ constinit const Command kDumpListCommand = {
       "stopped": {"type": ["string", "null"]},
       "format": {"enum": ["custom", "directory", "plain"]},
       "databases": {"type": "array", "items": {"type": "string"}},
-      "tables": {"type": "integer"},
+      "schema_only": {"type": "boolean", "description": "no rows were dumped: tables and rows are 0"},
+      "portable": {"type": "boolean"},
+      "chosen_tables": {"type": "boolean"},
+      "every_database": {"type": "boolean", "description": "all that the server had; not of dumps that earlier versions made"},
+      "tables": {"type": "integer", "description": "whose rows are in it"},
+      "tables_defined": {"type": "integer", "description": "whose definitions are in it; not of dumps that earlier versions made"},
       "rows": {"type": "integer"},
       "plain_bytes": {"type": "integer"},
       "stored_bytes": {"type": "integer"},
@@ -260,10 +287,12 @@ constinit const Command kDumpShowCommand = {
       "name": {"type": "string"},
       "oid": {"type": "integer"},
       "snapshot": {"type": "string"},
-      "tables": {"type": "array", "items": {"type": "object", "properties": {"schema": {"type": "string"}, "table": {"type": "string"}, "rows": {"type": "integer"}}}},
+      "tables": {"type": "array", "description": "whose rows are in it", "items": {"type": "object", "properties": {"schema": {"type": "string"}, "table": {"type": "string"}, "rows": {"type": "integer"}}}},
+      "tables_defined": {"type": "integer", "description": "as in dump list"},
       "contents": {"type": ["string", "null"], "description": "of pg_restore --list"}
     }}},
     "location": {"type": "string"},
+    "note": {"type": ["string", "null"], "description": "of latest: which dump it is, and why no newer one"},
     "verified": {"type": ["object", "null"]},
     "drilled": {"type": ["object", "null"]}
   }

@@ -2,6 +2,7 @@
 #include <nlohmann/json.hpp>
 
 #include "app/cli/brought_tables.h"
+#include "app/cli/dump_id.h"
 #include "app/invocation.h"
 #include "app/location.h"
 #include "app/options.h"
@@ -9,12 +10,19 @@
 #include "app/render.h"
 #include "app/reporter.h"
 #include "ops/dump/dump.h"
+#include "ops/given_names.h"
 #include "util/strings.h"
 
 namespace lifeboat::app {
 namespace {
 
 using Json = nlohmann::ordered_json;
+
+// Why it is this dump is one of the notes, where there is something to say.
+std::vector<std::string> all_notes(const std::string& choice, std::vector<std::string> notes) {
+  if (!choice.empty()) notes.insert(notes.begin(), choice);
+  return notes;
+}
 
 Json to_json(const ops::DumpRestoreOutcome& outcome) {
   Json databases = Json::array();
@@ -29,7 +37,7 @@ Json to_json(const ops::DumpRestoreOutcome& outcome) {
   }
   return {{"dump", outcome.card.id.text},     {"databases", databases},
           {"roles_made", outcome.roles_made}, {"roles_there", outcome.roles_there},
-          {"seconds", outcome.seconds},       {"notes", outcome.notes}};
+          {"seconds", outcome.seconds},       {"notes", all_notes(outcome.choice, outcome.notes)}};
 }
 
 std::string to_text(const ops::DumpRestoreOutcome& outcome) {
@@ -46,8 +54,10 @@ std::string to_text(const ops::DumpRestoreOutcome& outcome) {
                {"load", Align::right},
                {"analyze", Align::right},
                {"count", Align::right}});
+  const bool schema_only = outcome.card.dump->schema_only;
   for (const ops::RestoredDatabase& one : outcome.databases) {
-    table.add({one.name, one.target, cat(one.tables), cat(one.rows), format_seconds(one.load_seconds),
+    table.add({one.name, one.target, schema_only ? std::string("schema only") : cat(one.tables),
+               schema_only ? std::string("none") : cat(one.rows), format_seconds(one.load_seconds),
                format_seconds(one.analyze_seconds), format_seconds(one.count_seconds)});
   }
   return cat(facts.to_string(), table.empty() ? "" : "\n", table.empty() ? std::string() : table.to_string());
@@ -63,7 +73,7 @@ ops::DatabaseChoice choice(const std::string& text) {
 Json to_json(const ops::DumpTableOutcome& outcome) {
   return {{"dump", outcome.card.id.text},  {"database", outcome.database},
           {"into_schema", outcome.schema}, {"tables", brought_tables_json(outcome.tables)},
-          {"seconds", outcome.seconds},    {"notes", outcome.notes}};
+          {"seconds", outcome.seconds},    {"notes", all_notes(outcome.choice, outcome.notes)}};
 }
 
 std::string to_text(const ops::DumpTableOutcome& outcome) {
@@ -83,11 +93,15 @@ Result<int> restore_tables(const Invocation& invocation, const ops::RepoLocation
   options.pg_bin = invocation.pg_bin().value_or("");
   options.tables = invocation.list("table");
   std::vector<std::string> databases = invocation.list("database");
-  if (databases.size() != 1 || databases.front().find('=') != std::string::npos)
+  std::optional<std::string> database;
+  if (!databases.empty()) database = databases.front();
+  TRY_ASSIGN(ops::GivenTables given, ops::read_given_tables(options.tables, database, ""));
+  if (databases.size() > 1 || given.database.empty() || given.database.find('=') != std::string::npos)
     return make_error(ErrorKind::usage, "--table",
                       "goes with exactly one --database NAME, the one that it is in")
         .with_hint("--into-database names another one for the result");
-  options.database = databases.front();
+  options.database = std::move(given.database);
+  options.tables = std::move(given.tables);
   options.into_database = invocation.text("into-database").value_or("");
   options.schema = invocation.text("schema").value_or("");
   if (invocation.flag("merge")) options.merge = ops::TableMerge::missing_rows;
@@ -102,16 +116,22 @@ Result<int> restore_tables(const Invocation& invocation, const ops::RepoLocation
 
 Result<int> extract(const Invocation& invocation, const ops::RepoLocation& location, const std::string& id,
                     const std::string& directory) {
-  TRY_ASSIGN(std::vector<std::string> files, ops::extract_dump(location, id, directory, invocation.stop()));
-  invocation.output().text(cat("written to ", directory, ": ", join(files, ", "), "\n"));
-  invocation.output().document(to_json_text(Json{{"dump", id}, {"directory", directory}, {"files", files}}));
+  OutputReporter reporter(invocation.output());
+  TRY_ASSIGN(ops::ExtractedDump extracted,
+             ops::extract_dump(location, id, directory, reporter, invocation.stop()));
+  invocation.output().text(cat("dump ", extracted.card.id.text, " written to ", directory, ": ",
+                               join(extracted.files, ", "), "\n"));
+  invocation.output().document(to_json_text(Json{{"dump", extracted.card.id.text},
+                                                 {"directory", directory},
+                                                 {"files", extracted.files},
+                                                 {"notes", all_notes(extracted.choice, {})}}));
   return 0;
 }
 
 Result<int> handle(const Invocation& invocation) {
   ops::DumpRestoreOptions options;
   TRY_ASSIGN(options.location, repo_location(invocation));
-  options.id = invocation.positional(0);
+  options.id = dump_id(invocation);
   if (auto directory = invocation.text("to"))
     return extract(invocation, options.location, options.id, *directory);
   if (!invocation.list("table").empty()) return restore_tables(invocation, options.location, options.id);
@@ -121,8 +141,15 @@ Result<int> handle(const Invocation& invocation) {
   }
   options.destination = invocation.conninfo();
   options.pg_bin = invocation.pg_bin().value_or("");
-  for (const std::string& text : invocation.list("database")) options.databases.push_back(choice(text));
+  for (const std::string& text : invocation.list("database")) {
+    options.databases.push_back(choice(text));
+    const ops::DatabaseChoice& chosen = options.databases.back();
+    if (chosen.name.empty() || chosen.target.empty())
+      return make_error(ErrorKind::usage, cat("--database ", text), "expected OLD or OLD=NEW");
+  }
   auto globals = invocation.text("globals");
+  if (globals == "only" && !options.databases.empty())
+    return make_error(ErrorKind::usage, "--globals only", "restores no database, and --database names one");
   if (globals == "only") options.globals = ops::DumpGlobals::only;
   if (globals == "skip") options.globals = ops::DumpGlobals::skip;
   if (globals == "restore") options.globals = ops::DumpGlobals::restore;
@@ -139,7 +166,10 @@ Result<int> handle(const Invocation& invocation) {
 }
 
 constexpr Positional kPositionals[] = {
-    {.name = "DUMP", .kind = ValueKind::backup, .help = "a dump id from lifeboat dump list, or latest"},
+    {.name = "DUMP",
+     .kind = ValueKind::backup,
+     .help = "a dump id from lifeboat dump list, or latest, the newest that has what is asked for (default)",
+     .required = false},
 };
 constexpr Option kRestoreOptions[] = {
     {.name = "database",
@@ -150,16 +180,19 @@ constexpr Option kRestoreOptions[] = {
     {.name = "globals",
      .kind = ValueKind::choice,
      .placeholder = "HOW",
-     .help = "restore makes the roles that are not there, first; only makes nothing else (default: restore, "
-             "skip of a "
-             "portable dump)",
+     .help =
+         "restore makes the roles that are not there, first; skip makes none, so that owners have to be "
+         "there "
+         "already; only makes roles and restores no database (default: restore; skip with a portable dump or "
+         "--portable)",
      .choices = "restore|skip|only",
      .excludes = "to"},
     {.name = "table",
      .kind = ValueKind::text,
      .placeholder = "TABLE",
-     .help = "only this table, TABLE or SCHEMA.TABLE, with its indexes, into a schema of its own beside what "
-             "is there",
+     .help =
+         "only this table, TABLE, SCHEMA.TABLE or DATABASE.SCHEMA.TABLE, with its indexes, into a schema of "
+         "its own beside what is there",
      .repeatable = true,
      .excludes = "to|globals|portable"},
     {.name = "into-database",
@@ -185,7 +218,8 @@ constexpr Option kRestoreOptions[] = {
     {.name = "to",
      .kind = ValueKind::path,
      .placeholder = "DIR",
-     .help = "write the dump's files to a new directory, and restore nothing",
+     .help = "write the whole dump's files to a new directory, for pg_restore and psql by hand, and restore "
+             "nothing",
      .excludes = "database|portable"},
 };
 constinit const OptionGroup kRestoreGroup = {"Dump restore", kRestoreOptions};
@@ -206,6 +240,13 @@ constinit const Command kDumpRestoreCommand = {
         "dump's snapshot, and the database's own settings and privileges are set. A database that did not "
         "come back "
         "whole is dropped again.\n\n"
+        "Without an id, or with latest, it is the newest complete dump that has what is asked for: the "
+        "databases "
+        "of --database whole and with rows, the rows of --table, else every database that the server had. A "
+        "newer "
+        "one that has less is passed over, and one with less (schema only, some tables) is taken only where "
+        "none "
+        "has more; either is noted.\n\n"
         "The server is the one of --pg: of the same major or a newer one. Tablespaces are used where the "
         "server has "
         "them, and not made.\n\n"
@@ -227,10 +268,14 @@ constinit const Command kDumpRestoreCommand = {
         "# everything, into a new server\n"
         "lifeboat dump restore latest --repo /srv/backup --pg 'host=new user=postgres' --jobs 4\n"
         "# one table beside the original\n"
-        "lifeboat dump restore latest --repo /srv/backup --database shop --table orders --schema back\n"
+        "lifeboat dump restore latest --repo /srv/backup --table shop.public.orders --schema back\n"
+        "# the roles alone\n"
+        "lifeboat dump restore latest --repo /srv/backup --globals only\n"
         "# the files, for pg_restore by hand\n"
         "lifeboat dump restore latest --repo /srv/backup --to /tmp/dump",
-    .exit_notes = "5: a database of that name is there. 17: a table has other rows than the dump.",
+    .exit_notes =
+        "4: the dump, a database or a table was not found. 5: a database of that name is there. 17: a "
+        "table has other rows than the dump.",
     .schema = R"({
   "type": "object",
   "required": ["dump"],

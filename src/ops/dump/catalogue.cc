@@ -2,10 +2,14 @@
 #include <fcntl.h>
 
 #include <algorithm>
+#include <iterator>
+#include <optional>
+#include <set>
 
 #include "ops/dump/dump.h"
 #include "ops/dump/program.h"
 #include "ops/dump/stream_store.h"
+#include "ops/given_names.h"
 #include "pg/server/pg_bin.h"
 #include "repo/tombstone.h"
 #include "util/strings.h"
@@ -80,31 +84,91 @@ Result<DumpList> list_dumps(const repo::Repository& repository, const std::strin
   return list;
 }
 
-Result<FoundDump> find_dump(const repo::Repository& repository, const std::string& cluster,
-                            const std::string& id) {
-  TRY_ASSIGN(DumpList list, list_dumps(repository, cluster, true));
-  std::vector<std::string> known;
-  for (auto entry = list.dumps.rbegin(); entry != list.dumps.rend(); ++entry) {
-    const bool usable = entry->card.state == repo::BackupState::complete && entry->card.dump;
-    if (id == "latest" ? usable : entry->card.id.text == id) {
-      if (!usable)
-        return make_error(ErrorKind::not_found, cat("dump ", id),
-                          cat("never completed: ", entry->card.reason));
-      return FoundDump{repo::LineageRepo(repository, cluster, entry->lineage).dumps(), entry->card};
-    }
-    if (usable && known.size() < kNamed) known.push_back(entry->card.id.text);
+namespace {
+
+FoundDump found_dump(const repo::Repository& repository, const std::string& cluster, const DumpEntry& entry) {
+  return {repo::LineageRepo(repository, cluster, entry.lineage).dumps(), entry.card, ""};
+}
+
+bool is_complete(const DumpEntry& entry) {
+  return entry.card.state == repo::BackupState::complete && entry.card.dump;
+}
+
+Error no_dump_has(const std::vector<DumpEntry>& complete, const std::string& cluster, const DumpWish& wish) {
+  std::set<std::string> known;
+  for (const DumpEntry& entry : complete)
+    known.insert(entry.card.dump->databases.begin(), entry.card.dump->databases.end());
+  for (const std::string& name : wish.databases) {
+    if (!known.contains(name))
+      return no_such_database(name, cat("in any dump of cluster ", cluster), {known.begin(), known.end()});
   }
-  for (Error& problem : list.problems) {
-    if (id == "latest" || problem.object.ends_with(id)) return std::move(problem);
-  }
-  if (id == "latest") {
+  return make_error(ErrorKind::not_found, join(wish.databases, ", "), "no dump has all of these databases")
+      .with_hint("restore them one by one, each from the newest dump that has it");
+}
+
+Result<DumpCandidate> judge(const repo::Repository& repository, const std::string& cluster,
+                            const DumpEntry& entry, const DumpWish& wish) {
+  const repo::Card& card = entry.card;
+  if (wish.tables.empty()) return judge_dump(card.id, card.started, *card.dump, wish);
+  auto manifest = read_dump_manifest(found_dump(repository, cluster, entry));
+  if (manifest) return judge_dump(card.id, card.started, *card.dump, wish, &*manifest->dump);
+  const ErrorKind kind = manifest.error().kind;
+  if (kind != ErrorKind::damaged && kind != ErrorKind::not_found) return std::move(manifest).error();
+  return DumpCandidate{card.id, card.started, DumpLack::wanted, "with a damaged manifest"};
+}
+
+Result<FoundDump> find_latest(const repo::Repository& repository, const std::string& cluster, DumpList list,
+                              const DumpWish& wish) {
+  std::vector<DumpEntry> complete;  // newest first
+  std::copy_if(list.dumps.rbegin(), list.dumps.rend(), std::back_inserter(complete), is_complete);
+  if (complete.empty()) {
+    if (!list.problems.empty()) return std::move(list.problems.front());
     return make_error(ErrorKind::not_found, cat("cluster ", cluster), "has no complete dump")
         .with_hint("take one with lifeboat dump create");
+  }
+  std::vector<DumpCandidate> candidates;
+  for (const DumpEntry& entry : complete) {
+    TRY_ASSIGN(DumpCandidate candidate, judge(repository, cluster, entry, wish));
+    candidates.push_back(std::move(candidate));
+    if (candidates.back().lack == DumpLack::nothing) break;
+  }
+  auto latest = choose_latest(candidates);
+  if (!latest) return no_dump_has(complete, cluster, wish);
+  FoundDump found = found_dump(repository, cluster, complete[latest->index]);
+  found.note = std::move(latest->note);
+  return found;
+}
+
+}  // namespace
+
+Result<FoundDump> find_dump(const repo::Repository& repository, const std::string& cluster,
+                            const std::string& id, const DumpWish& wish) {
+  TRY_ASSIGN(DumpList list, list_dumps(repository, cluster, true));
+  if (id == "latest") return find_latest(repository, cluster, std::move(list), wish);
+  std::vector<std::string> known;
+  for (auto entry = list.dumps.rbegin(); entry != list.dumps.rend(); ++entry) {
+    if (entry->card.id.text == id) {
+      if (is_complete(*entry)) return found_dump(repository, cluster, *entry);
+      return make_error(ErrorKind::not_found, cat("dump ", id), cat("never completed: ", entry->card.reason));
+    }
+    if (is_complete(*entry) && known.size() < kNamed) known.push_back(entry->card.id.text);
+  }
+  for (Error& problem : list.problems) {
+    if (problem.object.ends_with(id)) return std::move(problem);
+  }
+  TRY_ASSIGN(auto lineages, repo::list_lineages(repository, cluster));
+  for (const repo::LineageRecord& record : lineages) {
+    const repo::LineageRepo physical(repository, cluster, record.lineage);
+    TRY_ASSIGN(bool is_backup, repository.store().exists(physical.name(cat("cards/", id))));
+    if (is_backup)
+      return make_error(ErrorKind::not_found, cat("dump ", id), "is a physical backup, not a dump")
+          .with_hint("lifeboat show and restore take it");
   }
   return make_error(ErrorKind::not_found, cat("dump ", id), cat("not in cluster ", cluster))
       .with_hint(known.empty() ? std::string("there is no dump yet: lifeboat dump create takes one")
                                : cat("the newest are ", join(known, ", "),
-                                     "; lifeboat dump list shows all; latest is the newest"));
+                                     "; lifeboat dump list shows all; latest is the newest that has what is "
+                                     "asked for"));
 }
 
 Result<repo::Manifest> read_dump_manifest(const FoundDump& found) {
@@ -116,8 +180,9 @@ Result<repo::Manifest> read_dump_manifest(const FoundDump& found) {
 
 Result<DumpDetails> describe_dump(const repo::Repository& repository, const std::string& cluster,
                                   const ShowDumpOptions& options, const StopToken& stop) {
-  TRY_ASSIGN(FoundDump found, find_dump(repository, cluster, options.id));
+  TRY_ASSIGN(FoundDump found, find_dump(repository, cluster, options.id, {.every_database = true}));
   DumpDetails details;
+  details.note = found.note;
   details.lineage = found.repo.lineage();
   TRY_ASSIGN(details.manifest, read_dump_manifest(found));
   TRY_ASSIGN(Proofs proofs, read_proofs(found.repo));

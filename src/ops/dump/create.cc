@@ -9,6 +9,7 @@
 #include "ops/dump/spool.h"
 #include "ops/dump/sql_text.h"
 #include "ops/dump/stream_store.h"
+#include "ops/given_names.h"
 #include "pg/client/facts.h"
 #include "pg/server/pg_bin.h"
 #include "repo/lease.h"
@@ -21,6 +22,7 @@ namespace {
 
 constexpr size_t kReadBytes = 1 << 20;
 constexpr uint64_t kMostDatabaseSql = 64 << 20;
+constexpr int kFirstWithReadAllData = 14;
 constexpr std::chrono::milliseconds kRelayInterval{50};
 
 double since(int64_t began_us) {
@@ -31,16 +33,13 @@ double since(int64_t began_us) {
 struct DumpSource {
   pg::ServerFacts facts;
   std::string maintenance;  // the database that the question went to
+  std::string role;
   bool reads_passwords = false;
   int64_t free_connections = 0;
   std::vector<std::pair<std::string, uint64_t>> databases;  // those to dump, with their size
   std::vector<std::string> closed;                          // that allow no connections, and are no templates
+  bool every_database = true;                               // but for closed ones, and perhaps postgres
 };
-
-Error no_such_database(const std::string& name, const std::vector<std::string>& known) {
-  return make_error(ErrorKind::not_found, name, "is no database of that server, or allows no connections")
-      .with_hint(cat("it has: ", join(known, ", ")));
-}
 
 Result<DumpSource> ask_server(const DumpOptions& options, const StopToken& stop) {
   pg::ConnectOptions connect;
@@ -57,10 +56,11 @@ Result<DumpSource> ask_server(const DumpOptions& options, const StopToken& stop)
                  "pg_catalog.sum(setting::bigint * case name when 'max_connections' then 1 else -1 end) from "
                  "pg_catalog.pg_settings where name in ('max_connections', 'superuser_reserved_connections', "
                  "'reserved_connections')) - (select pg_catalog.sum(numbackends) from "
-                 "pg_catalog.pg_stat_database)"));
+                 "pg_catalog.pg_stat_database), current_user"));
   source.maintenance = std::string(rows.text(0, 0));
   source.reads_passwords = rows.truth(0, 1);
   source.free_connections = rows.i64(0, 2).value_or(0) + 1;  // this one will be closed
+  source.role = std::string(rows.text(0, 3));
   TRY_ASSIGN(
       rows,
       client.query("select datname, case when pg_catalog.has_database_privilege(oid, 'connect') then "
@@ -72,13 +72,19 @@ Result<DumpSource> ask_server(const DumpOptions& options, const StopToken& stop)
     bool named = std::ranges::find(options.databases, name) != options.databases.end();
     if (named || (options.databases.empty() && !rows.truth(i, 2)))
       source.databases.emplace_back(name, rows.u64(i, 1).value_or(0));
+    else if (!rows.truth(i, 2) && name != "postgres")
+      source.every_database = false;
     known.push_back(std::move(name));
   }
   TRY_ASSIGN(rows, client.query("select datname from pg_catalog.pg_database where not datallowconn and not "
                                 "datistemplate"));
   for (int i = 0; i < rows.size(); ++i) source.closed.emplace_back(rows.text(i, 0));
   for (const std::string& name : options.databases) {
-    if (std::ranges::find(known, name) == known.end()) return no_such_database(name, known);
+    if (std::ranges::find(source.closed, name) != source.closed.end())
+      return make_error(ErrorKind::precondition, cat("database \"", name, "\""), "allows no connections")
+          .with_hint(cat("ALTER DATABASE ", name_in_sql(name), " ALLOW_CONNECTIONS true lets a dump in"));
+    if (std::ranges::find(known, name) == known.end())
+      return no_such_database(name, "on that server", std::move(known));
   }
   return source;
 }
@@ -120,8 +126,9 @@ class Dump {
     TRY_ASSIGN(root["globals.sql"], dump_globals());
     std::map<std::string, repo::Entry> databases;
     for (const auto& [name, size] : source_.databases) {
-      TRY_ASSIGN(repo::NodeRef node, dump_database(name, size));
-      databases.emplace(cat(record_.databases.back().oid), directory_entry(node));
+      auto node = dump_database(name, size);
+      if (!node) return explained(std::move(node).error(), name);
+      databases.emplace(cat(record_.databases.back().oid), directory_entry(*node));
     }
     TRY_ASSIGN(repo::NodeRef node, store_.write_directory(std::move(databases)));
     root.emplace("databases", directory_entry(node));
@@ -138,6 +145,37 @@ class Dump {
  private:
   std::string conninfo(const std::string& database) const {
     return pg::with_database(options_.conninfo, database);
+  }
+
+  // Names the database and who may not read it. Programs and servers that refuse a connection tell in words
+  // only; an operating system that refuses something writes "Permission denied".
+  Error explained(Error error, const std::string& database) const {
+    if (error.kind == ErrorKind::cancelled || error.kind == ErrorKind::not_found) return error;
+    const std::string where = cat("database \"", database, "\"");
+    auto says = [&](std::string_view words) { return error.cause.find(words) != std::string::npos; };
+    if (!says("(42501)") && !says("permission denied") && !says("row-level security")) {
+      if (error.object.find(database) != std::string::npos) return error;
+      return std::move(error).within(cat("dumping ", where));
+    }
+    std::string hint = grant_hint(error.cause, database);
+    return make_error(ErrorKind::permission, where, cat("role ", source_.role, " may not dump it"))
+        .with_cause(std::move(error.cause))
+        .with_hint(std::move(hint));
+  }
+
+  std::string grant_hint(std::string_view said, const std::string& database) const {
+    const std::string role = name_in_sql(source_.role);
+    if (said.find("row-level security") != std::string::npos)
+      return cat("ALTER ROLE ", role, " BYPASSRLS, or dump as a superuser: policies would hide rows");
+    if (said.find("CONNECT privilege") != std::string::npos)
+      return cat("GRANT CONNECT ON DATABASE ", name_in_sql(database), " TO ", role);
+    if (said.find("large object") != std::string::npos)
+      return "dump as the owner of its large objects or a superuser";
+    if (source_.facts.major >= kFirstWithReadAllData)
+      return cat("GRANT pg_read_all_data TO ", role,
+                 ", or dump as the owner of everything in it or a superuser");
+    return cat("dump as the owner of everything in it or a superuser: PostgreSQL ", source_.facts.major,
+               " has no role pg_read_all_data, which 14 and later have");
   }
 
   // What a program prints, as a file of the tree.
@@ -202,6 +240,8 @@ class Dump {
     TRY_ASSIGN(DumpSnapshot snapshot, relayed(give_up, [&] { return DumpSnapshot::begin(asked); }));
     TRY(relayed(give_up, [&] { return snapshot.match(record_.patterns); }));
     repo::DumpedDatabase database = snapshot.facts();
+    TRY_ASSIGN(database.defined,
+               relayed(give_up, [&] { return snapshot.count_definitions(record_.patterns); }));
     if (!options_.schema_only) {
       TRY_ASSIGN(database.tables, relayed(give_up, [&] { return snapshot.lock_tables(record_.patterns); }));
     }
@@ -336,11 +376,14 @@ class Dump {
     card.dump->schema_only = options_.schema_only;
     card.dump->portable = options_.portable;
     card.dump->chosen_tables = !record_.patterns.empty();
+    card.dump->every_database = source_.every_database;
+    card.dump->defined = 0;
     for (const repo::DumpedDatabase& database : record_.databases) {
       card.dump->databases.push_back(database.name);
       card.totals.files += database.files;
       card.totals.directories += 1;
       card.tables += database.tables.size();
+      *card.dump->defined += database.defined.value_or(0);
       for (const repo::CountedTable& table : database.tables) card.estimated_rows += table.rows;
     }
     manifest.root = root;

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "ops/catalogue/proof.h"
+#include "ops/dump/latest.h"
 #include "ops/session.h"
 #include "ops/table/bring.h"
 #include "repo/manifest.h"
@@ -70,13 +71,15 @@ struct DumpList {
 Result<DumpList> list_dumps(const repo::Repository& repository, const std::string& cluster,
                             bool with_aborted);
 
-// `id` as typed: an id, or "latest" (the newest complete one). Errors: not_found.
+// `id` as typed: an id, or "latest", the newest complete one that has what is wished for, or most of it.
+// Errors: not_found (the id, any dump, one with these databases).
 struct FoundDump {
   repo::LineageRepo repo;  // of dumps
   repo::Card card;
+  std::string note;  // of "latest", where that is not simply the newest: which it is, and why
 };
 Result<FoundDump> find_dump(const repo::Repository& repository, const std::string& cluster,
-                            const std::string& id);
+                            const std::string& id, const DumpWish& wish = {});
 
 // With `dump` and its card's in it, else `damaged`.
 Result<repo::Manifest> read_dump_manifest(const FoundDump& found);
@@ -86,6 +89,7 @@ struct DumpDetails {
   repo::Manifest manifest;
   BackupProofs proofs;
   std::string location;
+  std::string note;  // as FoundDump
   // What pg_restore --list prints, by database; where that was asked for, and not of plain ones.
   std::vector<std::pair<std::string, std::string>> contents;
 };
@@ -134,6 +138,7 @@ struct RestoredDatabase {
 
 struct DumpRestoreOutcome {
   repo::Card card;
+  std::string choice;  // FoundDump::note, which the reporter has had
   std::vector<std::string> roles_made;
   std::vector<std::string> roles_there;  // left as they are
   std::vector<RestoredDatabase> databases;
@@ -162,6 +167,7 @@ struct DumpTableOptions {
 };
 struct DumpTableOutcome {
   repo::Card card;
+  std::string choice;  // as above
   std::string database;
   std::string schema;
   std::vector<BroughtTable> tables;
@@ -175,7 +181,12 @@ Result<DumpTableOutcome> restore_dump_tables(const DumpTableOptions& options, Re
                                              StopToken& stop);
 
 // Writes the dump's files below a new directory, for who wants to use pg_restore by hand.
-Result<std::vector<std::string>> extract_dump(const RepoLocation& location, const std::string& id,
-                                              const std::string& directory, const StopToken& stop);
+struct ExtractedDump {
+  repo::Card card;
+  std::string choice;  // as above
+  std::vector<std::string> files;
+};
+Result<ExtractedDump> extract_dump(const RepoLocation& location, const std::string& id,
+                                   const std::string& directory, Reporter& reporter, const StopToken& stop);
 
 }  // namespace lifeboat::ops

@@ -61,8 +61,13 @@ Status restore_globals(pg::PgClient& client, const GlobalsPlan& plan) {
   TRY(client.exec("begin"));
   for (const std::string& statement : plan.statements) {
     auto done = client.exec(statement);
+    if (done) continue;
     // A statement may hold a password's hash, which no error may show; the server's own message does not.
-    if (!done) return std::move(done).error().within("restoring globals");
+    Error error = std::move(done).error().within("restoring globals");
+    if (error.kind != ErrorKind::permission) return error;
+    return std::move(error).with_hint(
+        cat("the server lacks ", counted(plan.made.size(), "role"), " of the dump: ", join(plan.made, ", "),
+            "; a superuser may make them; --portable restores without owners and needs none"));
   }
   return client.exec("commit");
 }

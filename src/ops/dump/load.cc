@@ -8,6 +8,7 @@
 #include "ops/dump/refresh_filter.h"
 #include "ops/dump/snapshot.h"
 #include "ops/dump/stream_store.h"
+#include "ops/given_names.h"
 #include "util/strings.h"
 
 namespace lifeboat::ops {
@@ -65,8 +66,7 @@ Result<const repo::DumpedDatabase*> DumpReader::database(const std::string& name
     if (database.name == name) return &database;
     known.push_back(database.name);
   }
-  return make_error(ErrorKind::not_found, name, cat("is no database of dump ", manifest.card.id.text))
-      .with_hint(cat("it has: ", join(known, ", ")));
+  return no_such_database(name, cat("in dump ", manifest.card.id.text), std::move(known));
 }
 
 Result<std::string> DumpReader::text(const std::string& path, const StopToken& stop) const {
@@ -121,6 +121,13 @@ Status Loader::create() {
     if (!comes_first(statement)) continue;
     auto done = client.exec(options_.tablespaces ? statement.text : without_tablespace(statement).text);
     if (done) continue;
+    if (done.error().kind == ErrorKind::permission)
+      return std::move(done)
+          .error()
+          .within(cat("making database ", options_.target))
+          .with_hint(
+              "that takes CREATEDB and, for another owner, to be a member of that role or a superuser; "
+              "--portable leaves owners away");
     if (client.last_sqlstate() != "42P04") return done;
     return make_error(ErrorKind::conflict, options_.target, "is a database of that server already")
         .with_hint(cat("--database ", database_.name, "=NEW restores under a name that is not there"));

@@ -57,9 +57,12 @@ class DumpTables {
     load.tablespaces = globals.missing_tablespaces.empty();
     load.portable = dump_.manifest.card.dump->portable || !globals.made.empty();
     if (!globals.made.empty() && !dump_.manifest.card.dump->portable)
-      outcome_.notes.push_back(cat("without owners and privileges, because these roles are not there: ",
-                                   join(globals.made, ", ")));
+      outcome_.notes.push_back(without_roles(globals.made, globals_command()));
     return load;
+  }
+
+  std::string globals_command() const {
+    return cat("dump restore ", dump_.manifest.card.id.text, " --globals only");
   }
 
   Status bring(Loader& loader, const repo::DumpedDatabase& database, const LoadOptions& load) {
@@ -73,7 +76,9 @@ class DumpTables {
     options.schema = outcome_.schema;
     options.client = load.client;
     options.work_directory = work.path();
-    options.missing_hint = "lifeboat dump show names the tables of a dump";
+    options.where = cat("in dump ", dump_.manifest.card.id.text);
+    options.missing_hint = "lifeboat dump show names the tables of a dump.";
+    options.roles_hint = globals_command();
     Bringer bringer(std::move(options), reporter_, stop_);
     reporter_.progress("restoring", 0, 0, ProgressUnit::items);
     TRY(loader.load_tables([&]() -> Result<std::vector<repo::CountedTable>> {
@@ -122,7 +127,9 @@ class DumpTables {
 Result<DumpTableOutcome> restore_dump_tables(const DumpTableOptions& options, Reporter& reporter,
                                              StopToken& stop) {
   TRY_ASSIGN(repo::Repository repository, open_repository(options.location));
-  TRY_ASSIGN(FoundDump found, find_dump(repository, options.location.cluster, options.id));
+  TRY_ASSIGN(FoundDump found, find_dump(repository, options.location.cluster, options.id,
+                                        {.databases = {options.database}, .tables = options.tables}));
+  if (!found.note.empty()) reporter.note(NoteLevel::info, found.note);
   repo::LeaseOptions lease_options;
   lease_options.stop = &stop;
   TRY_ASSIGN(auto lease, repo::ReaderLease::acquire(found.repo, "restore", {found.card.id}, lease_options));
@@ -130,6 +137,7 @@ Result<DumpTableOutcome> restore_dump_tables(const DumpTableOptions& options, Re
   const DumpReader dump{found.repo, std::move(manifest)};
   auto outcome = DumpTables(options, dump, reporter, stop).run();
   TRY(lease.end());
+  if (outcome) outcome->choice = std::move(found.note);
   return outcome;
 }
 

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "ops/dump/program.h"
+#include "ops/given_names.h"
 #include "pg/server/launcher.h"
 #include "repo/evidence.h"
 #include "repo/lease.h"
@@ -18,6 +19,8 @@ namespace {
 constexpr int kPort = 5432;  // names the socket only: nothing listens on TCP
 constexpr int64_t kStartTimeoutMs = 120'000;
 constexpr std::string_view kSuperuser = "postgres";
+// The server has a database postgres of its own.
+constexpr std::string_view kPostgresRestored = "postgres_restored";
 
 double since(int64_t began_us) {
   return static_cast<double>(Clock::system().monotonic_us() - began_us) / 1e6;
@@ -105,10 +108,8 @@ class DumpDrill {
     restore.jobs = options_.jobs;
     restore.cut_off = true;
     for (const repo::DumpedDatabase& database : manifest_.dump->databases) {
-      // The server has a database postgres of its own.
       if (database.name == kSuperuser && database.tables.empty()) continue;
-      restore.databases.push_back(
-          {database.name, database.name == kSuperuser ? "postgres_restored" : database.name});
+      restore.databases.push_back({database.name, name_here(database.name)});
     }
     if (restore.databases.empty()) restore.globals = DumpGlobals::only;
     const int64_t began_us = Clock::system().monotonic_us();
@@ -124,9 +125,11 @@ class DumpDrill {
         rows += database.rows;
         tables += database.tables;
       }
-      check.detail =
-          cat(counted(outcome_.restored.databases.size(), "database"), ", ", counted(tables, "table"), ", ",
-              counted(static_cast<uint64_t>(rows), "row"), ", as many as the dump counted");
+      const std::string databases = counted(outcome_.restored.databases.size(), "database");
+      check.detail = manifest_.card.dump->schema_only
+                         ? cat(databases, ", definitions alone: no rows were dumped")
+                         : cat(databases, ", ", counted(tables, "table"), ", ",
+                               counted(static_cast<uint64_t>(rows), "row"), ", as many as the dump counted");
       outcome_.notes = outcome_.restored.notes;
     } else {
       check.detail = restored.error().to_string();
@@ -135,17 +138,29 @@ class DumpDrill {
     return {};
   }
 
+  static std::string name_here(const std::string& database) {
+    return database == kSuperuser ? std::string(kPostgresRestored) : database;
+  }
+
+  // Where the dump's database of that name is now; else the server's own.
+  std::string asked_database() const {
+    auto restored = [&](const RestoredDatabase& one) { return one.name == options_.assertion_database; };
+    const bool there = std::ranges::any_of(outcome_.restored.databases, restored);
+    return there ? name_here(options_.assertion_database) : options_.assertion_database;
+  }
+
   Status check() {
+    const std::string database = asked_database();
     const int64_t began_us = Clock::system().monotonic_us();
     TRY_ASSIGN(std::vector<DrillCheck> catalogues, check_catalogues(*server_, stop_));
     outcome_.checks.insert(outcome_.checks.end(), catalogues.begin(), catalogues.end());
     for (const std::string& sql : options_.assertions) {
-      TRY_ASSIGN(DrillCheck asserted, check_assertion(*server_, options_.assertion_database, sql));
+      TRY_ASSIGN(DrillCheck asserted, check_assertion(*server_, database, sql));
       outcome_.checks.push_back(std::move(asserted));
     }
     for (const DrillProgram& program : options_.programs) {
-      TRY_ASSIGN(DrillCheck checked, check_by_program(*server_, program, options_.assertion_database,
-                                                      options_.program_timeout_ms, stop_));
+      TRY_ASSIGN(DrillCheck checked,
+                 check_by_program(*server_, program, database, options_.program_timeout_ms, stop_));
       outcome_.checks.push_back(std::move(checked));
     }
     outcome_.checks_seconds = since(began_us);
@@ -201,12 +216,26 @@ class DumpDrill {
   DumpDrillOutcome outcome_;
 };
 
+// A slip of whoever typed it must not make a good dump look bad: it is told before anything is made.
+Status check_asked_database(const std::string& name, const repo::Manifest& manifest) {
+  std::vector<std::string> known;
+  for (const repo::DumpedDatabase& database : manifest.dump->databases) known.push_back(database.name);
+  if (name == kSuperuser || std::ranges::find(known, name) != known.end()) return {};
+  return no_such_database(name, cat("in dump ", manifest.card.id.text), std::move(known));
+}
+
 }  // namespace
 
 Result<DumpDrillOutcome> drill_dump(const DumpDrillOptions& options, Reporter& reporter, StopToken& stop) {
   TRY_ASSIGN(repo::Repository repository, open_repository(options.location));
-  TRY_ASSIGN(FoundDump found, find_dump(repository, options.location.cluster, options.id));
+  // The newest whole dump is what wants to be proven, of whichever databases.
+  DumpWish wish;
+  const bool asks = !options.assertions.empty() || !options.programs.empty();
+  if (asks && options.assertion_database != kSuperuser) wish.databases = {options.assertion_database};
+  TRY_ASSIGN(FoundDump found, find_dump(repository, options.location.cluster, options.id, wish));
+  if (!found.note.empty()) reporter.note(NoteLevel::info, found.note);
   TRY_ASSIGN(repo::Manifest manifest, read_dump_manifest(found));
+  if (asks) TRY(check_asked_database(options.assertion_database, manifest));
   return DumpDrill(options, std::move(found), std::move(manifest), reporter, stop).run();
 }
 

@@ -5,6 +5,7 @@
 #include "ops/dump/dump.h"
 #include "ops/dump/globals.h"
 #include "ops/dump/load.h"
+#include "ops/given_names.h"
 #include "repo/lease.h"
 #include "util/clock.h"
 #include "util/strings.h"
@@ -99,7 +100,10 @@ class DumpRestore {
       outcome_.notes.push_back(cat("everything goes to the default tablespace, because the server lacks: ",
                                    join(plan.missing_tablespaces, ", ")));
     }
-    if (globals_ == DumpGlobals::skip) return {};
+    if (globals_ == DumpGlobals::skip) {
+      missing_roles_ = std::move(plan.made);
+      return {};
+    }
     reporter_.progress("restoring globals", 0, 0, ProgressUnit::items);
     TRY(restore_globals(client, plan));
     outcome_.roles_made = std::move(plan.made);
@@ -135,19 +139,30 @@ class DumpRestore {
     load.cut_off = options_.cut_off;
     Loader loader(dump_, *database, load, stop_);
     RestoredDatabase restored{choice.name, choice.target, 0, 0, 0, 0, 0};
-    TRY(loader.create());
+    if (auto made = loader.create(); !made) return with_roles_hint(std::move(made).error());
     auto filled = fill(loader, restored);
     if (filled) {
       outcome_.databases.push_back(std::move(restored));
       return {};
     }
-    Error error = std::move(filled).error().within(cat("restoring database ", choice.name));
+    Error error = with_roles_hint(std::move(filled).error().within(cat("restoring database ", choice.name)));
     StopToken anyway;
     if (auto dropped = Loader(dump_, *database, std::move(load), anyway).drop(); !dropped)
       return std::move(error).with_hint(
           cat("database ", choice.target,
               " is not whole and could not be dropped: ", dropped.error().to_string()));
     return error;
+  }
+
+  // Owners and grantees that the server lacks are the first thing that a restore without globals meets.
+  Error with_roles_hint(Error error) const {
+    const bool answered = error.kind == ErrorKind::failed || error.kind == ErrorKind::server;
+    if (missing_roles_.empty() || portable_ || !answered || !error.hint.empty()) return error;
+    return std::move(error).with_hint(cat("the server lacks ", counted(missing_roles_.size(), "role"),
+                                          " of the dump: ", join(missing_roles_, ", "),
+                                          "; without --globals skip they are made first, CREATE ROLE ",
+                                          name_in_sql(missing_roles_.front()),
+                                          " makes one by hand, and --portable restores without owners"));
   }
 
   Status fill(Loader& loader, RestoredDatabase& restored) {
@@ -178,6 +193,7 @@ class DumpRestore {
   std::vector<DatabaseChoice> chosen_;
   DumpGlobals globals_ = DumpGlobals::restore;
   bool has_tablespaces_ = true;
+  std::vector<std::string> missing_roles_;  // of the dump, that the server lacks and that are not made
   DumpRestoreOutcome outcome_;
 };
 
@@ -186,7 +202,12 @@ class DumpRestore {
 Result<DumpRestoreOutcome> restore_dump(const DumpRestoreOptions& options, Reporter& reporter,
                                         StopToken& stop) {
   TRY_ASSIGN(repo::Repository repository, open_repository(options.location));
-  TRY_ASSIGN(FoundDump found, find_dump(repository, options.location.cluster, options.id));
+  DumpWish wish;
+  for (const DatabaseChoice& choice : options.databases) wish.databases.push_back(choice.name);
+  wish.every_database = wish.databases.empty();
+  wish.globals_alone = options.globals == DumpGlobals::only;
+  TRY_ASSIGN(FoundDump found, find_dump(repository, options.location.cluster, options.id, wish));
+  if (!found.note.empty()) reporter.note(NoteLevel::info, found.note);
   repo::LeaseOptions lease_options;
   lease_options.stop = &stop;
   TRY_ASSIGN(auto lease, repo::ReaderLease::acquire(found.repo, "restore", {found.card.id}, lease_options));
@@ -197,17 +218,19 @@ Result<DumpRestoreOutcome> restore_dump(const DumpRestoreOptions& options, Repor
         .with_hint("dump create --portable makes one without");
   auto outcome = DumpRestore(options, {found.repo, std::move(manifest)}, reporter, stop).run();
   TRY(lease.end());
+  if (outcome) outcome->choice = std::move(found.note);
   return outcome;
 }
 
-Result<std::vector<std::string>> extract_dump(const RepoLocation& location, const std::string& id,
-                                              const std::string& directory, const StopToken& stop) {
+Result<ExtractedDump> extract_dump(const RepoLocation& location, const std::string& id,
+                                   const std::string& directory, Reporter& reporter, const StopToken& stop) {
   auto listing = list_dir(directory);
   if (listing && !listing->empty())
     return make_error(ErrorKind::precondition, directory, "is not empty")
         .with_hint("--to takes a directory that is absent or empty");
   TRY_ASSIGN(repo::Repository repository, open_repository(location));
-  TRY_ASSIGN(FoundDump found, find_dump(repository, location.cluster, id));
+  TRY_ASSIGN(FoundDump found, find_dump(repository, location.cluster, id, {.every_database = true}));
+  if (!found.note.empty()) reporter.note(NoteLevel::info, found.note);
   TRY_ASSIGN(auto lease, repo::ReaderLease::acquire(found.repo, "restore", {found.card.id}));
   TRY_ASSIGN(repo::Manifest manifest, read_dump_manifest(found));
   DumpReader dump{found.repo, std::move(manifest)};
@@ -237,7 +260,7 @@ Result<std::vector<std::string>> extract_dump(const RepoLocation& location, cons
     }
   }
   TRY(lease.end());
-  return written;
+  return ExtractedDump{std::move(found.card), std::move(found.note), std::move(written)};
 }
 
 }  // namespace lifeboat::ops

@@ -19,18 +19,18 @@ constexpr std::string_view kMatching =
     "pg_catalog.\"default\" and case when $2::text is null then pg_catalog.pg_table_is_visible(c.oid) else "
     "n.nspname operator(pg_catalog.~) $2 collate pg_catalog.\"default\" end";
 
-// Tables with rows of their own that pg_dump dumps: not those of extensions (their configuration tables are
-// dumped in part), not temporary ones. Partitioned tables have no rows, foreign ones are not read.
-constexpr std::string_view kWithRows =
-    "select c.oid, n.nspname, c.relname, c.relpersistence from pg_catalog.pg_class c join "
-    "pg_catalog.pg_namespace n on n.oid = c.relnamespace where c.relkind = 'r' and c.relpersistence <> 't' "
-    "and "
-    "n.nspname not in ('pg_catalog', 'information_schema') and n.nspname !~ '^pg_(toast|temp)' and not "
+// Relations that pg_dump dumps: not those of extensions (their configuration tables are dumped in part), not
+// temporary ones. $1 the oids that are taken in or null, $2 those that are left out.
+constexpr std::string_view kDumped =
+    " from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace where "
+    "c.relpersistence <> 't' and n.nspname not in ('pg_catalog', 'information_schema') and n.nspname !~ "
+    "'^pg_(toast|temp)' and not "
     "exists "
     "(select from pg_catalog.pg_depend d where d.classid = 'pg_catalog.pg_class'::regclass and d.objid = "
     "c.oid "
     "and d.deptype = 'e') and not exists (select from pg_catalog.pg_depend d where d.classid = "
-    "'pg_catalog.pg_namespace'::regclass and d.objid = n.oid and d.deptype = 'e')";
+    "'pg_catalog.pg_namespace'::regclass and d.objid = n.oid and d.deptype = 'e') and ($1::oid[] is null or "
+    "c.oid = any ($1)) and c.oid <> all ($2::oid[])";
 
 // An array literal of oids.
 std::string oid_array(const std::vector<std::string>& oids) {
@@ -93,8 +93,7 @@ Status DumpSnapshot::match(std::vector<repo::DumpPattern>& patterns) {
   return client_.exec("select pg_catalog.set_config('search_path', '', false)");
 }
 
-Result<std::vector<repo::CountedTable>> DumpSnapshot::lock_tables(
-    const std::vector<repo::DumpPattern>& patterns) {
+Result<DumpSnapshot::Chosen> DumpSnapshot::choose(const std::vector<repo::DumpPattern>& patterns) {
   std::vector<std::string> included;
   std::vector<std::string> excluded;
   bool chosen = false;
@@ -107,13 +106,25 @@ Result<std::vector<repo::CountedTable>> DumpSnapshot::lock_tables(
     for (int i = 0; i < rows.size(); ++i) (include ? included : excluded).emplace_back(rows.text(i, 0));
   }
   TRY(client_.exec("select pg_catalog.set_config('search_path', '', false)"));
-  TRY_ASSIGN(
-      pg::Rows rows,
-      client_.query(cat(kWithRows,
-                        " and ($1::oid[] is null or c.oid = any ($1)) and c.oid <> all ($2::oid[]) and "
-                        "($3 or c.relpersistence <> 'u') order by 2, 3"),
-                    {chosen ? pg::Param(oid_array(included)) : std::nullopt, oid_array(excluded),
-                     options_.in_recovery ? "f" : "t"}));
+  return Chosen{chosen ? pg::Param(oid_array(included)) : std::nullopt, oid_array(excluded)};
+}
+
+Result<uint64_t> DumpSnapshot::count_definitions(const std::vector<repo::DumpPattern>& patterns) {
+  TRY_ASSIGN(Chosen chosen, choose(patterns));
+  TRY_ASSIGN(pg::Rows rows,
+             client_.query(cat("select pg_catalog.count(*)", kDumped, " and c.relkind in ('r', 'p', 'f')"),
+                           {chosen.included, chosen.excluded}));
+  return rows.u64(0, 0).value_or(0);
+}
+
+// Partitioned tables have no rows, foreign ones are not read.
+Result<std::vector<repo::CountedTable>> DumpSnapshot::lock_tables(
+    const std::vector<repo::DumpPattern>& patterns) {
+  TRY_ASSIGN(Chosen chosen, choose(patterns));
+  TRY_ASSIGN(pg::Rows rows,
+             client_.query(cat("select c.oid, n.nspname, c.relname", kDumped,
+                               " and c.relkind = 'r' and ($3 or c.relpersistence <> 'u') order by 2, 3"),
+                           {chosen.included, chosen.excluded, options_.in_recovery ? "f" : "t"}));
   std::vector<repo::CountedTable> tables;
   for (int i = 0; i < rows.size(); ++i)
     tables.push_back({std::string(rows.text(i, 1)), std::string(rows.text(i, 2)), 0});

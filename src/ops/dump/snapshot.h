@@ -33,12 +33,20 @@ class DumpSnapshot {
   const repo::DumpedDatabase& facts() const { return facts_; }
   // Fills in how many relations each pattern matches. Errors: not_found when one matches none.
   Status match(std::vector<repo::DumpPattern>& patterns);
+  // How many tables pg_dump dumps the definitions of by these patterns: partitioned and foreign ones too.
+  Result<uint64_t> count_definitions(const std::vector<repo::DumpPattern>& patterns);
   // The tables whose rows pg_dump dumps by these patterns, locked. Errors: timeout, permission.
   Result<std::vector<repo::CountedTable>> lock_tables(const std::vector<repo::DumpPattern>& patterns);
   // Counts the rows of each. May take as long as the dump.
   Status count(std::vector<repo::CountedTable>& tables);
 
  private:
+  // What patterns take in and leave out, as array literals of oids; null: everything.
+  struct Chosen {
+    pg::Param included;
+    std::string excluded;
+  };
+  Result<Chosen> choose(const std::vector<repo::DumpPattern>& patterns);
   DumpSnapshot(pg::PgClient client, SnapshotOptions options)
       : client_(std::move(client)), options_(std::move(options)) {}
   pg::PgClient client_;
