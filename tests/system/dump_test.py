@@ -305,7 +305,7 @@ class Dumps(SystemTest):
         # Everything, also where nothing is said at all.
         shown = lb("dump", "show").ok()
         self.assertEqual(shown.json["id"], whole)
-        self.assertIn(f"{shop} (only shop)", shown.json["note"] + lb("dump", "show", "latest", json=False).ok().err)
+        self.assertIn(f"{people} (only hr)", shown.json["note"] + lb("dump", "show", "latest", json=False).ok().err)
         to = new_directory("out") / "files"
         self.assertEqual(lb("dump", "restore", "--to", to).ok().json["dump"], whole)
         self.assertTrue((to / "hr.dump").exists())
@@ -313,16 +313,16 @@ class Dumps(SystemTest):
         # An id is what was asked for.
         self.assertEqual(lb("dump", "show", definitions).ok().json["note"], None)
         # Of a table the newest that has its rows.
-        done = lb("dump", "restore", "latest", "--table", "shop.public.orders", "--schema", "back", live=True).ok().json
+        done = lb("dump", "restore", "latest", "--table", "shop.public.orders", "--schema", "orders_back", live=True).ok().json
         self.assertEqual((done["dump"], done["tables"][0]["rows"]), (orders, 3000))
-        done = lb("dump", "restore", "latest", "--database", "shop", "--table", "back.customers", "--schema", "back_too", live=True).ok().json
+        done = lb("dump", "restore", "latest", "--database", "shop", "--table", "back.customers", "--schema", "customers_back", live=True).ok().json
         self.assertEqual((done["dump"], done["tables"][0]["rows"]), (shop, 200))
         self.assertFails(lb("dump", "restore", "latest", "--database", "shpo=back", live=True, json=False), NOT_FOUND,
                          'database "shpo": does not exist in any dump', "hr, postgres, shop", "did you mean shop?")
         self.assertFails(lb("dump", "restore", shop, "--database", "hr=back", live=True, json=False), NOT_FOUND,
                          f'database "hr": does not exist in dump {shop}; there are: shop')
         missed = lb("dump", "restore", "latest", "--database", "shop", "--table", "custmers", live=True)
-        self.assertFails(missed, NOT_FOUND, "table custmers: does not exist in database shop in dump", "did you mean back.customers?")
+        self.assertFails(missed, NOT_FOUND, "table custmers", "does not exist in database shop in dump", "did you mean back.customers?")
         # A drill proves a whole one, of whichever databases.
         self.assertEqual(lb("drill", "--dump", "latest").ok().json["backup"], people)
         # A database that is gone is missed by no later dump.

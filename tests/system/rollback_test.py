@@ -4,7 +4,7 @@ import shlex
 
 from harness import Cluster, SystemTest, amcheck, main, new_directory, run, tool, tree
 
-USAGE, UNREACHABLE, PRECONDITION, CHECK_FAILED, NOT_CONFIRMED = 2, 13, 14, 17, 21
+USAGE, NOT_FOUND, UNREACHABLE, PRECONDITION, CHECK_FAILED, NOT_CONFIRMED = 2, 4, 13, 14, 17, 21
 
 
 class Rollback(SystemTest):
@@ -104,6 +104,10 @@ class Rollback(SystemTest):
                 server.wait_archived()
                 to, sockets = new_directory("copy") / "data", new_directory("k")
                 before = [name for name in lb.objects() if "/wal/" in name]
+                # Nothing is brought for a question that cannot be asked.
+                slip = self.rollback(lb, "--to", to, "--sql", "select true", "--sql-database", "postgrse", json=False)
+                self.assertFails(slip, NOT_FOUND, 'database "postgrse": does not exist at the target', "did you mean postgres?")
+                self.assertFalse(to.exists())
                 done = self.rollback(lb, "--to", to, "--port", "6200", "--socket-dir", sockets).ok().json
                 copy = Cluster.attach(to, major)
                 copy.place, copy.port = sockets, 6200

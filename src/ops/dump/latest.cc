@@ -83,7 +83,9 @@ DumpCandidate judge_dump(const BackupId& id, Timestamp started, const repo::Dump
     for (const std::string& table : wish.tables) {
       if (!has_table(*record, wish.databases.front(), table)) missing.push_back(table);
     }
-    return missing.empty() ? candidate : lacks(DumpLack::asked, cat("without rows of ", join(missing, ", ")));
+    if (missing.empty()) return candidate;
+    return lacks(summary.chosen_tables ? DumpLack::tables : DumpLack::asked,
+                 cat("without rows of ", join(missing, ", ")));
   }
   if (summary.chosen_tables) return lacks(DumpLack::tables, "of some tables only");
   if (wish.every_database && !has_every_database(summary))

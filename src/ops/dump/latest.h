@@ -27,8 +27,8 @@ struct DumpWish {
 enum class DumpLack : uint8_t {
   nothing,
   databases,  // some that the server had
-  tables,     // some of a database that is wanted whole
   asked,      // tables that are wanted; or they have no rows of their own, as partitioned ones
+  tables,     // some of a database that is wanted whole, or tables that are wanted
   rows,       // definitions alone
   wanted,     // a database that is wanted
 };
