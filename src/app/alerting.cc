@@ -13,6 +13,7 @@
 #include "app/readings.h"
 #include "app/render.h"
 #include "ready/signals/report_json.h"
+#include "util/clock.h"
 #include "util/files.h"
 #include "util/strings.h"
 
@@ -25,6 +26,7 @@ using ready::AlertMessage;
 using ready::Receiver;
 
 constexpr uint64_t kBookLimit = 16 << 20;
+constexpr int64_t kTestWaitsUs = 10'000'000;  // for the daemon's check
 
 std::string host_name() {
   std::string name(256, '\0');
@@ -37,9 +39,15 @@ std::string book_path(const std::string& directory, const std::string& cluster) 
 }
 
 // Held as long as the descriptor lives.
-Result<Fd> take_lock(const std::string& path) {
+Result<Fd> take_lock(const std::string& path, int64_t patience_us = 0) {
   TRY_ASSIGN(Fd lock, open_file(path, O_RDWR | O_CREAT, 0600));
-  if (flock(lock.get(), LOCK_EX | LOCK_NB) == 0) return lock;
+  const int64_t began = Clock::system().monotonic_us();
+  int taken = flock(lock.get(), LOCK_EX | LOCK_NB);
+  while (taken != 0 && errno == EWOULDBLOCK && Clock::system().monotonic_us() - began < patience_us) {
+    Clock::system().sleep_us(50'000);
+    taken = flock(lock.get(), LOCK_EX | LOCK_NB);
+  }
+  if (taken == 0) return lock;
   if (errno == EWOULDBLOCK)
     return make_error(ErrorKind::busy, path, "another alert check of this cluster runs");
   return errno_error(errno, path, "lock");
@@ -121,7 +129,7 @@ Status remember_reached(const Invocation& invocation, const std::vector<SentMess
   const std::string directory = invocation.value("state-dir");
   TRY(make_state_directory(invocation, directory));
   const std::string path = book_path(directory, invocation.cluster());
-  TRY_ASSIGN(const Fd lock, take_lock(path + ".lock"));
+  TRY_ASSIGN(const Fd lock, take_lock(path + ".lock", kTestWaitsUs));
   TRY_ASSIGN(AlertBook book, read_book(path));
   for (const SentMessage& one : sent)
     if (one.error.empty()) book.reached(one.receiver, {invocation.clock().unix_us()});
@@ -184,7 +192,7 @@ Result<AlertCheck> check_alerts(const Invocation& invocation) {
   const std::string path = book_path(directory, invocation.cluster());
   TRY_ASSIGN(const Fd lock, take_lock(path + ".lock"));
   TRY_ASSIGN(AlertBook book, read_book(path));
-  TRY_ASSIGN(check.report, read_signals(invocation, Owners::required));
+  TRY_ASSIGN(check.report, read_signals(invocation, Owners::required, Readers::watching));
   book.observe(check.report);
   const Timestamp now{invocation.clock().unix_us()};
   const auto messages = book.due(check.receivers, check.report.cluster, now);

@@ -265,7 +265,7 @@ Result<ready::ReportFacts> read_readiness(const Invocation& invocation) {
   facts.signals = std::move(read.facts);
   facts.report = std::move(read.report);
   facts.settings.owner = read.settings.owner;
-  facts.settings.signals_read = read.before;
+  facts.settings.signals_read = read.watched;
   facts.settings.jobs = scheduled_jobs(invocation, facts.signals.jobs);
   TRY_ASSIGN(ops::RepoLocation where, repo_location(invocation));
   facts.rehearsals = ready::rehearsals_of(where, facts.doctor().lineage());

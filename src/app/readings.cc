@@ -84,7 +84,7 @@ Result<ready::SignalSettings> signal_settings(const Invocation& invocation, Owne
   return settings;
 }
 
-Result<SignalsRead> read_signals_and_facts(const Invocation& invocation, Owners owners) {
+Result<SignalsRead> read_signals_and_facts(const Invocation& invocation, Owners owners, Readers readers) {
   SignalsRead read;
   TRY_ASSIGN(read.settings, signal_settings(invocation, owners));
   const ready::SignalSettings& settings = read.settings;
@@ -104,7 +104,7 @@ Result<SignalsRead> read_signals_and_facts(const Invocation& invocation, Owners 
   const std::string path = ready::history_path(state_directory, request.doctor.where.cluster);
   ready::SignalHistory history = ready::read_history(path);
   request.doctor.continuity = history.continuity;
-  read.before = history.newest();
+  read.watched = history.watched;
   const int64_t began_us = invocation.clock().monotonic_us();
   TRY_ASSIGN(read.facts, ready::gather_signals(request));
   ready::SignalReport& report = read.report;
@@ -112,6 +112,7 @@ Result<SignalsRead> read_signals_and_facts(const Invocation& invocation, Owners 
   report.seconds = static_cast<double>(invocation.clock().monotonic_us() - began_us) / 1e6;
   history.apply(report);
   history.add(report);
+  if (readers == Readers::watching) history.watched = report.time;
   // Where the repository did not answer, what was known stays so.
   if (const auto& found = read.facts.doctor.repository.continuity) history.continuity = found->known;
   auto kept = write_file_durable(path, as_bytes(history.encode()), 0600);
@@ -119,8 +120,8 @@ Result<SignalsRead> read_signals_and_facts(const Invocation& invocation, Owners 
   return read;
 }
 
-Result<ready::SignalReport> read_signals(const Invocation& invocation, Owners owners) {
-  TRY_ASSIGN(SignalsRead read, read_signals_and_facts(invocation, owners));
+Result<ready::SignalReport> read_signals(const Invocation& invocation, Owners owners, Readers readers) {
+  TRY_ASSIGN(SignalsRead read, read_signals_and_facts(invocation, owners, readers));
   return std::move(read.report);
 }
 

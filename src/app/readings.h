@@ -16,18 +16,23 @@ extern const OptionGroup kSignalOptions;
 enum class Owners : uint8_t { wanted, required, judged_later };
 Result<ready::SignalSettings> signal_settings(const Invocation& invocation, Owners owners);
 
+// watching: by what does so at an interval, which report takes for monitoring.
+enum class Readers : uint8_t { once, watching };
+
 // Reads everything now. The history in the state directory gives the trends and gets the new samples; where
 // it cannot be written there are none. Errors: those of the settings, usage, cancelled.
-Result<ready::SignalReport> read_signals(const Invocation& invocation, Owners owners);
+Result<ready::SignalReport> read_signals(const Invocation& invocation, Owners owners,
+                                         Readers readers = Readers::once);
 
 // The same with what it was evaluated from.
 struct SignalsRead {
-  Timestamp before;  // when they had been read before; unset: never
+  Timestamp watched;  // SignalHistory::watched before this reading
   ready::SignalFacts facts;
   ready::SignalSettings settings;
   ready::SignalReport report;
 };
-Result<SignalsRead> read_signals_and_facts(const Invocation& invocation, Owners owners);
+Result<SignalsRead> read_signals_and_facts(const Invocation& invocation, Owners owners,
+                                           Readers readers = Readers::once);
 
 // For people: a table, and below it what to do about what is not well.
 std::string report_text(const ready::SignalReport& report);

@@ -54,8 +54,9 @@ class ReportCase(SystemTest):
         give(self.config)
 
     def try_alerts(self, lb):
-        """A receiver in the configuration proves nothing until it took an alert."""
-        lb("alert", "test", "archive_off", "--config", self.config, "--state-dir", self.state(), live=True).ok()
+        """A line in the configuration proves nothing until an alert was taken, and the signals are watched."""
+        for words in (["test", "archive_off"], ["check"]):
+            lb("alert", *words, "--config", self.config, "--state-dir", self.state(), live=True).ok()
 
     def drill(self, lb, *options):
         return lb("drill", "--to", new_directory("d") / "d", "--pg-bin", lb.server.bin, *options, live=True, user=MOUNTER)

@@ -1,5 +1,6 @@
 """rollback: a cluster goes back to a moment, in its place or side by side; what came later stays at hand (R7)."""
 
+import re
 import shlex
 
 from harness import Cluster, SystemTest, amcheck, main, new_directory, run, tool, tree
@@ -67,7 +68,9 @@ class Rollback(SystemTest):
                 self.assertEqual(self.said(server), "good")
                 self.assertEqual(server.value("SHOW archive_mode"), "on")
                 # A copy of it that is recovered some day has a target of its own.
-                self.assertNotIn("recovery_target", (server.data / "postgresql.auto.conf").read_text())
+                conf = (server.data / "postgresql.auto.conf").read_text()
+                self.assertEqual(re.findall(r"^recovery_target(?:_time|_lsn|_xid|_name)? = '[^']+'", conf, re.M), [])
+                self.assertIn("recovery_target_time = ''", conf)
                 doctor = {one["id"]: one for one in lb("doctor", live=True).json["checks"]}
                 self.assertEqual(doctor["restore_leftovers"]["severity"], "ok", doctor["restore_leftovers"])
                 self.say(server, "on timeline 2")
@@ -133,6 +136,28 @@ class Rollback(SystemTest):
         self.assertEqual(copy.value("SELECT count(*) FROM big"), "50000")
         self.assertEqual(self.said(copy), "good,mistake,later")
         copy.stop()
+
+    def test_questions_do_not_keep_wal_from_being_stored_first(self):
+        """The server is down, the target lies in WAL that only its directory has, and something is asked of what comes back."""
+        server, lb = self.source(self.majors()[0])
+        server.configure(archive_command="false").reload()
+        self.say(server, "not archived")
+        server.moment = server.now()
+        self.say(server, "mistake")
+        server.kill9()
+        done = self.in_place(lb, "--yes", "--sql", "SELECT count(*) = 4 FROM ledger").ok().json
+        self.assertTrue(done["rescued"])
+        self.assertEqual(self.said(server), "good,mistake,later,not archived")
+        # A name that is no database there is told with what to do now, because the directory is replaced already.
+        server.psql("CREATE DATABASE late")
+        server.moment = server.now()
+        self.say(server, "more")
+        server.stop()
+        refused = self.in_place(lb, "--yes", "--sql", "SELECT true", "--sql-database", "laet")
+        self.assertIn(refused.code, (4, CHECK_FAILED), refused.err)
+        self.assertIn('laet', refused.err)
+        if refused.code == CHECK_FAILED:
+            self.assertIn("pg_promote", refused.err)
 
     def test_what_came_back_is_looked_at_before_it_is_promoted(self):
         """As a drill looks at its copy: assertions, programs, amcheck. Each of them can say no."""

@@ -73,9 +73,10 @@ Result<int> test(const Invocation& invocation) {
                                 : cat("did you mean ", near, "?"));
   }
   if (invocation.config().receivers.empty())
-    return make_error(ErrorKind::config,
-                      invocation.config_path().empty() ? std::string(kDefaultConfigPath) : invocation.config_path(),
-                      "there is nobody to tell: no section [alert.NAME]");
+    return make_error(
+        ErrorKind::config,
+        invocation.config_path().empty() ? std::string(kDefaultConfigPath) : invocation.config_path(),
+        "there is nobody to tell: no section [alert.NAME]");
   TRY_ASSIGN(ready::SignalReport report, read_signals(invocation, Owners::required));
   std::vector<std::string> ids;
   for (const ready::Reading& reading : report.readings)
@@ -229,7 +230,8 @@ constinit const Command kAlertTestCommand = {
     .positionals = kTestPositionals,
     .groups = {&kSignalOptions, &kRepoOptions, &kServerOptions, &kGeneralOptions},
     .examples = "lifeboat alert test backup_age",
-    .exit_notes = "3: no receiver is configured. 8: somebody was not reached. 17: no receiver would be told of it.",
+    .exit_notes =
+        "3: no receiver is configured. 8: somebody was not reached. 17: no receiver would be told of it.",
     .schema = R"({
   "type": "object",
   "required": ["cluster", "signals", "messages"],

@@ -88,9 +88,14 @@ Json settings_json(const std::vector<ops::SettingChange>& changes) {
   return list;
 }
 
+// What a recovery has left empty waits for a restart that nobody needs (ops/restore/start.cc).
+bool concerns_us(const std::string& setting) {
+  return !setting.starts_with("recovery_target");
+}
+
 bool restart_needed(const ops::InitSummary& summary) {
   return !summary.applied.pending_restart.empty() ||
-         (summary.facts.server && !summary.facts.server->pending_restart.empty());
+         (summary.facts.server && std::ranges::any_of(summary.facts.server->pending_restart, concerns_us));
 }
 
 bool ready(const ops::InitSummary& summary) {

@@ -20,7 +20,7 @@ using Json = nlohmann::ordered_json;
 constexpr mode_t kFileMode = 0644;  // node_exporter is another user
 
 Result<int> handle(const Invocation& invocation) {
-  TRY_ASSIGN(ready::SignalReport report, read_signals(invocation, Owners::wanted));
+  TRY_ASSIGN(ready::SignalReport report, read_signals(invocation, Owners::wanted, Readers::watching));
   ready::Exposition exposition;
   ready::add_build(exposition, kVersion);
   ready::add_report(exposition, report, ready::Freshness::fresh);

@@ -325,8 +325,10 @@ Result<int> handle(const Invocation& invocation) {
   TRY_ASSIGN(NewConfiguration made, new_configuration(invocation, plan));
   plan.configuration = made.lines;
   plan.configuration_text = text_of_cluster(made.after, plan.cluster);
-  TRY(put(invocation, "backup_plan.json", ready::plan_json(plan), files));
-  TRY(put(invocation, "backup_plan.md", ready::plan_markdown(plan), files));
+  // They quote the configuration, which not everybody may read.
+  const mode_t quoting = made.mode & kFileMode;
+  TRY(put(invocation, "backup_plan.json", ready::plan_json(plan), files, quoting));
+  TRY(put(invocation, "backup_plan.md", ready::plan_markdown(plan), files, quoting));
   TRY(put(invocation, "lifeboat.toml", made.after, files, made.mode));
   Json document = {{"status", to_string(plan.status)},
                    {"reasons", plan.reasons},

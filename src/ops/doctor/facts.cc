@@ -9,6 +9,7 @@
 #include "ops/doctor/continuity.h"
 #include "ops/wal/commands.h"
 #include "pg/client/client.h"
+#include "pg/client/ping.h"
 #include "pg/server/pg_bin.h"
 #include "pg/server/postmaster.h"
 #include "pg/server/recovery_settings.h"
@@ -64,7 +65,14 @@ Status gather_server(const DoctorRequest& request, DoctorFacts& facts) {
     return {};
   };
   auto client = pg::PgClient::connect(request.conninfo, options);
-  if (!client) return keep_problem(std::move(client).error());
+  if (!client) {
+    Error problem = std::move(client).error();
+    // It refuses, and is there.
+    if (problem.kind == ErrorKind::unavailable &&
+        pg::answers(request.conninfo, request.server_timeout_ms).value_or(false))
+      problem.kind = ErrorKind::server;
+    return keep_problem(std::move(problem));
+  }
   if (request.lock_timeout_ms > 0) {
     auto set = client->exec(cat("SET lock_timeout = ", request.lock_timeout_ms));
     if (!set) return keep_problem(std::move(set).error());
@@ -146,6 +154,14 @@ void gather_data_directory(const DoctorRequest& request, DoctorFacts& facts) {
   facts.data = std::move(*data);
 }
 
+// The last line of postgresql.auto.conf that sets it, which wins over every other file.
+bool sets_empty(const std::string& auto_conf, std::string_view name) {
+  std::string_view last;
+  for (std::string_view line : split(auto_conf, '\n'))
+    if (pg::setting_name_of_line(line) == name) last = trim(line);
+  return last.ends_with("= ''");
+}
+
 RestoreLeftovers gather_leftovers(const DoctorFacts& facts) {
   RestoreLeftovers leftovers;
   auto text = read_text(join_path(facts.data->path, "postgresql.auto.conf"), kAutoConfLimit);
@@ -156,9 +172,8 @@ RestoreLeftovers gather_leftovers(const DoctorFacts& facts) {
   for (const auto& [name, value] : facts.server->settings) {
     bool target = name.starts_with("recovery_target") && name != "recovery_target_timeline" &&
                   name != "recovery_target_action" && name != "recovery_target_inclusive";
-    // Taken out of the configuration already.
-    if (std::ranges::find(facts.server->pending_restart, name) != facts.server->pending_restart.end())
-      continue;
+    const auto& pending = facts.server->pending_restart;
+    if (text && std::ranges::find(pending, name) != pending.end() && sets_empty(*text, name)) continue;
     bool command = name == "recovery_end_command" || name == "archive_cleanup_command";
     if ((target || command) && !value.empty()) leftovers.recovery_set.push_back(cat(name, " = ", value));
   }

@@ -106,14 +106,16 @@ Error no_dump_has(const std::vector<DumpEntry>& complete, const std::string& clu
       .with_hint("restore them one by one, each from the newest dump that has it");
 }
 
+// `damage`: the first manifest that cannot be read, whose dump is passed over.
 Result<DumpCandidate> judge(const repo::Repository& repository, const std::string& cluster,
-                            const DumpEntry& entry, const DumpWish& wish) {
+                            const DumpEntry& entry, const DumpWish& wish, std::optional<Error>& damage) {
   const repo::Card& card = entry.card;
   if (wish.tables.empty()) return judge_dump(card.id, card.started, *card.dump, wish);
   auto manifest = read_dump_manifest(found_dump(repository, cluster, entry));
   if (manifest) return judge_dump(card.id, card.started, *card.dump, wish, &*manifest->dump);
   const ErrorKind kind = manifest.error().kind;
   if (kind != ErrorKind::damaged && kind != ErrorKind::not_found) return std::move(manifest).error();
+  if (!damage) damage = std::move(manifest).error();
   return DumpCandidate{card.id, card.started, DumpLack::wanted, "with a damaged manifest"};
 }
 
@@ -127,12 +129,14 @@ Result<FoundDump> find_latest(const repo::Repository& repository, const std::str
         .with_hint("take one with lifeboat dump create");
   }
   std::vector<DumpCandidate> candidates;
+  std::optional<Error> damage;
   for (const DumpEntry& entry : complete) {
-    TRY_ASSIGN(DumpCandidate candidate, judge(repository, cluster, entry, wish));
+    TRY_ASSIGN(DumpCandidate candidate, judge(repository, cluster, entry, wish, damage));
     candidates.push_back(std::move(candidate));
     if (candidates.back().lack == DumpLack::nothing) break;
   }
   auto latest = choose_latest(candidates);
+  if (!latest && damage) return *std::move(damage);
   if (!latest) return no_dump_has(complete, cluster, wish);
   FoundDump found = found_dump(repository, cluster, complete[latest->index]);
   found.note = std::move(latest->note);

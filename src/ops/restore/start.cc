@@ -312,7 +312,7 @@ class Starter {
     outcome_.phases.promote = seconds_since(began);
     // It is promoted, whatever comes of this.
     if (Status forgotten = forget_target(server); !forgotten)
-      outcome_.notes.push_back(cat("recovery_target_* stay in postgresql.auto.conf, and are to be reset: ",
+      outcome_.notes.push_back(cat("recovery_target_* stay in postgresql.auto.conf, and should be reset: ",
                                    forgotten.error().to_string()));
     return {};
   }
@@ -321,7 +321,7 @@ class Starter {
   Status forget_target(pg::PgServer& server) {
     const std::string path = join_path(directory(), "postgresql.auto.conf");
     TRY_ASSIGN(std::string text, read_text(path, kConfigLimit));
-    const std::string kept = pg::without_recovery_target(text);
+    const std::string kept = pg::with_empty_target(text);
     if (kept == text) return {};
     TRY(rewrite_file_durable(path, as_bytes(kept)));
     TRY_ASSIGN(pg::PgClient client, server.connect());

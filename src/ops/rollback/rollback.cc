@@ -51,6 +51,26 @@ bool asks_database(const RollbackChecks& checks) {
   return checks.wanted && (!checks.assertions.empty() || !checks.programs.empty());
 }
 
+Status ask_operators_checks(pg::PgServer& server, const RollbackChecks& asked,
+                            std::vector<DrillCheck>& checks, const StopToken& stop) {
+  // The directory is replaced already: a name that is not there is told with what to do now.
+  if (Status there = require_database(server, asked.assertion_database); !there) {
+    if (there.error().kind != ErrorKind::not_found) return there;
+    checks.push_back({"assertion", CheckResult::failed, there.error().to_string(), 0});
+    return {};
+  }
+  for (const std::string& sql : asked.assertions) {
+    TRY_ASSIGN(DrillCheck check, check_assertion(server, asked.assertion_database, sql));
+    checks.push_back(std::move(check));
+  }
+  for (const DrillProgram& program : asked.programs) {
+    TRY_ASSIGN(DrillCheck check,
+               check_by_program(server, program, asked.assertion_database, asked.program_timeout_ms, stop));
+    checks.push_back(std::move(check));
+  }
+  return {};
+}
+
 // As a drill looks at its copy, on a server that can only be read.
 Status look_at_paused(pg::PgServer& server, const RestorePlan& plan, const RollbackChecks& asked,
                       std::vector<DrillCheck>& checks, Reporter& reporter, StopToken& stop) {
@@ -61,16 +81,7 @@ Status look_at_paused(pg::PgServer& server, const RestorePlan& plan, const Rollb
                                : DrillScope::of(DrillScope::kUsualDays, Timestamp{Clock::system().unix_us()});
   TRY_ASSIGN(DrillCheck amcheck, check_amcheck_as_it_is(server, scope, plan.lineage.major, stop));
   checks.push_back(std::move(amcheck));
-  if (asks_database(asked)) TRY(require_database(server, asked.assertion_database));
-  for (const std::string& sql : asked.assertions) {
-    TRY_ASSIGN(DrillCheck check, check_assertion(server, asked.assertion_database, sql));
-    checks.push_back(std::move(check));
-  }
-  for (const DrillProgram& program : asked.programs) {
-    TRY_ASSIGN(DrillCheck check,
-               check_by_program(server, program, asked.assertion_database, asked.program_timeout_ms, stop));
-    checks.push_back(std::move(check));
-  }
+  if (asks_database(asked)) TRY(ask_operators_checks(server, asked, checks, stop));
   std::string failed;
   for (const DrillCheck& check : checks) {
     if (check.result == CheckResult::failed)
@@ -140,6 +151,17 @@ std::string preserve_command(const RestorePlan& plan, const repo::Manifest& mani
              shell_quote(options), " start");
 }
 
+// A server that has to be stopped is stopped only for a target that can be reached, and nothing is replaced
+// for questions that cannot be asked.
+Status preflight(const RollbackRequest& request, bool running, Reporter& reporter, StopToken& stop) {
+  if (!running && !asks_database(request.checks)) return {};
+  auto plan = plan_rollback(request, reporter, stop);
+  if (plan) return {};
+  // Without a server, WAL that only the old directory has is stored before the target is looked for.
+  if (!running && request.restore.replace && plan.error().kind == ErrorKind::unreachable) return {};
+  return std::move(plan).error();
+}
+
 }  // namespace
 
 Result<RollbackPlan> plan_rollback(const RollbackRequest& request, Reporter& reporter, StopToken& stop) {
@@ -189,9 +211,7 @@ Result<RollbackOutcome> run_rollback(const RollbackRequest& request, Reporter& r
   TRY_ASSIGN(std::optional<pg::RunningServer> running, server_there(options));
   if (running && (!request.stops_server || running->by != pg::RunningBy::process))
     return still_running(options.directory, *running);
-  // A server that has to be stopped is stopped only for a target that can be reached, and nothing is replaced
-  // for questions that cannot be asked.
-  if (running || asks_database(request.checks)) TRY(plan_rollback(request, reporter, stop));
+  TRY(preflight(request, running.has_value(), reporter, stop));
   if (running) {
     const int64_t began = Clock::system().monotonic_us();
     reporter.note(NoteLevel::info, cat("stopping the server, process ", running->pid_file.pid));

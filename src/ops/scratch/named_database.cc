@@ -88,11 +88,16 @@ Result<bool> is_certainly_absent(const RestoreSource& source, const repo::Manife
 
 Result<DatabaseRecord> look_for_database(const RestoreSource& source, const RestorePlan& plan,
                                          const std::string& name, Reporter& reporter, StopToken& stop) {
-  TRY_ASSIGN(repo::Manifest manifest, repo::read_manifest(source.repo(), plan.backup.id));
+  auto manifest_read = repo::read_manifest(source.repo(), plan.backup.id);
+  // Recovery reads it again, and its word is kept.
+  if (!manifest_read) return DatabaseRecord::unknown;
+  const repo::Manifest& manifest = *manifest_read;
   if (is_listed(manifest, name)) return DatabaseRecord::in_backup;
   reporter.progress(cat("looking for database ", name), 0, 0, ProgressUnit::items);
-  TRY_ASSIGN(bool absent, is_certainly_absent(source, manifest, plan, name, reporter, stop));
-  if (absent) return no_such_database(name, kWhere, databases_of(manifest));
+  // A file that is lost, or a store that does not answer, says nothing of names: recovery meets it too.
+  auto absent = is_certainly_absent(source, manifest, plan, name, reporter, stop);
+  if (!absent && absent.error().kind == ErrorKind::cancelled) return std::move(absent).error();
+  if (absent && *absent) return no_such_database(name, kWhere, databases_of(manifest));
   reporter.note(NoteLevel::info,
                 cat("backup ", plan.backup.id.text, " has no database \"", name,
                     "\" (it has: ", join(databases_of(manifest), ", "),

@@ -24,7 +24,7 @@ enum class DatabaseRecord : uint8_t {
 };
 
 // Errors: not_found when there is none of that name at the target for certain, with those of the backup;
-// those of the repository, cancelled. What cannot be told is `unknown`, with a note that says so.
+// cancelled. What cannot be told is `unknown`, with a note that says so.
 Result<DatabaseRecord> look_for_database(const RestoreSource& source, const RestorePlan& plan,
                                          const std::string& name, Reporter& reporter, StopToken& stop);
 

@@ -12,6 +12,7 @@
 #include <mutex>
 
 #include "pg/client/conninfo.h"
+#include "pg/client/ping.h"
 #include "util/clock.h"
 #include "util/process.h"
 #include "util/strings.h"
@@ -24,6 +25,7 @@ struct Libpq {
   // clang-format off
 #define LIFEBOAT_LIBPQ_FUNCTIONS(X) \
   X(PQconninfoParse) X(PQconndefaults) X(PQconninfoFree) X(PQfreemem) X(PQconnectStartParams) X(PQconnectPoll) \
+  X(PQpingParams) \
   X(PQfinish) X(PQstatus) X(PQsocket) X(PQerrorMessage) X(PQserverVersion) X(PQbackendPID) X(PQdb) \
   X(PQuser) X(PQhost) X(PQport) X(PQconnectionNeedsPassword) X(PQsetNoticeReceiver) X(PQsendQuery) \
   X(PQsendQueryParams) X(PQsetSingleRowMode) X(PQisBusy) X(PQconsumeInput) X(PQgetResult) X(PQresultStatus) \
@@ -460,6 +462,22 @@ std::string with_database(const std::string& conninfo, const std::string& databa
   }
   return cat(std::string_view(conninfo).substr(0, path), "/", escaped,
              query == std::string::npos ? std::string_view() : std::string_view(conninfo).substr(query));
+}
+
+Result<bool> answers(const std::string& conninfo, int64_t timeout_ms) {
+  TRY_ASSIGN(const Libpq* pq, load_libpq());
+  TRY_ASSIGN(Options parsed, parse_conninfo(*pq, conninfo));
+  // libpq takes whole seconds, two at least.
+  const std::string seconds = cat(std::max<int64_t>(2, timeout_ms / 1000));
+  std::vector<const char*> names, values;
+  for (const PQconninfoOption* option = parsed.get(); option->keyword; ++option) {
+    if (!option->val || std::string_view(option->keyword) == "connect_timeout") continue;
+    names.push_back(option->keyword);
+    values.push_back(option->val);
+  }
+  names.insert(names.end(), {"connect_timeout", nullptr});
+  values.insert(values.end(), {seconds.c_str(), nullptr});
+  return pq->PQpingParams(names.data(), values.data(), 0) == PQPING_OK;
 }
 
 Result<PgClient> PgClient::connect(const std::string& conninfo, const ConnectOptions& options) {

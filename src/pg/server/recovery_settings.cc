@@ -31,6 +31,9 @@ std::string_view target_setting(TargetKind kind) {
 }
 
 // Everything that is written, in order. Comments are not in here.
+constexpr std::string_view kTargets[] = {"recovery_target", "recovery_target_name", "recovery_target_time",
+                                         "recovery_target_xid", "recovery_target_lsn"};
+
 Lines settings_in_order(const RecoverySettings& settings) {
   Lines lines;
   auto set = [&](std::string_view name, std::string value) { lines.emplace_back(name, std::move(value)); };
@@ -45,8 +48,7 @@ Lines settings_in_order(const RecoverySettings& settings) {
   set("recovery_target_action", std::string(to_string(settings.action)));
   // The empty ones before the one in use: see the header.
   const std::string_view used = target_setting(settings.target);
-  for (std::string_view name : {"recovery_target", "recovery_target_name", "recovery_target_time",
-                                "recovery_target_xid", "recovery_target_lsn"})
+  for (std::string_view name : kTargets)
     if (name != used) set(name, "");
   if (!used.empty())
     set(used, settings.target == TargetKind::immediate ? std::string("immediate") : settings.target_value);
@@ -179,11 +181,14 @@ std::string with_recovery_settings(std::string_view auto_conf, const RecoverySet
   return text + render_recovery_settings(settings);
 }
 
-std::string without_recovery_target(std::string_view auto_conf) {
+std::string with_empty_target(std::string_view auto_conf) {
   std::string text;
   for (std::string_view line : split(auto_conf, '\n')) {
     auto name = setting_name_of_line(line);
-    if (!name || !name->starts_with("recovery_target")) text += cat(line, "\n");
+    const bool target = name && std::ranges::find(kTargets, std::string_view(*name)) != std::end(kTargets);
+    text += target                               ? cat(*name, " = ''\n")
+            : name == "recovery_target_timeline" ? "recovery_target_timeline = 'latest'\n"
+                                                 : cat(line, "\n");
   }
   text.pop_back();  // split() gives one piece more than there are line ends
   return text;

@@ -54,9 +54,10 @@ std::string render_recovery_settings(const RecoverySettings& settings);
 // The text of postgresql.auto.conf with earlier lines of the settings in the block (and an earlier block of
 // ours) taken out and the block appended. Everything else stays as it was.
 std::string with_recovery_settings(std::string_view auto_conf, const RecoverySettings& settings);
-// The same without recovery_target_*, which have done their work. Left there, the next recovery of the
-// cluster, or of a copy of it, would take them for its own target.
-std::string without_recovery_target(std::string_view auto_conf);
+// The same with every recovery_target_* of it empty, which has done its work. Left there, the next recovery
+// of the cluster, or of a copy of it, would take it for its own target; taken out, one that the source left
+// in another file would come through. The timeline becomes the latest.
+std::string with_empty_target(std::string_view auto_conf);
 
 // 'value' as the configuration file's lexer reads it back: ' doubled, \ doubled, control characters as
 // escapes (src/backend/utils/misc/guc-file.l).

@@ -112,5 +112,16 @@ TEST(RecoverySettings, empty_file_gets_the_block_alone) {
   EXPECT_EQ(with_recovery_settings("", to_a_time()), render_recovery_settings(to_a_time()));
 }
 
+TEST(RecoverySettings, a_target_that_was_reached_is_emptied) {
+  EXPECT_EQ(with_empty_target(""), "");
+  EXPECT_EQ(with_empty_target("port = '1'"), "port = '1'");
+  EXPECT_EQ(
+      with_empty_target("# recovery_target_time = 'x'\nrecovery_target_time = '2026-11-20 10:56:25+00'\n"
+                        "Recovery_Target_LSN='0/1'\nrecovery_target_timeline = '3'\n"
+                        "recovery_target_action = 'pause'\narchive_mode = 'off'\n"),
+      "# recovery_target_time = 'x'\nrecovery_target_time = ''\nrecovery_target_lsn = ''\n"
+      "recovery_target_timeline = 'latest'\nrecovery_target_action = 'pause'\narchive_mode = 'off'\n");
+}
+
 }  // namespace
 }  // namespace lifeboat::pg

@@ -205,6 +205,7 @@ TEST_F(HealTest, a_command_that_is_not_known_to_store_anything_is_told_before_wa
 
 TEST_F(HealTest, a_server_that_does_not_answer_is_told) {
   facts_.doctor.server.reset();
+  facts_.doctor.conninfo = "host=db1";
   facts_.doctor.server_problem = make_error(ErrorKind::unavailable, "host db1", "cannot connect");
   const HealFinding finding = find("server_down");
   EXPECT_EQ(finding.rank, Rank::critical);

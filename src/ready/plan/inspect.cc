@@ -47,9 +47,10 @@ const std::vector<std::string>& settings() {
 // How this very connection reached the server, by the server's own view of it.
 Connection connection_of(pg::PgClient& client) {
   auto rows = client.query(
-      "SELECT s.ssl, inet_client_addr() IS NULL, inet_client_addr() <<= '127.0.0.0/8' OR inet_client_addr() "
-      "= '::1'"
-      " FROM pg_stat_ssl AS s WHERE s.pid = pg_backend_pid()");
+      "SELECT s.ssl OR coalesce(g.encrypted, false), inet_client_addr() IS NULL,"
+      " inet_client_addr() <<= '127.0.0.0/8' OR inet_client_addr() = '::1'"
+      " OR host(inet_client_addr()) = host(inet_server_addr())"
+      " FROM pg_stat_ssl AS s LEFT JOIN pg_stat_gssapi AS g USING (pid) WHERE s.pid = pg_backend_pid()");
   if (!rows || rows->size() != 1) return Connection::unknown;
   if (rows->truth(0, 1)) return Connection::local_socket;
   if (rows->truth(0, 0)) return Connection::tls;

@@ -12,6 +12,7 @@ namespace {
 constexpr double kDay = 86'400;
 constexpr double kRecentDays = 7;  // whole weeks have all their days
 constexpr double kSampleSeconds = 3;
+constexpr double kAtOnceSeconds = 3600;
 constexpr size_t kFewestLags = 3;
 
 // A position of WAL and when it was reached.
@@ -152,7 +153,8 @@ class StoredReader {
       wal.archive_seconds = lags_[lags_.size() * 9 / 10];
     }
     if (server_ != nullptr && server_->timeline == timeline_) add(Point{server_->time, server_->lsn});
-    if (first_ && last_) wal.evidence = between("WAL stored in the repository", *first_, *last_);
+    if (auto first = first_point(); first && last_)
+      wal.evidence = between("WAL stored in the repository", *first, *last_);
     return wal;
   }
 
@@ -174,9 +176,19 @@ class StoredReader {
     if (const double lag = object.stored.seconds_since(written->second); lag >= 0) lags_.push_back(lag);
   }
 
+  // What was stored at once, after an outage or by a copy of the repository, was not written at once.
+  std::optional<Point> first_point() const {
+    auto earliest = std::ranges::min_element(points_, {}, &Point::time);
+    if (earliest == points_.end()) return std::nullopt;
+    Point first = *earliest;
+    for (const Point& point : points_)
+      if (point.time.seconds_since(earliest->time) <= kAtOnceSeconds && point.lsn > first.lsn) first = point;
+    return first;
+  }
+
   void add(const Point& point) {
     if (point.time < begin_) return;
-    if (!first_ || point.time < first_->time) first_ = point;
+    points_.push_back(point);
     if (!last_ || point.lsn > last_->lsn || (point.lsn == last_->lsn && point.time > last_->time))
       last_ = point;
   }
@@ -192,7 +204,7 @@ class StoredReader {
   const ServerWal* server_;
   Timestamp begin_;
   Timeline timeline_;
-  std::optional<Point> first_;
+  std::vector<Point> points_;
   std::optional<Point> last_;
   uint64_t objects_ = 0;
   uint64_t bytes_ = 0;

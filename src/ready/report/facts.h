@@ -82,7 +82,7 @@ struct ReportSettings {
   std::vector<ScheduledJob> jobs;
   std::vector<AlertReceiver> receivers;
   std::string metrics_endpoint;  // "" : none
-  Timestamp signals_read;        // before this report did; unset: never
+  Timestamp signals_read;        // by what watches them; unset: never
   std::string runbook_directory;
   std::vector<Waiver> waivers;
 };

@@ -132,8 +132,8 @@ void look_at_monitoring(const ReportFacts& facts, ItemAnswer& answer) {
   }
   const Timestamp before = facts.settings.signals_read;
   if (!before.valid() || facts.now().seconds_since(before) > kReadAtLeastSeconds)
-    answer.lacks(before.valid() ? cat("the signals were last read ", age(facts, before), " ago")
-                                : std::string("the signals were never read before this report"),
+    answer.lacks(before.valid() ? cat("the signals were last watched ", age(facts, before), " ago")
+                                : std::string("nothing watches the signals"),
                  "run lifeboat serve, or lifeboat alert check from cron");
   for (const Reading& reading : facts.report.readings) {
     if (reading.verdict == Verdict::unknown)

@@ -141,13 +141,6 @@ Trend trend_of(const std::vector<Sample>& samples) {
   return trend;
 }
 
-Timestamp SignalHistory::newest() const {
-  Timestamp newest;
-  for (const auto& [key, samples] : samples_)
-    if (!samples.empty()) newest = std::max(newest, samples.back().time);
-  return newest;
-}
-
 std::string SignalHistory::encode() const {
   Json values = Json::object();
   for (const auto& [key, samples] : samples_) {
@@ -161,6 +154,7 @@ std::string SignalHistory::encode() const {
         {"repository", continuity->repository}, {"lineage", continuity->lineage.to_string()},
         {"backup", continuity->backup.text},    {"timeline", continuity->timeline.value},
         {"end", continuity->end.to_string()},   {"whole_look", continuity->whole_look.unix_us / kSecondUs}};
+  if (watched.valid()) json["watched"] = watched.unix_us / kSecondUs;
   return json.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
@@ -180,6 +174,8 @@ Result<SignalHistory> SignalHistory::decode(std::string_view object, std::string
     }
     if (auto known = json.find("continuity"); known != json.end())
       history.continuity = read_continuity(*known);
+    if (auto watched = json.find("watched"); watched != json.end())
+      history.watched = Timestamp::from_seconds(std::clamp<int64_t>(watched->get<int64_t>(), 0, kLastSecond));
     return history;
   } catch (const Json::exception& problem) {
     return make_error(ErrorKind::damaged, std::string(object), "is not a history of signals")

@@ -33,7 +33,8 @@ class SignalHistory {
   // Of the last look; unset where there was none, or it found no backup.
   std::optional<ops::KnownContinuity> continuity;
   const std::vector<Sample>* samples(const std::string& key) const;
-  Timestamp newest() const;  // sample of all; unset: there is none
+  // When something that watches last read them: the daemon, alert check or metrics; unset: nothing ever did.
+  Timestamp watched;
 
   std::string encode() const;
   static Result<SignalHistory> decode(std::string_view object, std::string_view text);

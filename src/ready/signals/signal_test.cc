@@ -130,6 +130,8 @@ TEST(server, that_does_not_answer_is_critical_and_one_that_refuses_is_unknown) {
   EXPECT_EQ(read(facts, "server_down").value, 0);
   facts.doctor.server.reset();
   facts.doctor.server_problem = make_error(ErrorKind::unavailable, "host db1", "cannot connect");
+  EXPECT_EQ(read(facts, "server_down").verdict, Verdict::unknown) << "nobody said which server";
+  facts.doctor.conninfo = "host=db1";
   EXPECT_EQ(read(facts, "server_down").verdict, Verdict::critical);
   EXPECT_THAT(read(facts, "server_down").found, HasSubstr("host db1"));
   facts.doctor.server_problem->kind = ErrorKind::permission;
@@ -358,6 +360,7 @@ TEST(history, where_the_last_look_at_WAL_ended_is_kept) {
   SignalHistory history;
   EXPECT_FALSE(SignalHistory::decode("history", history.encode())->continuity);
   history.continuity = {"file:///srv/backup", {{7}, 15}, BackupId::make(kNow, 1), {3}, {0x5000000}, kNow};
+  history.watched = kNow;
   auto again = SignalHistory::decode("history", history.encode());
   ASSERT_TRUE(again && again->continuity);
   EXPECT_EQ(again->continuity->lineage, history.continuity->lineage);
@@ -366,6 +369,7 @@ TEST(history, where_the_last_look_at_WAL_ended_is_kept) {
   EXPECT_EQ(again->continuity->end, history.continuity->end);
   EXPECT_EQ(again->continuity->whole_look, kNow);
   EXPECT_EQ(again->continuity->repository, "file:///srv/backup");
+  EXPECT_EQ(again->watched, kNow);
   EXPECT_FALSE(SignalHistory::decode("x", R"({"samples":{},"continuity":{"lineage":"x"}})"));
   EXPECT_FALSE(SignalHistory::decode("x", R"({"samples":{"a":[[9223372036854775807,1]]}})"));
 }
