@@ -108,7 +108,8 @@ class Rollback(SystemTest):
                 to, sockets = new_directory("copy") / "data", new_directory("k")
                 before = [name for name in lb.objects() if "/wal/" in name]
                 # Nothing is brought for a question that cannot be asked.
-                slip = self.rollback(lb, "--to", to, "--sql", "select true", "--sql-database", "postgrse", json=False)
+                slip = self.rollback(lb, "--to", to, "--port", "6200", "--socket-dir", sockets, "--sql", "select true",
+                                     "--sql-database", "postgrse", json=False)
                 self.assertFails(slip, NOT_FOUND, 'database "postgrse": does not exist at the target', "did you mean postgres?")
                 self.assertFalse(to.exists())
                 done = self.rollback(lb, "--to", to, "--port", "6200", "--socket-dir", sockets).ok().json
