@@ -2,6 +2,7 @@
 """Alerts, end to end: each fault is caused on a real server, its alert arrives at a real HTTP server and a real mail server, and
 when the fault is mended so does the end of it. Nobody is told twice, nobody is forgotten, and no secret leaks (M2, D3)."""
 
+import json
 import contextlib
 import os
 import re
@@ -411,7 +412,9 @@ class Telling(AlertCase):
         told = {(alert["signal"], alert["status"]) for _, _, document in self.http.take() if document["test"] for alert in document["alerts"]}
         self.assertEqual(told, {(name, status) for name in all_ids for status in ("firing", "resolved")})
         self.assertEqual(len(mail.take()), 2 * len(all_ids))
-        self.assertEqual(list((self.place / "state").glob("alerts-*.json")), [], "nothing is remembered")
+        book = json.loads((self.place / "state" / "alerts-main.json").read_text())
+        self.assertEqual(book["alerts"], [], "nobody was told of a real one")
+        self.assertTrue(all(one["delivered_us"] > 0 and one["sent"] == 0 for one in book["receivers"].values()), book)
         self.assertEqual(len(self.alert("test", "backup_age").ok().json["messages"]), 4)
         self.assertFails(self.alert("test", "backup_ages"), USAGE, "did you mean backup_age")
         self.http.answers = [(500, {})] * 20
