@@ -168,6 +168,23 @@ TEST(ReadFile, directories_and_missing_files_are_errors) {
   EXPECT_EQ(read_file(dir / "missing", 100).error().kind, ErrorKind::not_found);
 }
 
+TEST(RewriteFileDurable, a_file_that_is_rewritten_keeps_mode_and_owner) {
+  TempDir dir = temp_dir();
+  EXPECT_EQ(rewrite_file_durable(dir / "f", as_bytes("x")).error().kind, ErrorKind::not_found);
+  ASSERT_TRUE(write_file_durable(dir / "f", as_bytes("old"), 0640).has_value());
+  const bool root = geteuid() == 0;
+  if (root) {
+    ASSERT_EQ(chown((dir / "f").c_str(), 12345, 12346), 0);
+  }
+  ASSERT_TRUE(rewrite_file_durable(dir / "f", as_bytes("new")).has_value());
+  EXPECT_EQ(read_text(dir / "f", 100).value(), "new");
+  const FileInfo info = stat_path(dir / "f").value();
+  EXPECT_EQ(info.mode & 07777, 0640u);
+  EXPECT_EQ(info.uid, root ? 12345u : geteuid());
+  EXPECT_EQ(info.gid, root ? 12346u : getegid());
+  EXPECT_EQ(names_in(dir.path()).size(), 1u);
+}
+
 TEST(WriteFileDurable, replaces_whole_and_leaves_no_temporary_file) {
   TempDir dir = temp_dir();
   ASSERT_TRUE(write_file_durable(dir / "f", as_bytes("old content"), 0644).has_value());

@@ -2,8 +2,8 @@
 """Alerts, end to end: each fault is caused on a real server, its alert arrives at a real HTTP server and a real mail server, and
 when the fault is mended so does the end of it. Nobody is told twice, nobody is forgotten, and no secret leaks (M2, D3)."""
 
-import json
 import contextlib
+import json
 import os
 import re
 import time
