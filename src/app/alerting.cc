@@ -53,19 +53,6 @@ Result<Fd> take_lock(const std::string& path, int64_t patience_us = 0) {
   return errno_error(errno, path, "lock");
 }
 
-// Who was told what is kept there: without it everybody would be told of everything each time.
-Status make_state_directory(const Invocation& invocation, const std::string& directory) {
-  auto made = create_dirs(directory);
-  if (made && ::access(directory.c_str(), W_OK | X_OK) != 0)
-    made = errno_error(errno, directory, "write into");
-  if (made) return {};
-  auto user = OsUser::by_uid(geteuid());
-  return std::move(made).error().with_hint(
-      cat("it keeps who was told what: give --state-dir DIR, set state-dir in [cluster.",
-          invocation.cluster(), "] of the configuration, or as root: install -d -o ",
-          user ? user->name : std::string("postgres"), " -m 700 ", shell_quote(directory)));
-}
-
 Result<AlertBook> read_book(const std::string& path) {
   auto text = read_text(path, kBookLimit);
   if (!text && text.error().kind == ErrorKind::not_found) return AlertBook();
@@ -127,7 +114,7 @@ Json message_json(const SentMessage& sent) {
 // What report cites: somebody was reached.
 Status remember_reached(const Invocation& invocation, const std::vector<SentMessage>& sent) {
   const std::string directory = invocation.value("state-dir");
-  TRY(make_state_directory(invocation, directory));
+  TRY(need_state_directory(invocation, "who was told what"));
   const std::string path = book_path(directory, invocation.cluster());
   TRY_ASSIGN(const Fd lock, take_lock(path + ".lock", kTestWaitsUs));
   TRY_ASSIGN(AlertBook book, read_book(path));
@@ -188,7 +175,7 @@ Result<AlertCheck> check_alerts(const Invocation& invocation) {
   AlertCheck check;
   check.receivers = invocation.config().receivers;
   const std::string directory = invocation.value("state-dir");
-  TRY(make_state_directory(invocation, directory));
+  TRY(need_state_directory(invocation, "who was told what"));
   const std::string path = book_path(directory, invocation.cluster());
   TRY_ASSIGN(const Fd lock, take_lock(path + ".lock"));
   TRY_ASSIGN(AlertBook book, read_book(path));

@@ -1,6 +1,9 @@
 #include "app/readings.h"
 
+#include <unistd.h>
+
 #include <algorithm>
+#include <cerrno>
 
 #include "app/daemon/daemon.h"
 #include "app/daemon/schedule.h"
@@ -12,6 +15,7 @@
 #include "ready/signals/history.h"
 #include "ready/signals/report_json.h"
 #include "util/files.h"
+#include "util/process.h"
 #include "util/strings.h"
 
 namespace lifeboat::app {
@@ -71,6 +75,19 @@ constexpr Option kOptions[] = {
 }  // namespace
 
 constinit const OptionGroup kSignalOptions = {"Signals", kOptions};
+
+Status need_state_directory(const Invocation& invocation, std::string_view keeps) {
+  const std::string directory = invocation.value("state-dir");
+  auto made = create_dirs(directory);
+  if (made && ::access(directory.c_str(), W_OK | X_OK) != 0)
+    made = errno_error(errno, directory, "write into");
+  if (made) return {};
+  auto user = OsUser::by_uid(geteuid());
+  return std::move(made).error().with_hint(
+      cat("it keeps ", keeps, ": give --state-dir DIR, set state-dir in [cluster.", invocation.cluster(),
+          "] of the configuration, or as root: install -d -o ", user ? user->name : std::string("postgres"),
+          " -m 700 ", shell_quote(directory)));
+}
 
 Result<ready::SignalSettings> signal_settings(const Invocation& invocation, Owners owners) {
   ready::SignalSettings settings;

@@ -11,6 +11,10 @@ namespace lifeboat::app {
 // --owner and --state-dir, for commands that read signals.
 extern const OptionGroup kSignalOptions;
 
+// Makes the directory of --state-dir where it is absent. Errors: those of making and writing; the hint says
+// what it keeps ("who was told what") and how it comes to be there.
+Status need_state_directory(const Invocation& invocation, std::string_view keeps);
+
 // Thresholds and owners of the cluster. `config` when a signal has no owner and the configuration file has a
 // section of the cluster, or `required`; else its absence is a warning, and with `judged_later` nothing.
 enum class Owners : uint8_t { wanted, required, judged_later };

@@ -123,9 +123,17 @@ class Faults(AlertCase):
         # A command that says "archived" and stores nothing: the archiver never counts a failure.
         self.lb("backup", live=True).ok()
         self.server.configure(archive_command="/bin/true").reload()
+        self.assertIn("stores nothing", self.fires("archive_off")["found"])
+        warned = self.lb("backup", live=True).ok().json["warnings"]
+        self.assertTrue([one for one in warned if "stores nothing" in one], warned)
         for _ in range(5):
             self.server.switch_wal()
-        self.assertIn("the repository does not have it", self.fires("archive_off")["found"])
+        for _ in range(100):
+            self.check()
+            if "the repository does not have it" in self.signal("archive_off")["found"]:
+                break
+            time.sleep(0.1)
+        self.assertIn("the repository does not have it", self.signal("archive_off")["found"])
         healed = self.lb("heal", "--config", self.configure())
         self.assertIn("the repository does not have it", str([one["found"] for one in healed.json["findings"]]))
         self.server.archive_with(self.lb.archive_command())
@@ -347,7 +355,9 @@ class Telling(AlertCase):
         receiver = result.json["alerts"]["receivers"][0]
         self.assertEqual((receiver["failures_in_a_row"], result.json["alerts"]["waiting"]), (1, 1))
         self.assertIsNotNone(receiver["next_try"])
-        self.assertEqual(self.check(), [], "not before the next try")
+        again = self.alert("check")  # tells nobody before the next try, and does not say that all is well
+        self.assertFails(again, UNAVAILABLE, "could not be told at an earlier check", "the next attempt is at")
+        self.assertEqual(self.told(), [])
         self.forget_waiting()
         self.assertEqual(self.check(), [("archive_off", "firing", "critical")])
 

@@ -35,16 +35,31 @@ std::string messages_table(const std::vector<SentMessage>& messages) {
   return table.empty() ? "" : table.to_string();
 }
 
-// Who was not reached; an error only then.
-Result<int> outcome_of(const std::vector<SentMessage>& messages) {
+std::vector<std::string> not_reached(const std::vector<SentMessage>& messages) {
   std::vector<std::string> failed;
   for (const SentMessage& sent : messages) {
     if (!sent.error.empty() && std::ranges::find(failed, sent.receiver) == failed.end())
       failed.push_back(sent.receiver);
   }
-  if (failed.empty()) return 0;
-  return make_error(ErrorKind::unavailable, join(failed, ", "), "could not be told")
-      .with_hint("what is due stays due: the next check tries again, later each time");
+  return failed;
+}
+
+// Who was not told, now or at an earlier check after which no new attempt is due yet; an error only then.
+Result<int> outcome_of(const AlertCheck& done) {
+  std::vector<std::string> failed = not_reached(done.messages);
+  if (!failed.empty())
+    return make_error(ErrorKind::unavailable, join(failed, ", "), "could not be told")
+        .with_hint("what is due stays due: the next check tries again, later each time");
+  Timestamp next;
+  for (const auto& [name, state] : done.states) {
+    if (state.failures == 0) continue;
+    failed.push_back(name);
+    if (!next.valid() || state.next_try < next) next = state.next_try;
+  }
+  if (failed.empty() || done.waiting == 0) return 0;
+  return make_error(ErrorKind::unavailable, join(failed, ", "),
+                    cat("could not be told at an earlier check: ", done.states.at(failed.front()).last_error))
+      .with_hint(cat("what is due stays due: the next attempt is at ", next.to_string()));
 }
 
 Result<int> check(const Invocation& invocation) {
@@ -59,7 +74,7 @@ Result<int> check(const Invocation& invocation) {
                                  counted(done.messages.size(), "message"), ", ", done.waiting,
                                  " still to be told\n"));
   invocation.output().document(to_json_text(done.to_json()));
-  return outcome_of(done.messages);
+  return outcome_of(done);
 }
 
 Result<int> test(const Invocation& invocation) {
@@ -96,7 +111,11 @@ Result<int> test(const Invocation& invocation) {
   invocation.output().text(messages_table(sent));
   invocation.output().document(
       to_json_text(Json{{"cluster", report.cluster}, {"signals", ids}, {"messages", std::move(list)}}));
-  return outcome_of(sent);
+  const std::vector<std::string> failed = not_reached(sent);
+  if (failed.empty()) return 0;
+  return make_error(ErrorKind::unavailable, join(failed, ", "), "could not be told")
+      .with_hint(
+          "a test is not tried again: mend what the result names, in its section [alert.NAME] or there");
 }
 
 // Text that is made for other programs, into a file or onto standard output.

@@ -351,6 +351,7 @@ Result<int> apply(const Invocation& invocation, const Healing& healing, Look loo
     return verdict_of(look, {});
   }
   TRY(agree(invocation, healing, look));
+  TRY(need_state_directory(invocation, "the trail of what was done"));
   TRY_ASSIGN(ops::HealJournal journal, ops::HealJournal::open(path));
   std::vector<ops::HealRecord> done;
   std::set<std::string> tried;

@@ -3,6 +3,7 @@
 #include <grp.h>
 #include <pwd.h>
 
+#include "ops/archive_setting.h"
 #include "ops/same_server.h"
 #include "pg/files/remote_source.h"
 #include "pg/server/postmaster.h"
@@ -137,6 +138,7 @@ Result<Source> open_source(const SourceOptions& options, Reporter& reporter, con
   request.settings = recorded_settings();
   request.settings.push_back("stats_temp_directory");
   request.databases = true;
+  request.replication = true;
   TRY_ASSIGN(source.server, pg::read_facts(client, request));
   TRY(check_role(source.server, client.where()));
   if (!options.pgdata && source.server.data_directory.empty()) {
@@ -159,6 +161,9 @@ Result<Source> open_source(const SourceOptions& options, Reporter& reporter, con
                 cat("reading ", source.where, why_remote.empty() ? "" : cat(" (", why_remote, ")")));
   TRY_ASSIGN(pg::ConfigFiles config, pg::list_config_files(client, source.data_dir.path, *source.files));
   source.config_files = std::move(config.files);
+  if (auto why = why_nothing_is_archived(source.server))
+    warnings.push_back(cat("this backup can be restored, and nothing that is written after it: ", *why,
+                           "; lifeboat init sets archiving up"));
   for (const auto* list : {&source.catalog.warnings, &config.warnings})
     warnings.insert(warnings.end(), list->begin(), list->end());
   return source;

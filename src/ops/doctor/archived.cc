@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "ops/archive_setting.h"
 #include "util/strings.h"
 
 namespace lifeboat::ops {
@@ -38,9 +39,7 @@ std::string slot_that_holds(const pg::ServerFacts& server, Lsn end) {
 }  // namespace
 
 bool streams_wal(const DoctorFacts& facts) {
-  return facts.server && std::ranges::any_of(facts.server->senders, [](const pg::SenderFacts& sender) {
-           return sender.application_name.starts_with(kOurs) && sender.state == "streaming";
-         });
+  return facts.server && streams_wal(*facts.server);
 }
 
 bool archiving_is_proven(const DoctorFacts& facts) {

@@ -1,6 +1,7 @@
 // Checks of WAL archiving: the settings, what stands behind them, and "WAL segment was not archived".
 #include <algorithm>
 
+#include "ops/archive_setting.h"
 #include "ops/doctor/archived.h"
 #include "ops/doctor/judge.h"
 #include "util/strings.h"
@@ -229,7 +230,9 @@ void look_at_archive_command(const DoctorFacts& facts, Finding& finding) {
                set_command(facts));
   }
   if (!command.ours) {
-    return bad(finding, Severity::critical, command.text, "it does not run lifeboat wal push",
+    return bad(finding, Severity::critical, command.text,
+               stores_nothing(command.text) ? "it says archived of every segment and stores nothing"
+                                            : "it does not run lifeboat wal push",
                set_command(facts));
   }
   if (!command.has_path) {

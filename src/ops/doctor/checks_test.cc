@@ -331,7 +331,7 @@ const std::vector<Broken>& broken() {
          f.server_user->key = AccessFacts{"/etc/lifeboat/main.key", false, false, "none"};
        }},
       // '/bin/true' says "archived" and fails never.
-      {"archiver_that_stores_nothing", "archiver", Severity::critical, "does not run lifeboat",
+      {"archiver_that_stores_nothing", "archiver", Severity::critical, "and stores nothing",
        [](DoctorFacts& f) {
          set(f, "archive_command", "/bin/true");
          lose_wal(f, 100);

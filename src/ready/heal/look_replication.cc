@@ -123,6 +123,7 @@ void look_at_standby(HealLook& look) {
     return;
   }
   if (lag == nullptr || rank_of(lag->verdict) == Rank::fine) return;
+  if (look.found("server_down")) return;  // which says all that is known
   // The receiver's own slot is told of above.
   const auto& wanted = probe.wanted_slot;
   const bool ours =

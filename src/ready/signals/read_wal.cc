@@ -1,6 +1,7 @@
 // Signals of WAL and replication.
 #include <algorithm>
 
+#include "ops/archive_setting.h"
 #include "ops/doctor/archived.h"
 #include "ready/signals/reads.h"
 #include "util/strings.h"
@@ -67,8 +68,12 @@ void look_behind_archive_mode(const SignalFacts& facts, Reading& reading) {
   const ops::Finding* command = finding_of(facts, "archive_command");
   const pg::ServerFacts& server = *facts.doctor.server;
   if (command == nullptr || command->severity != Severity::critical || server.in_recovery) return;
+  if (ops::streams_wal(facts.doctor)) return;
+  // Backups bring their own WAL, so what came is no proof for it.
+  if (ops::stores_nothing(command->found))
+    return measured(reading, 1, cat("archive_command: ", command->found, ": ", command->cause));
   // A script that calls us is as good, once something came through it.
-  if (ops::archiving_is_proven(facts.doctor) || ops::streams_wal(facts.doctor)) return;
+  if (ops::archiving_is_proven(facts.doctor)) return;
   raise_to(reading, Verdict::warning, cat("archive_command: ", command->found, ": ", command->cause));
 }
 

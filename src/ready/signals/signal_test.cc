@@ -257,17 +257,32 @@ TEST(wal, a_command_that_is_not_ours_is_believed_once_something_came_through_it)
   ops::Finding command;
   command.id = "archive_command";
   command.severity = ops::Severity::critical;
-  command.found = "/bin/true";
+  command.found = "/opt/archive.sh %p";
   command.cause = "it does not run lifeboat wal push";
   facts.findings.push_back(command);
   EXPECT_EQ(read(facts, "archive_off").verdict, Verdict::warning);
-  EXPECT_THAT(read(facts, "archive_off").found, HasSubstr("/bin/true"));
+  EXPECT_THAT(read(facts, "archive_off").found, HasSubstr("/opt/archive.sh"));
   facts.doctor.server->archiver.emplace();
   facts.doctor.server->archiver->last_archived_time = kNow;
   facts.doctor.repository.archived_wal = {SegmentName{{1}, 0, 3}, true, std::nullopt};
   EXPECT_EQ(read(facts, "archive_off").verdict, Verdict::ok);
   facts.doctor.server->archiver->configuration_read = kNow.plus_us(1);
   EXPECT_EQ(read(facts, "archive_off").verdict, Verdict::warning) << "that was another configuration";
+}
+
+TEST(wal, a_command_that_stores_nothing_is_critical_though_a_backup_brought_its_wal) {
+  SignalFacts facts = well();
+  ops::Finding command;
+  command.id = "archive_command";
+  command.severity = ops::Severity::critical;
+  command.found = "/bin/true";
+  command.cause = "it stores nothing";
+  facts.findings.push_back(command);
+  facts.doctor.server->archiver.emplace();
+  facts.doctor.server->archiver->last_archived_time = kNow;
+  facts.doctor.repository.archived_wal = {SegmentName{{1}, 0, 3}, true, std::nullopt};
+  EXPECT_EQ(read(facts, "archive_off").verdict, Verdict::critical);
+  EXPECT_THAT(read(facts, "archive_off").found, HasSubstr("stores nothing"));
 }
 
 TEST(replication, by_time_by_bytes_by_slots_and_by_absence) {
