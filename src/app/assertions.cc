@@ -20,8 +20,11 @@ constexpr Option kAssertions[] = {
 
 constinit const OptionGroup kAssertionOptions = {"Assertions", kAssertions};
 
-std::pair<std::vector<std::string>, std::string> read_assertions(const Invocation& invocation) {
-  return {invocation.list("sql"), invocation.value("sql-database")};
+Result<Assertions> read_assertions(const Invocation& invocation) {
+  Assertions read{invocation.list("sql"), invocation.value("sql-database")};
+  if (read.queries.empty() && invocation.source("sql-database") == Source::command_line)
+    return make_error(ErrorKind::usage, "--sql-database", "there is no --sql QUERY to run in it");
+  return read;
 }
 
 }  // namespace lifeboat::app

@@ -3,16 +3,20 @@
 #pragma once
 
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "app/invocation.h"
+#include "util/result.h"
 
 namespace lifeboat::app {
 
 extern const OptionGroup kAssertionOptions;  // --sql --sql-database
 
-// The queries, and the database in which they run.
-std::pair<std::vector<std::string>, std::string> read_assertions(const Invocation& invocation);
+struct Assertions {
+  std::vector<std::string> queries;
+  std::string database;  // in which they run
+};
+// Errors: usage (a database and nothing to run in it).
+Result<Assertions> read_assertions(const Invocation& invocation);
 
 }  // namespace lifeboat::app

@@ -6,7 +6,7 @@ import shutil
 import harness
 from harness import MOUNTER, SystemTest, flip_bit, give, main, new_directory, run, tool, tree, wait_until
 
-CHECK_FAILED, NOT_FOUND = 17, 4
+CHECK_FAILED, NOT_FOUND, USAGE = 17, 4, 2
 
 
 class Drill(SystemTest):
@@ -170,7 +170,7 @@ class Drill(SystemTest):
                 self.assertEqual(self.checks(copy)["page_checksums"]["result"], "passed")
 
     def test_a_random_moment_lies_between_the_backup_and_the_last_commit(self):
-        server, lb = self.source(15)
+        server, lb = self.source(15, conf={"autovacuum": "off"})
         lb("backup", live=True).ok()
         server.psql("CREATE TABLE moments (at timestamptz)")
         for _ in range(10):
@@ -183,6 +183,13 @@ class Drill(SystemTest):
             self.assertTrue(done["target"].startswith("time "), done["target"])
             targets.add(done["target"])
         self.assertEqual(len(targets), 3)
+        # Nothing was committed behind a newer backup: the moment lies behind the older one, and that is said.
+        newer = lb("backup", live=True).ok().json["backup"]
+        server.wait_archived()
+        done = self.drill(lb, "--random-target", "--rotation", "9d").ok().json
+        self.assertTrue(done["target"].startswith("time "), done["target"])
+        self.assertNotEqual(done["backup"], newer)
+        self.assertIn(f"nothing was committed after backup {newer}", " ".join(done["notes"]))
 
     def test_an_index_that_is_silently_wrong_fails_the_drill(self):
         """The canary of amcheck: an index that lacks entries, on a mount, whole and in part."""
@@ -318,8 +325,7 @@ class Drill(SystemTest):
         self.assertFails(missed, NOT_FOUND, 'database "shpo": does not exist at the target; there are: later, postgres, shop')
         self.assertEqual(self.history(lb)["drills"], [])
         self.drill(lb, *asked, "later").ok()
-        # Who asks nothing needs no database.
-        self.drill(lb, "--sql-database", "shpo").ok()
+        self.assertFails(self.drill(lb, "--sql-database", "shop"), USAGE, "there is no --sql QUERY")
         # It was there when the backup was made: that is for somebody to explain.
         server.psql("DROP DATABASE shop")
         server.switch_wal()

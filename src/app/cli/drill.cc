@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
-#include <tuple>
 
 #include "app/assertions.h"
 #include "app/cli/drill_dump.h"
@@ -125,7 +124,9 @@ Result<int> handle(const Invocation& invocation) {
     constexpr int64_t kDayUs = 86'400'000'000;
     options.rotation_days = static_cast<int>(std::max<int64_t>(1, *us / kDayUs));
   }
-  std::tie(options.assertions, options.assertion_database) = read_assertions(invocation);
+  TRY_ASSIGN(Assertions assertions, read_assertions(invocation));
+  options.assertions = std::move(assertions.queries);
+  options.assertion_database = std::move(assertions.database);
   if (const ConfigBlock* block = invocation.config().find(ConfigSection::cluster, invocation.cluster())) {
     for (const ConfigHook& check : block->drill_checks) options.programs.push_back({check.name, check.argv});
     options.program_timeout_ms = block->drill_timeout_us / 1000;

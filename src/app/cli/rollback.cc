@@ -2,7 +2,6 @@
 #include "ops/rollback/rollback.h"
 
 #include <nlohmann/json.hpp>
-#include <tuple>
 
 #include "app/assertions.h"
 #include "app/before.h"
@@ -62,7 +61,9 @@ Result<ops::RollbackRequest> rollback_request(const Invocation& invocation) {
   request.stops_server = invocation.flag("stop");
   request.preserves = invocation.flag("preserve");
   request.checks.wanted = !invocation.flag("no-checks");
-  std::tie(request.checks.assertions, request.checks.assertion_database) = read_assertions(invocation);
+  TRY_ASSIGN(Assertions assertions, read_assertions(invocation));
+  request.checks.assertions = std::move(assertions.queries);
+  request.checks.assertion_database = std::move(assertions.database);
   if (const ConfigBlock* block = invocation.config().find(ConfigSection::cluster, invocation.cluster())) {
     for (const ConfigHook& check : block->drill_checks)
       request.checks.programs.push_back({check.name, check.argv});
@@ -102,6 +103,14 @@ std::string question(const ops::RestoreOptions& options) {
                        : cat("Roll ", options.directory, " back? What is there now is kept aside.");
 }
 
+// In place, every recovery from now on would begin with a backup of the timeline that was left.
+std::string next_command(const Invocation& invocation, const ops::RestoreOptions& options,
+                         const ops::RollbackOutcome& outcome) {
+  if (!options.replace || !outcome.restored.recovery || !outcome.restored.next_command.empty()) return "";
+  return ops::command_line({options.program, options.location, invocation.conninfo(), options.directory},
+                           "backup", ops::Needs::server);
+}
+
 Result<int> handle(const Invocation& invocation) {
   TRY_ASSIGN(ops::RollbackRequest request, rollback_request(invocation));
   OutputReporter reporter(invocation.output());
@@ -133,8 +142,11 @@ Result<int> handle(const Invocation& invocation) {
   if (!table.empty()) text = cat(table.to_string(), "\n", text);
   if (!outcome.preserved_command.empty())
     text += cat("the state before, read-only beside it:\n", outcome.preserved_command, "\n");
+  const std::string next = next_command(invocation, request.restore, outcome);
+  if (!next.empty()) text += cat("next, a backup of the new timeline:\n", next, "\n");
   invocation.output().text(text);
   Json document = outcome_json(outcome.restored);
+  if (!next.empty()) document["next_command"] = next;
   document["checks"] = checks_json(outcome.checks);
   document["stop_seconds"] = outcome.stop_seconds;
   document["preserved"] = or_null(outcome.preserved);

@@ -1,10 +1,10 @@
 #include "ops/drill/drill.h"
 
 #include <algorithm>
-#include <array>
 
 #include "ops/catalogue/catalogue.h"
 #include "ops/drill/evidence.h"
+#include "ops/drill/random_target.h"
 #include "ops/drill/row_compare.h"
 #include "ops/restore/start.h"
 #include "ops/scratch/named_database.h"
@@ -59,29 +59,11 @@ DrillScope choose_scope(const DrillOptions& options, const DrillOutcome& outcome
   return all ? DrillScope::everything() : DrillScope::of(DrillScope::kUsualDays, now);
 }
 
-// A moment between the backup's end and the last commit that is stored; the end itself when nothing was
-// committed in between.
-Result<RecoveryTarget> random_target(const RestoreSource& source, RestoreOptions restore, Reporter& reporter,
-                                     StopToken& stop) {
-  restore.target = {};
-  TRY_ASSIGN(RestorePlan latest, plan_restore(source, restore, reporter, stop));
-  const int64_t from = latest.backup.stopped.unix_us;
-  const int64_t to = latest.reach.last_commit.unix_us;
-  if (!latest.reach.last_commit.valid() || to <= from) return restore.target;
-  std::array<uint8_t, 8> random{};
-  codec::random_bytes(random);
-  RecoveryTarget target;
-  target.kind = pg::TargetKind::time;
-  target.time = {from + 1 +
-                 static_cast<int64_t>(load_le<uint64_t>(random.data()) % static_cast<uint64_t>(to - from))};
-  return target;
-}
-
 DrillCheck check_target(std::string id, std::optional<double> measured, double target, std::string_view why) {
   DrillCheck check{std::move(id), CheckResult::failed, "", 0};
   if (!measured) {
     check.result = CheckResult::skipped;
-    check.detail = cat("not measured: ", why);
+    check.detail = why;
   } else {
     check.detail = cat(format_seconds(*measured), ", target ", format_seconds(target));
     if (*measured <= target) check.result = CheckResult::passed;
@@ -330,12 +312,12 @@ Result<DrillOutcome> run_drill(const DrillOptions& options, Reporter& reporter, 
   const Lineage& lineage = source.lineage->record.lineage;
   std::optional<SourcePosition> position = look_at_source(options, lineage, outcome, stop);
   if (options.random_target) {
-    auto target = random_target(source, restore, reporter, stop);
-    if (!target) {
-      store_unplanned(options, source, target.error(), reporter);
-      return std::move(target).error();
+    auto note = choose_random_target(source, restore, reporter, stop);
+    if (!note) {
+      store_unplanned(options, source, note.error(), reporter);
+      return std::move(note).error();
     }
-    restore.target = std::move(*target);
+    if (!note->empty()) outcome.notes.push_back(std::move(*note));
   }
   auto plan = plan_restore(source, restore, reporter, stop);
   if (!plan) {

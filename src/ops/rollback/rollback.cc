@@ -221,7 +221,12 @@ Result<RollbackOutcome> run_rollback(const RollbackRequest& request, Reporter& r
   TRY_ASSIGN(outcome.restored, run_restore(options, reporter, stop));
   if (outcome.restored.kept.empty()) return outcome;
   outcome.preserved = outcome.restored.kept.front();
-  if (request.preserves && outcome.restored.recovery) {
+  const auto control = path_exists(join_path(outcome.preserved, "global/pg_control"));
+  const bool can_start = control && *control;
+  if (request.preserves && !can_start)
+    outcome.restored.notes.push_back(
+        cat("no server can start in ", outcome.preserved, ": it has no global/pg_control"));
+  if (request.preserves && can_start && outcome.restored.recovery) {
     TRY_ASSIGN(RestoreSource source, open_restore(options));
     TRY_ASSIGN(repo::Manifest manifest, repo::read_manifest(source.repo(), outcome.restored.plan.backup.id));
     outcome.preserved_command =
