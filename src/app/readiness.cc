@@ -56,6 +56,14 @@ double longest_gap(std::string_view when, Timestamp now) {
   return longest;
 }
 
+std::vector<Timestamp> times_due(std::string_view when, Timestamp from, Timestamp now) {
+  std::vector<Timestamp> due;
+  auto expression = CronExpression::parse(when);
+  if (!expression) return due;
+  for (Timestamp run = expression->next(from); run <= now; run = expression->next(run)) due.push_back(run);
+  return due;
+}
+
 std::string verb_of(const std::vector<std::string>& words) {
   std::string verb;
   for (const std::string& word : words) {
@@ -74,8 +82,10 @@ std::vector<ready::ScheduledJob> scheduled_jobs(const Invocation& invocation,
   if (section == nullptr) return jobs;
   const Timestamp now{invocation.clock().unix_us()};
   for (const ConfigJob& line : section->schedule) {
-    ready::ScheduledJob job{line.name, line.when, verb_of(line.words), join(line.words, " "),
-                            longest_gap(line.when, now)};
+    ready::ScheduledJob job{
+        line.name, line.when, verb_of(line.words), join(line.words, " "), longest_gap(line.when, now), 0, {}};
+    const auto two_gaps_us = static_cast<int64_t>(2e6 * job.longest_gap_seconds);
+    job.due = times_due(line.when, {now.unix_us - two_gaps_us}, now);
     auto known = std::ranges::find(remembered, line.name, &ready::JobFacts::name);
     if (known != remembered.end()) job.failures = known->failures;
     jobs.push_back(std::move(job));
@@ -169,6 +179,21 @@ std::optional<ops::StoredBytes> stored_bytes(const ops::RepoLocation& where) {
   if (!repository) return std::nullopt;
   auto stored = ops::measure_stored(*repository, where.cluster);
   return stored ? std::optional(*stored) : std::nullopt;
+}
+
+// None where the repository cannot be read: the report says so elsewhere. Errors: cancelled.
+Result<std::optional<std::vector<ops::LostMoments>>> find_lost_moments(const Invocation& invocation,
+                                                                       const ops::RepoLocation& where,
+                                                                       std::optional<Lineage> lineage) {
+  std::optional<std::vector<ops::LostMoments>> none;
+  auto repository = ops::open_repository(where);
+  if (!repository) return none;
+  auto chosen = ops::choose_lineage(*repository, where.cluster, lineage);
+  if (!chosen) return none;
+  SilentReporter reporter;
+  auto status = ops::wal_status_of(*chosen, {invocation.clock().unix_us()}, reporter, invocation.stop());
+  if (!status && status.error().kind == ErrorKind::cancelled) return std::move(status).error();
+  return status ? std::optional(ops::lost_moments(*status)) : none;
 }
 
 Result<ready::ReportSettings> read_settings(const Invocation& invocation) {
@@ -271,6 +296,7 @@ Result<ready::ReportFacts> read_readiness(const Invocation& invocation) {
   facts.rehearsals = ready::rehearsals_of(where, facts.doctor().lineage());
   facts.dumps = complete_dumps(where);
   facts.stored = stored_bytes(where);
+  TRY_ASSIGN(facts.lost_moments, find_lost_moments(invocation, where, facts.doctor().lineage()));
   facts.runbooks = ready::written_runbooks(facts.settings.runbook_directory, invocation.cluster());
   facts.place = ready::place_of(facts.doctor());
   facts.tool_version = kVersion;

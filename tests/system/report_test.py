@@ -2,6 +2,7 @@
 prove is named here and nowhere else (RK2, RK3, RK4)."""
 
 import json
+import time
 
 from harness import MOUNTER, SystemTest, give, main, new_directory, tmpfs, wait_until
 
@@ -26,6 +27,7 @@ class ReportCase(SystemTest):
         lb("key", "add", "--new-passphrase-file", phrase).ok()
         server.archive_with(lb.archive_command())
         server.psql("CREATE TABLE t AS SELECT generate_series(1, 1000) AS a")
+        self.began = time.gmtime()  # a schedule that names this minute is one that something ran
         lb("backup", live=True).ok()
         server.psql("INSERT INTO t VALUES (0)")
         server.wait_archived()
@@ -34,7 +36,7 @@ class ReportCase(SystemTest):
         self.write_config(lb)
         return server, lb
 
-    def write_config(self, lb, *, schedule=True, alert=True, standbys=0, **changes):
+    def write_config(self, lb, *, schedule=True, hours_off=0, alert=True, standbys=0, **changes):
         """The configuration file; a change to None takes the line away."""
         lines = {"repo": f'"{lb.repo}"', "pg": f'"{lb.server.conninfo()}"', "pgdata": f'"{lb.server.data}"', "owner": '"dba"',
                  "rpo": '"5min"', "rto": '"15min"', "pitr-days": "30", "keep-days": "90", "compliance-days": "0",
@@ -45,8 +47,10 @@ class ReportCase(SystemTest):
         if standbys is not None:
             text += f"[cluster.main.signals.replication_lag]\nstandbys = {standbys}\n"
         if schedule:
-            text += ('[cluster.main.schedule]\nbackup = "15 1 * * *"\nexpire = ["45 1 * * *", "--pitr-days", "30"]\n'
-                     'drill = ["0 5 * * 0", "--random-target"]\n')
+            began = getattr(self, "began", time.gmtime())
+            at = f"{began.tm_min} {(began.tm_hour + hours_off) % 24} * *"
+            text += (f'[cluster.main.schedule]\nbackup = "{at} *"\nexpire = ["45 1 * * *", "--pitr-days", "30"]\n'
+                     f'drill = ["{at} {(began.tm_wday + 1) % 7}", "--random-target"]\n')
         if alert:
             text += '[alert.office]\ntype = "command"\ncommand = ["/bin/true"]\n'
         self.config = new_directory("conf") / "lifeboat.toml"
@@ -86,7 +90,7 @@ class Report(ReportCase):
                 self.assertEqual(self.failing(items), NOT_ON_ONE_HOST | {
                     "targets_delivered", "drill_automated", "wraparound_watched", "connections_watched", "runbooks_cover",
                     "monthly_restore_test", "recovery_runbook", "targets_validated", "pitr_validated", "recovery_documented",
-                    "restore_tested", "runbooks_reviewed", "monitoring", "alerts"})
+                    "restore_tested", "runbooks_reviewed", "monitoring", "alerts", "automatic_verification"})
                 self.try_alerts(lb)
                 # A drill to the end of WAL proves no recovery to a moment.
                 lb("runbook", "--config", self.config, "--to", self.runbooks, "--reviewed-by", "Ada", live=True).ok()
@@ -142,6 +146,7 @@ class Report(ReportCase):
                 ({"compliance_days": None}, {"retention_stated"}),
                 ({"compliance_days": "365"}, {"retention_stated"}),
                 ({"schedule": False}, {"drill_automated", "retention_stated", "automated_backups", "automatic_verification"}),
+                ({"hours_off": 12}, {"drill_automated", "automated_backups", "automatic_verification"}),  # nothing runs that
                 ({"alert": False}, {"monitoring", "alerts"}),
                 ({"standbys": None}, {"topology_elsewhere", "replication_tested"}),
                 ({"not_applicable": None}, {"daily_logical_backup"})):
@@ -180,6 +185,15 @@ class Report(ReportCase):
         self.assertLessEqual({"encryption", "encrypted", "offsite_copy"}, self.failing(items))
         self.assertIn("not encrypted", json.dumps(items["encryption"]["missing"]))
         self.assertIn("on the disk of the database", json.dumps(items["offsite_copy"]["missing"]))
+        # WAL that is missing between two backups takes moments away that were promised.
+        for _ in range(3):
+            server.psql("SELECT txid_current()")
+            server.switch_wal()
+        server.wait_archived()
+        sorted(lb.repo_path.glob("clusters/*/*/wal/00000001/*/*"))[-2].unlink()
+        lb("backup", live=True).ok()
+        items, _ = self.report(lb)
+        self.assertIn("no moment between", json.dumps(items["pitr_from_wal"]["missing"]))
         # A drill that failed is worse than none.
         self.assertNotEqual(self.drill(lb, "--sql", "SELECT false").code, 0)
         items, _ = self.report(lb)

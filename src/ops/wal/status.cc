@@ -275,6 +275,18 @@ class LineageLook {
 
 // --- the server
 
+// The end of the newest whole segment. Right after a promotion there is none of the new timeline, and what
+// the server wrote before lies in the old one's. 0: nothing is stored.
+Result<Lsn> stored_up_to(const ChosenLineage& lineage, Timeline timeline, Lsn current) {
+  for (uint32_t of = timeline.value; of > 0; --of) {
+    TRY_ASSIGN(auto newest, repo::WalStore(lineage.repo).newest_segment({of}));
+    if (!newest) continue;
+    const Lsn end = newest->end(lineage.record.segment_size);
+    return of == timeline.value ? end : std::min(end, current);
+  }
+  return Lsn{};
+}
+
 Result<WalLag> ask_server(const WalStatusRequest& request, const repo::Repository& repository,
                           const StopToken& stop) {
   pg::ConnectOptions options;
@@ -290,8 +302,7 @@ Result<WalLag> ask_server(const WalStatusRequest& request, const repo::Repositor
   lag.in_recovery = facts.in_recovery;
   lag.timeline = facts.current_timeline.value != 0 ? facts.current_timeline : facts.timeline;
   lag.current = facts.current_lsn;
-  TRY_ASSIGN(auto newest, repo::WalStore(lineage.repo).newest_segment(lag.timeline));
-  if (newest) lag.stored = newest->end(lineage.record.segment_size);
+  TRY_ASSIGN(lag.stored, stored_up_to(lineage, lag.timeline, lag.current));
   lag.bytes = lag.current.value - std::min(lag.current, lag.stored).value;
   if (facts.archiver) {
     lag.archived = facts.archiver->archived_count;
@@ -332,6 +343,29 @@ std::vector<std::string> WalStatus::problems() const {
     }
   }
   return lines;
+}
+
+std::vector<LostMoments> lost_moments(const LineageWalStatus& lineage) {
+  const std::vector<RecoverableWindow>* followed = nullptr;
+  for (const TimelineStatus& timeline : lineage.timelines) {
+    if (timeline.windows.empty()) continue;
+    if (followed == nullptr || timeline.windows.back().to >= followed->back().to)
+      followed = &timeline.windows;
+  }
+  std::vector<LostMoments> lost;
+  if (followed == nullptr) return lost;
+  for (size_t i = 1; i < followed->size(); ++i) {
+    const RecoverableWindow& before = (*followed)[i - 1];
+    const RecoverableWindow& next = (*followed)[i];
+    const std::optional<SegmentName>& obstacle = before.hole ? before.hole : before.conflict;
+    if (!obstacle || next.from <= before.to) continue;
+    LostMoments moments{before.to, next.from, *obstacle, false};
+    for (const TimelineStatus& timeline : lineage.timelines)
+      for (const WalHole& hole : timeline.holes)
+        if (hole.first <= *obstacle && *obstacle <= hole.last) moments.expired = hole.expired;
+    lost.push_back(moments);
+  }
+  return lost;
 }
 
 Result<LineageWalStatus> wal_status_of(const ChosenLineage& lineage, Timestamp now, Reporter& reporter,

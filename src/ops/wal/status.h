@@ -95,7 +95,7 @@ struct WalLag {
   bool in_recovery = false;
   Timeline timeline;
   Lsn current;  // written, or replayed in recovery
-  Lsn stored;   // end of the newest whole segment on its timeline; 0: there is none
+  Lsn stored;   // end of the newest whole segment on its timeline, or an earlier one; 0: there is none
   uint64_t bytes = 0;
   std::optional<uint64_t> ready;  // .ready files; unknown without the data directory
   Timestamp oldest_ready;
@@ -126,6 +126,16 @@ struct WalStatusRequest {
 
 // Errors: not_found (no such cluster), those of the repository, cancelled.
 Result<WalStatus> wal_status(const WalStatusRequest& request, Reporter& reporter, const StopToken& stop);
+
+// Moments between two backups that no recovery reaches, because of a hole or a conflict.
+struct LostMoments {
+  Timestamp after;       // the last commit before it that can be reached
+  Timestamp until;       // when the next backup ended: from there on recovery goes again
+  SegmentName first;     // in the way
+  bool expired = false;  // has the shape of what retention leaves
+};
+// Along the timeline that reaches the latest moment, by time. Pure.
+std::vector<LostMoments> lost_moments(const LineageWalStatus& lineage);
 
 // The parts that need no server and only one lineage.
 Result<LineageWalStatus> wal_status_of(const ChosenLineage& lineage, Timestamp now, Reporter& reporter,

@@ -70,6 +70,7 @@ TEST_F(WalStatusTest, a_window_goes_from_the_oldest_backup_to_the_end) {
   EXPECT_EQ(status.segments, 6u);
   EXPECT_EQ(status.newest_segment, name_of(1, 6));
   EXPECT_TRUE(problems(status).empty());
+  EXPECT_TRUE(lost_moments(status).empty());
 }
 
 TEST_F(WalStatusTest, a_hole_ends_a_window_and_the_next_backup_begins_another) {
@@ -88,6 +89,12 @@ TEST_F(WalStatusTest, a_hole_ends_a_window_and_the_next_backup_begins_another) {
   EXPECT_EQ(status.timelines[0].holes[0].segments, 2u);
   EXPECT_TRUE(status.timelines[0].holes[0].in_window);
   EXPECT_EQ(problems(status).size(), 1u);
+  const std::vector<LostMoments> lost = lost_moments(status);
+  ASSERT_EQ(lost.size(), 1u);
+  EXPECT_EQ(lost[0].after, at(4));
+  EXPECT_EQ(lost[0].until, at(9));
+  EXPECT_EQ(lost[0].first, name_of(1, 5));
+  EXPECT_FALSE(lost[0].expired);
 }
 
 TEST_F(WalStatusTest, what_retention_left_out_is_no_failure) {
@@ -100,6 +107,8 @@ TEST_F(WalStatusTest, what_retention_left_out_is_no_failure) {
   ASSERT_EQ(status.timelines[0].holes.size(), 1u);
   EXPECT_TRUE(status.timelines[0].holes[0].expired);
   EXPECT_TRUE(problems(status).empty());
+  ASSERT_EQ(lost_moments(status).size(), 1u);
+  EXPECT_TRUE(lost_moments(status)[0].expired);
 }
 
 // Expiry takes the oldest first: it would not have left what is older than the hole.

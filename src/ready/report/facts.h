@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "ops/catalogue/stored.h"
+#include "ops/wal/status.h"
 #include "ready/report/rehearsals.h"
 #include "ready/runbook/shelf.h"
 #include "ready/signals/facts.h"
@@ -30,6 +31,7 @@ struct ScheduledJob {
   std::string command;             // "backup --type incr"
   double longest_gap_seconds = 0;  // between two runs
   uint64_t failures = 0;           // in a row
+  std::vector<Timestamp> due;      // its times within two such gaps up to now, oldest first
 };
 
 // A logical backup.
@@ -106,6 +108,7 @@ struct ReportFacts {
   std::vector<WrittenRunbook> runbooks;    // of settings.runbook_directory
   std::vector<LogicalBackup> dumps;        // complete ones, by time
   std::optional<ops::StoredBytes> stored;  // of the cluster, all of it; unset: could not be listed
+  std::optional<std::vector<ops::LostMoments>> lost_moments;  // unset: could not be looked for
   RepositoryPlace place;
   std::string tool_version;
 

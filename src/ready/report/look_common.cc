@@ -1,4 +1,5 @@
 // What several items ask alike.
+#include <algorithm>
 #include <cstdio>
 
 #include "ready/report/looks.h"
@@ -65,6 +66,28 @@ void drill_is_recent(const ReportFacts& facts, ItemAnswer& answer, double most) 
           newest.rto_seconds ? cat(", RTO ", format_seconds(*newest.rto_seconds)) : std::string(),
           newest.rpo_seconds ? cat(", RPO ", format_seconds(*newest.rpo_seconds)) : std::string()),
       {cat("evidence/", newest.id)});
+}
+
+std::vector<Timestamp> drilled(const ReportFacts& facts) {
+  std::vector<Timestamp> times;
+  for (const Rehearsal& one : facts.rehearsals)
+    if (one.kind == RehearsalKind::drill) times.push_back(one.time);
+  return times;
+}
+
+void runs_by_the_clock(const ReportFacts& facts, ItemAnswer& answer, const ScheduledJob& job,
+                       const std::vector<Timestamp>& began, double slack) {
+  const double within = std::min(slack, job.longest_gap_seconds / 4);
+  for (const Timestamp& time : began) {
+    for (const Timestamp& due : job.due) {
+      if (time < due || time.seconds_since(due) > within) continue;
+      return answer.shows(cat(job.verb, " ran at its time, ", due.to_string()), {cat("schedule/", job.name)});
+    }
+  }
+  answer.lacks(
+      cat("that something runs the schedule is not shown: no ", job.verb, " ran at one of its times (\"",
+          job.when, "\" UTC) within two intervals"),
+      cat(our(facts, "serve", "--status"), "   # or lifeboat schedule systemd, lifeboat schedule cron"));
 }
 
 namespace {

@@ -8,6 +8,14 @@ namespace lifeboat::ready {
 namespace {
 constexpr double kHalfYear = 183 * kDaySeconds;
 constexpr double kReadAtLeastSeconds = 3600;
+constexpr double kHourSeconds = 3600;
+
+std::vector<Timestamp> verified(const ReportFacts& facts) {
+  std::vector<Timestamp> times;
+  for (const auto& [id, proofs] : facts.doctor().repository.proofs.backups)
+    if (proofs.verified) times.push_back(proofs.verified->time);
+  return times;
+}
 }  // namespace
 
 void look_at_strategy(const ReportFacts& facts, ItemAnswer& answer) {
@@ -30,10 +38,9 @@ void look_at_automated_backups(const ReportFacts& facts, ItemAnswer& answer) {
   answer.shows(cat("backup at \"", job->when, "\" (UTC)"), {cat("schedule/", job->name)});
   const repo::Card* newest = facts.newest_backup();
   if (newest == nullptr) return answer.lacks("there is no complete backup yet", our(facts, "backup"));
-  // The line of the configuration alone runs nothing.
-  if (facts.now().seconds_since(newest->stopped) > 2 * job->longest_gap_seconds)
-    answer.lacks(cat("the newest backup is ", age(facts, newest->stopped), " old: nothing runs the schedule"),
-                 our(facts, "serve", "--status"));
+  std::vector<Timestamp> began;
+  for (const repo::Card& card : facts.doctor().repository.backups) began.push_back(card.started);
+  runs_by_the_clock(facts, answer, *job, began, kHourSeconds);
 }
 
 void look_at_encrypted(const ReportFacts& facts, ItemAnswer& answer) {
@@ -62,6 +69,8 @@ void look_at_automatic_verification(const ReportFacts& facts, ItemAnswer& answer
                  in_config(facts, "verify = \"0 4 * * 0\"", "schedule"));
   } else {
     answer.shows(cat(job->verb, " at \"", job->when, "\" (UTC)"), {cat("schedule/", job->name)});
+    runs_by_the_clock(facts, answer, *job, job->verb == "drill" ? drilled(facts) : verified(facts),
+                      kCheckSlack);
   }
   const ops::RepositoryFacts& repository = facts.doctor().repository;
   if (!repository.newest_verified) return answer.lacks("no backup was ever verified", our(facts, "verify"));

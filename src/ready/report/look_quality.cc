@@ -63,6 +63,28 @@ void look_at_targets_stated(const ReportFacts& facts, ItemAnswer& answer) {
   if (!settings.rto) answer.lacks("no RTO is stated", in_config(facts, "rto = \"15min\""));
 }
 
+namespace {
+
+// Moments that were promised, by time, or, where no window is stated, that nobody meant to give up.
+bool was_promised(const ReportFacts& facts, const ops::LostMoments& lost) {
+  const auto& days = facts.settings.retention.pitr_days;
+  return days ? facts.now().seconds_since(lost.until) < *days * kDaySeconds : !lost.expired;
+}
+
+void window_is_whole(const ReportFacts& facts, ItemAnswer& answer) {
+  if (!facts.lost_moments)
+    return answer.lacks("whether every moment of the window can be reached was not looked at",
+                        our(facts, "wal status"));
+  for (const ops::LostMoments& lost : *facts.lost_moments) {
+    if (!was_promised(facts, lost)) continue;
+    answer.lacks(cat("no moment between ", lost.after.to_string(), " and ", lost.until.to_string(),
+                     " can be recovered: WAL is missing from ", lost.first.to_string()),
+                 our(facts, "wal status"));
+  }
+}
+
+}  // namespace
+
 void look_at_pitr_from_wal(const ReportFacts& facts, ItemAnswer& answer) {
   const repo::Card* newest = facts.newest_backup();
   if (newest == nullptr) {
@@ -79,6 +101,7 @@ void look_at_pitr_from_wal(const ReportFacts& facts, ItemAnswer& answer) {
                                        : cat("WAL is not proven continuous: ", continuity->found),
                  our(facts, "wal status"));
   }
+  window_is_whole(facts, answer);
   look_at_wal_archiving(facts, answer);
 }
 
@@ -96,6 +119,7 @@ void look_at_drill_automated(const ReportFacts& facts, ItemAnswer& answer) {
                  in_config(facts, "drill = [\"0 5 * * 0\"]", "schedule"));
   } else {
     answer.shows(cat("drill at \"", job->when, "\" (UTC)"), {cat("schedule/", job->name)});
+    runs_by_the_clock(facts, answer, *job, drilled(facts), kCheckSlack);
   }
   drill_is_recent(facts, answer, kMonthSeconds);
   if (!facts.rehearsals.empty() && facts.rehearsals.front().passed && !facts.rehearsals.front().rto_seconds)

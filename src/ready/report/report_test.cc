@@ -131,9 +131,9 @@ ReportFacts well(const SignalSettings& signals = owned()) {
   settings.retention.pitr_days = 30;
   settings.retention.keep_days = 90;
   settings.dump_retention.keep_days = 90;
-  settings.jobs = {{"backup", "15 1 * * *", "backup", "backup", kDay, 0},
-                   {"drill", "0 5 * * 0", "drill", "drill --random-target", 7 * kDay, 0},
-                   {"expire", "45 1 * * *", "expire", "expire --pitr-days 30", kDay, 0}};
+  settings.jobs = {{"backup", "15 1 * * *", "backup", "backup", kDay, 0, {card(kHour).started}},
+                   {"drill", "0 5 * * 0", "drill", "drill --random-target", 7 * kDay, 0, {ago(0.6 * kHour)}},
+                   {"expire", "45 1 * * *", "expire", "expire --pitr-days 30", kDay, 0, {}}};
   settings.receivers = {{"office", "email", true, ago(kDay)}};
   settings.metrics_endpoint = "127.0.0.1:9187";
   settings.signals_read = ago(60);
@@ -143,6 +143,7 @@ ReportFacts well(const SignalSettings& signals = owned()) {
                          "storage", "connections", "data-changed", "region-lost"})
     facts.runbooks.push_back(written(id));
   facts.dumps = {{"20270115T030000Z-aaaaaa", ago(4 * kHour)}};
+  facts.lost_moments.emplace();
   facts.place = {Distance::other_host, "host bucket.example.org"};
   facts.tool_version = "1.0";
   return facts;
@@ -225,13 +226,14 @@ const Case kCases[] = {
     {"never drilled",
      [](ReportFacts& f) { f.rehearsals.clear(); },
      {"targets_delivered", "drill_automated", "monthly_restore_test", "targets_validated", "pitr_validated",
-      "restore_tested"}},
+      "restore_tested", "automatic_verification"}},
     {"the newest drill failed",
      [](ReportFacts& f) { f.rehearsals[0].passed = false; },
      {"drill_automated", "monthly_restore_test", "targets_validated", "restore_tested"}},
     {"drilled long ago",
      [](ReportFacts& f) { f.rehearsals = {drill(40 * kDay, "time 2027-01-01 00:00:00+00")}; },
-     {"targets_delivered", "drill_automated", "monthly_restore_test", "targets_validated", "restore_tested"}},
+     {"targets_delivered", "drill_automated", "monthly_restore_test", "targets_validated", "restore_tested",
+      "automatic_verification"}},
     {"never to a moment", [](ReportFacts& f) { f.rehearsals.pop_back(); }, {"pitr_validated"}},
     {"to a moment last year",
      [](ReportFacts& f) { f.rehearsals[1].time = ago(100 * kDay); },
@@ -295,6 +297,21 @@ const Case kCases[] = {
     {"WAL has a hole",
      [](ReportFacts& f) { f.signals.findings.back().severity = ops::Severity::critical; },
      {"pitr_from_wal"}},
+    {"moments within the window that nothing reaches",
+     [](ReportFacts& f) { f.lost_moments = {{ago(9 * kDay), ago(8 * kDay), SegmentName{{1}, 0, 2}, true}}; },
+     {"pitr_from_wal"}},
+    {"moments that nobody promised",
+     [](ReportFacts& f) {
+       f.lost_moments = {{ago(90 * kDay), ago(80 * kDay), SegmentName{{1}, 0, 2}, false}};
+     },
+     {}},
+    {"WAL that could not be looked at", [](ReportFacts& f) { f.lost_moments.reset(); }, {"pitr_from_wal"}},
+    {"backups that nothing begins by the clock",
+     [](ReportFacts& f) { f.settings.jobs[0].due = {ago(20 * kHour)}; },
+     {"automated_backups"}},
+    {"drills that nothing begins by the clock",
+     [](ReportFacts& f) { f.settings.jobs[1].due = {ago(20 * kHour)}; },
+     {"drill_automated", "automatic_verification"}},
     {"a scheduled backup that fails",
      [](ReportFacts& f) { f.settings.jobs[0].failures = 2; },
      {"automated_backups"}},
