@@ -3,20 +3,15 @@
 
 #include <nlohmann/json.hpp>
 
+#include "app/cli/plan_configuration.h"
+#include "app/cli/plan_facts.h"
 #include "app/invocation.h"
 #include "app/later.h"
-#include "app/location.h"
 #include "app/options.h"
 #include "app/output.h"
 #include "app/plan_apply.h"
 #include "app/plan_ask.h"
 #include "app/render.h"
-#include "app/reporter.h"
-#include "ops/restore/restore.h"
-#include "ops/wal/commands.h"
-#include "pg/format/version.h"
-#include "ready/plan/inspect.h"
-#include "ready/plan/rates.h"
 #include "util/files.h"
 #include "util/strings.h"
 
@@ -29,7 +24,6 @@ using ready::PlanFacts;
 using ready::PlanStatus;
 using ready::Requirements;
 
-constexpr uint64_t kFileLimit = 4 << 20;
 constexpr mode_t kFileMode = 0644;
 constexpr std::string_view kRequirementsFile = "backup_requirements.json";
 constexpr std::string_view kFactsFile = "backup_facts.json";
@@ -57,7 +51,7 @@ Result<Requirements> read_requirements(const Invocation& invocation, std::vector
     return asked;
   }
   const std::string path = requirements_path(invocation);
-  auto text = read_text(path, kFileLimit);
+  auto text = read_text(path, kPlanFileLimit);
   if (text) return ready::parse_requirements(*text, path);
   if (text.error().kind == ErrorKind::not_found && !invocation.has("requirements"))
     return make_error(ErrorKind::undecided, path, "RPO and RTO are not stated: there is no such file")
@@ -72,230 +66,6 @@ Result<Requirements> read_requirements(const Invocation& invocation, std::vector
             "\"rto_seconds\": 900, \"substrate\": \"self-managed\", \"owner\": \"dba@example.org\"}; or let "
             "lifeboat plan --ask make it");
   return std::move(text).error();
-}
-
-// PostgreSQL's programs of the server's major, else of the newest that is here.
-Result<pg::PgBin> some_pg_bin(const Invocation& invocation, const PlanFacts& facts) {
-  const std::string directory = invocation.pg_bin().value_or("");
-  if (facts.server && facts.server->version_num > 0)
-    return pg::find_pg_bin(facts.server->version_num / 10000, directory);
-  constexpr int kNewest = 18;
-  constexpr int kOldest = 13;
-  for (int major = kNewest; major > kOldest; --major)
-    if (auto bin = pg::find_pg_bin(major, directory)) return bin;
-  return pg::find_pg_bin(kOldest, directory);
-}
-
-// What fetching and decoding of the newest backup takes now and here, by the preflight of a restore; nullopt:
-// there is none, or it cannot be told.
-std::optional<double> fetch_rate(const Invocation& invocation, const std::string& directory) {
-  auto where = repo_location(invocation);
-  auto program = ops::own_program_path();
-  if (!where || !program) return std::nullopt;
-  ops::RestoreOptions options;
-  options.location = std::move(*where);
-  options.directory = join_path(directory, temporary_name());
-  options.unmapped = ops::UnmappedTablespaces::beside;
-  options.program = std::move(*program);
-  options.pg_bin = invocation.pg_bin().value_or("");
-  options.jobs = invocation.jobs();
-  auto source = ops::open_restore(options);
-  if (!source) return std::nullopt;
-  OutputReporter reporter(invocation.output());
-  auto plan = ops::plan_restore(*source, options, reporter, invocation.stop());
-  if (!plan || !plan->estimate.copy_seconds || *plan->estimate.copy_seconds <= 0) return std::nullopt;
-  return static_cast<double>(plan->bytes) / *plan->estimate.copy_seconds;
-}
-
-Status add_calibration(const Invocation& invocation, PlanFacts& facts) {
-  const bool wanted = invocation.value("calibration") == "auto";
-  const bool drilled = facts.rates.basis != ready::RateBasis::none;
-  const bool dumps_only = facts.rates.samples + facts.rates.instant_samples == 0;
-  const bool enough = drilled && (facts.rates.replay_bytes_per_second || dumps_only);
-  if (enough || !wanted) return {};
-  auto bin = some_pg_bin(invocation, facts);
-  if (!bin) {
-    invocation.output().note(LogLevel::warning, cat("no calibration: ", bin.error().to_string()));
-    return {};
-  }
-  invocation.output().note(LogLevel::info,
-                           drilled ? "drills have replayed too little WAL to tell a rate: a calibration of "
-                                     "some seconds"
-                                   : "no drill has measured this cluster yet: a calibration of some seconds");
-  ready::CalibrationOptions options;
-  options.directory = invocation.text("to").value_or("/var/tmp");
-  options.bin = std::move(*bin);
-  options.stop = &invocation.stop();
-  options.jobs = invocation.jobs();
-  TRY(create_dirs(options.directory));
-  TRY_ASSIGN(ready::Calibration calibration, ready::calibrate(options, facts.time));
-  if (!calibration.problem.empty())
-    invocation.output().note(LogLevel::warning, cat("calibration: ", calibration.problem));
-  if (!drilled) slow_down_by_fetching(calibration.rates, fetch_rate(invocation, options.directory));
-  ready::fill_in(facts.rates, calibration.rates);
-  return {};
-}
-
-Result<PlanFacts> gather_facts(const Invocation& invocation) {
-  const Timestamp now{invocation.clock().unix_us()};
-  if (auto path = invocation.text("facts")) {
-    TRY_ASSIGN(std::string text, read_text(*path, kFileLimit));
-    TRY_ASSIGN(PlanFacts facts, ready::parse_facts(text, *path));
-    facts.now = now;
-    return facts;
-  }
-  ready::InspectRequest request;
-  request.cluster = invocation.cluster();
-  request.now = now;
-  request.stop = &invocation.stop();
-  auto where = repo_location(invocation);
-  if (where) request.repository = std::move(*where);
-  if (invocation.flag("inspect")) {
-    request.conninfo = invocation.conninfo();
-    request.tools = true;
-  }
-  TRY_ASSIGN(PlanFacts facts, ready::inspect(request));
-  if (const ConfigBlock* section = invocation.cluster_section())
-    for (const ConfigJob& job : section->schedule)
-      facts.jobs.push_back(cat(job.name, ": ", job.when, ": ", join(job.words, " ")));
-  TRY(add_calibration(invocation, facts));
-  return facts;
-}
-
-std::string toml_text(std::string_view text) {
-  std::string quoted = "\"";
-  for (char c : text) quoted += c == '"' || c == '\\' ? cat('\\', c) : std::string(1, c);
-  return quoted + "\"";
-}
-
-// Is this option to be written down, because it is not the file's own?
-bool outlives(const Invocation& invocation, std::string_view name) {
-  const Source source = invocation.source(name);
-  return source != Source::file && source != Source::default_text;
-}
-
-// The section that the file has, or would have, for its own repository; "" where this call is about another
-// one.
-std::string section_of_repository(const Invocation& invocation, const ConfigBlock* cluster,
-                                  const std::string& name) {
-  const Config& config = invocation.config();
-  const ConfigBlock* found = config.only_repo();
-  std::string url = found != nullptr ? found->url : "";
-  if (cluster != nullptr && !cluster->repo.empty()) {
-    const bool direct = cluster->repo.find(':') != std::string::npos;
-    found = direct ? config.repo_with_url(cluster->repo) : config.find(ConfigSection::repo, cluster->repo);
-    url = direct ? cluster->repo : found != nullptr ? found->url : "";
-  }
-  auto used = invocation.repo();
-  if (!used || url != *used) return "";
-  return cat("repo.", found != nullptr ? found->name : name);
-}
-
-// The repository and its key, as far as the file does not have them: what it says of its repositories stays.
-void add_repository(const Invocation& invocation, const Plan& plan, const ready::ConfigLine& planned,
-                    std::vector<ready::ConfigLine>& lines) {
-  const Config& config = invocation.config();
-  const ConfigBlock* block = config.find(ConfigSection::cluster, plan.cluster);
-  const bool there = (block != nullptr && !block->repo.empty()) || config.only_repo() != nullptr;
-  const KeySource key = invocation.key();
-  const std::string option = key.kind == KeySource::Kind::key_file ? "key-file" : "passphrase-file";
-  if (key.kind == KeySource::Kind::none) {
-    if (!there) lines.push_back(planned);
-    return;
-  }
-  std::string section = cat("repo.", plan.cluster);
-  std::string url = planned.value;
-  if (there) {
-    if (!outlives(invocation, option)) return;
-    section = section_of_repository(invocation, block, plan.cluster);
-    if (section.empty()) return;
-    url = toml_text(*invocation.repo());
-  } else {
-    lines.push_back({planned.section, "repo", toml_text(plan.cluster)});
-  }
-  if (config.find(ConfigSection::repo, section.substr(std::string_view("repo.").size())) == nullptr)
-    lines.push_back({section, "url", url});
-  lines.push_back({section, option, toml_text(key.path)});
-}
-
-// The plan's lines, and what the command line or the environment said and would be missing when the daemon
-// reads the file.
-std::vector<ready::ConfigLine> lines_of(const Invocation& invocation, const Plan& plan) {
-  const std::string cluster = cat("cluster.", plan.cluster);
-  std::vector<ready::ConfigLine> lines;
-  for (const ready::ConfigLine& line : plan.configuration) {
-    if (line.key == "repo" && line.section == cluster)
-      add_repository(invocation, plan, line, lines);
-    else
-      lines.push_back(line);
-  }
-  for (const char* name : {"pgdata", "pg-bin", "os-user"})
-    if (outlives(invocation, name) && invocation.has(name))
-      lines.push_back({cluster, name, toml_text(*invocation.text(name))});
-  // PGDATA is the environment's, which the daemon has not.
-  if (auto pgdata = invocation.pgdata(); pgdata && !invocation.has("pgdata"))
-    lines.push_back({cluster, "pgdata", toml_text(*pgdata)});
-  if (outlives(invocation, "pg"))
-    if (const std::string conninfo = conninfo_for_later(invocation); !conninfo.empty())
-      lines.push_back({cluster, "pg", toml_text(conninfo)});
-  return lines;
-}
-
-struct NewConfiguration {
-  std::vector<std::string> kept;  // jobs of the file that the plan would have otherwise
-  std::string path;
-  bool exists = false;
-  std::string before;
-  std::string after;
-  mode_t mode = kFileMode;
-  std::vector<ready::ConfigLine> lines;
-};
-
-Result<NewConfiguration> new_configuration(const Invocation& invocation, const Plan& plan) {
-  NewConfiguration made;
-  made.exists = !invocation.config_path().empty();
-  made.path = invocation.text("config").value_or(std::string(kDefaultConfigPath));
-  if (made.exists) {
-    made.path = invocation.config_path();
-    TRY_ASSIGN(made.before, read_text(made.path, kFileLimit));
-    TRY_ASSIGN(FileInfo info, stat_path(made.path));
-    made.mode = info.mode;
-  }
-  made.lines = lines_of(invocation, plan);
-  made.kept = keep_own_jobs(made.before, plan.cluster, made.lines);
-  made.after = with_plan_lines(made.before, made.lines);
-  return made;
-}
-
-Status write_configuration(const NewConfiguration& made) {
-  auto written = made.exists ? write_file_durable(made.path, as_bytes(made.after), made.mode)
-                             : create_file_durable(made.path, as_bytes(made.after), made.mode);
-  if (!written && written.error().kind == ErrorKind::permission)
-    return std::move(written).error().with_hint(
-        "--to DIR has the planned file as lifeboat.toml: install it from there as who may");
-  return written;
-}
-
-Status apply(const Invocation& invocation, const NewConfiguration& made) {
-  TRY(check_configuration(made.after, made.path, made.lines));
-  const std::string directory = parent_path(made.path);
-  TRY_ASSIGN(const bool has_directory, path_exists(directory));
-  if (!has_directory)
-    return make_error(ErrorKind::precondition, made.path,
-                      cat("nothing was written: there is no directory ", directory))
-        .with_hint(cat("mkdir -p ", shell_quote(directory)));
-  const std::string difference = line_difference(made.before, made.after);
-  for (const std::string& kept : made.kept) invocation.output().text(cat("\nkept ", kept, "\n"));
-  if (difference.empty()) {
-    invocation.output().text(cat("\n", made.path, " is already as planned\n"));
-    return {};
-  }
-  invocation.output().text(
-      cat("\n", made.path, made.exists ? ":\n" : ", which is not there yet:\n", difference));
-  TRY(invocation.confirm(cat("Write this into ", made.path, "?")));
-  TRY(write_configuration(made));
-  invocation.output().text("written; lifeboat serve --check shows what runs when\n");
-  return {};
 }
 
 std::string summary(const Plan& plan) {
@@ -316,8 +86,9 @@ Result<int> handle(const Invocation& invocation) {
   std::vector<std::string> files;
   // Without a target nothing is begun, but what can be read is kept all the same.
   auto demands = read_requirements(invocation, files);
-  if (!demands && !invocation.flag("inspect")) return std::move(demands).error();
-  TRY_ASSIGN(PlanFacts facts, gather_facts(invocation));
+  const bool unstated = !demands && demands.error().kind == ErrorKind::undecided;
+  if (!demands && !(unstated && invocation.flag("inspect"))) return std::move(demands).error();
+  TRY_ASSIGN(PlanFacts facts, gather_plan_facts(invocation));
   if (!invocation.has("facts")) TRY(put(invocation, kFactsFile, ready::facts_json(facts), files));
   if (!demands) return std::move(demands).error();
 
@@ -350,7 +121,7 @@ Result<int> handle(const Invocation& invocation) {
         .with_hint("the plan has a draft decision record for each");
   warn_of_password(invocation);
   if (!invocation.flag("apply")) return 0;
-  TRY(apply(invocation, made));
+  TRY(apply_configuration(invocation, made));
   document["applied"] = true;
   invocation.output().document(to_json_text(document));
   return 0;

@@ -1,5 +1,5 @@
 // Plans for stated situations against golden files: tests/golden/plans/NAME/{requirements,facts}.json give
-// backup_plan.json and backup_plan.md. LIFEBOAT_UPDATE_GOLDEN=1 writes them anew; every changed line is then
+// backup_plan.json and backup_plan.md. LIFEBOAT_WRITE_GOLDEN=1 writes them anew; every changed line is then
 // to be read. They cover P1 to P5, P8, P9 and RT3.
 #include <gtest/gtest.h>
 
@@ -28,7 +28,7 @@ std::string must_read(const std::string& path) {
 }
 
 void compare_or_update(const std::string& path, const std::string& made) {
-  if (std::getenv("LIFEBOAT_UPDATE_GOLDEN") != nullptr) {
+  if (std::getenv("LIFEBOAT_WRITE_GOLDEN") != nullptr) {
     ASSERT_TRUE(write_file_durable(path, as_bytes(made), 0644));
     return;
   }

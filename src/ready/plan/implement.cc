@@ -105,7 +105,7 @@ void configuration_of(Planning& planning) {
   if (!url.empty()) set(planning, "", "repo", quoted(url));
   set(planning, "", "owner", quoted(demands.owner));
   set(planning, "", "rto", quoted(duration_text(demands.rto_seconds)));
-  if (demands.rpo_seconds > 0) set(planning, "", "rpo", quoted(duration_text(demands.rpo_seconds)));
+  set(planning, "", "rpo", quoted(duration_text(demands.rpo_seconds)));
   if (plan.retention.expires) {
     if (plan.retention.pitr_days) set(planning, "", "pitr-days", number_text(*plan.retention.pitr_days));
     set(planning, "", planning.physical() ? "keep-days" : "dump-keep-days",

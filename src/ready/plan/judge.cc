@@ -98,8 +98,8 @@ void check_operation(Planning& planning) {
        cat("owner ", plan.requirements.owner,
            plan.requirements.on_call.empty() ? "" : cat(", on call ", plan.requirements.on_call))});
   plan.quality.push_back(
-      {"runbooks cover restore, archive failure, wraparound, bloat, storage and connections", "pass",
-       "the action of each signal: symptom, diagnostic, safe first action (lifeboat status)"});
+      {"runbooks cover restore, archive failure, wraparound, bloat, storage and connections", "open",
+       "lifeboat runbook --to DIR writes them, and lifeboat report tells whether they are written and read"});
   plan.quality.push_back({"replication topology and failover are taken from where they are owned", "pass",
                           "none is designed here"});
 }

@@ -112,6 +112,7 @@ std::string days_text(double days) {
 
 std::string duration_text(double seconds) {
   const auto ms = static_cast<int64_t>(std::llround(seconds * 1000));
+  if (ms == 0) return "0s";
   constexpr std::pair<int64_t, std::string_view> kUnits[] = {
       {86'400'000, "d"}, {3'600'000, "h"}, {60'000, "min"}, {1000, "s"}};
   for (const auto& [unit, name] : kUnits)
