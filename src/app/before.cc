@@ -1,7 +1,10 @@
 #include "app/before.h"
 
+#include <map>
+
 #include "app/output.h"
 #include "ops/restore/restore.h"
+#include "util/nearest.h"
 #include "util/strings.h"
 
 namespace lifeboat::app {
@@ -21,6 +24,26 @@ constexpr Option kBefore[] = {
      .excludes = "target-time|target-lsn|target-xid|target-name|target|exclusive"},
 };
 
+// What was dropped and has nearly that name: "shop.orders"; "" when nothing has.
+std::string nearly_named(const ops::ChosenLineage& lineage, ops::FindRequest request, Reporter& reporter,
+                         StopToken& stop) {
+  const std::string typed = request.table.substr(request.table.rfind('.') + 1);
+  request.table.clear();
+  request.limit = 1000;
+  auto all = ops::find_wal(lineage, request, reporter, stop);
+  if (!all) return "";
+  std::map<std::string_view, std::string> known;
+  for (const ops::WalFinding& finding : all->findings) {
+    if (!finding.dropped_database.empty()) known[finding.dropped_database] = finding.dropped_database;
+    for (const ops::FoundTable& one : finding.dropped)
+      if (!one.table.empty()) known[one.table] = cat(one.schema, one.schema.empty() ? "" : ".", one.table);
+  }
+  std::vector<std::string_view> names;
+  for (const auto& [name, whole] : known) names.push_back(name);
+  const std::string_view near = nearest(typed, names);
+  return near.empty() ? "" : known[near];
+}
+
 }  // namespace
 
 constinit const OptionGroup kBeforeOptions = {"Before a transaction", kBefore};
@@ -36,7 +59,12 @@ Result<ops::WalFinding> stop_before(const Invocation& invocation, ops::FindReque
   TRY_ASSIGN(ops::RestoreSource source, ops::open_restore(options));
   TRY_ASSIGN(ops::FindResult result, ops::find_wal(*source.lineage, request, reporter, invocation.stop()));
   for (const std::string& note : result.notes) invocation.output().note(LogLevel::warning, note);
-  TRY_ASSIGN(ops::WalFinding found, ops::only_finding(result, request));
+  auto only = ops::only_finding(result, request);
+  if (!only && result.findings.empty() && !request.table.empty()) {
+    const std::string near = nearly_named(*source.lineage, request, reporter, invocation.stop());
+    if (!near.empty()) return std::move(only).error().with_hint(cat("did you mean ", near, "?"));
+  }
+  TRY_ASSIGN(ops::WalFinding found, std::move(only));
   invocation.output().note(LogLevel::info,
                            cat("transaction ", found.xid, ", committed at ", found.time.to_string(), ", ",
                                found.to_string(), "; recovery stops just before it"));

@@ -280,9 +280,10 @@ Result<std::string> check_value(const Option& option, std::string_view text,
       return check_cluster_name(text);
     case ValueKind::backup:
       if (text != "latest" && !BackupId::parse(text)) {
-        return expected("a backup id such as 20261120T105625Z-4f2a9c, or latest", text)
-            .with_hint(
-                cat("lifeboat ", to_lower(option.name) == "dump" ? "dump list" : "list", " shows the ids"));
+        const bool dump = to_lower(option.name) == "dump";
+        return expected(cat("a ", dump ? "dump" : "backup", " id such as 20261120T105625Z-4f2a9c, or latest"),
+                        text)
+            .with_hint(cat("lifeboat ", dump ? "dump list" : "list", " shows the ids"));
       }
       return std::string(text);
     case ValueKind::time: {

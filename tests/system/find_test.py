@@ -265,6 +265,7 @@ class FindTest(SystemTest):
         self.assertEqual(done["found"]["xid"], first[0])
         self.assertWhole(Cluster.attach(to, server.major, start=True).wait_recovered(), "later")
         self.assertFails(lb("restore", "--to", new_directory("to") / "data", "--before-drop", "nobody"), 4, "nobody")
+        self.assertFails(lb("restore", "--to", new_directory("to") / "data", "--before-drop", "latre"), 4, "did you mean public.later?")
         self.assertFails(lb("restore", "--to", new_directory("to") / "data", "--before-xid", "4000000000"), 4)
         self.assertFails(lb("restore", "--to", new_directory("to") / "data", "--before-drop", "later", "--target-xid", "7"), 2)
 

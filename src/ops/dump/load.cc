@@ -130,7 +130,8 @@ Status Loader::create() {
               "--portable leaves owners away");
     if (client.last_sqlstate() != "42P04") return done;
     return make_error(ErrorKind::conflict, options_.target, "is a database of that server already")
-        .with_hint(cat("--database ", database_.name, "=NEW restores under a name that is not there"));
+        .with_hint(cat("--database ", shell_quote(cat(database_.name, "=NEW")),
+                       " restores under a name that is not there"));
   }
   return {};
 }

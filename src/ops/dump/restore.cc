@@ -83,7 +83,8 @@ class DumpRestore {
       TRY(dump_.database(choice.name));
       if (there_.contains(choice.target))
         return make_error(ErrorKind::conflict, choice.target, "is a database of that server already")
-            .with_hint(cat("--database ", choice.name, "=NEW restores under a name that is not there"));
+            .with_hint(cat("--database ", shell_quote(cat(choice.name, "=NEW")),
+                           " restores under a name that is not there"));
       if (!targets.insert(choice.target).second)
         return make_error(ErrorKind::usage, choice.target,
                           "two databases were to be restored under this name");

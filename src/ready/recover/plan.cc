@@ -99,12 +99,11 @@ std::string stakeholder_text(const RecoverPlan& plan) {
   const ops::RestorePlan& restore = plan.steps.restore;
   std::string text = cat("Database cluster ", what.cluster, ": ", sentence(what.failure), " (noticed ",
                          time_or(what.noticed, "at an unknown time"), "). ");
-  text +=
-      plan.in_place
-          ? cat("We bring it back to ", time_or(restore.reach.last_commit, "the last stored moment"),
-                ". It is not available meanwhile")
-          : cat("We make a copy of its state of ", time_or(restore.reach.last_commit, "the chosen moment"),
-                " beside it; it stays available");
+  // A chosen moment is what they know; the last commit before it may be of hours earlier.
+  const std::string moment = plan.loss.chosen ? restore.asked.to_string()
+                                              : time_or(restore.reach.last_commit, "the last stored moment");
+  text += plan.in_place ? cat("We bring it back to ", moment, ". It is not available meanwhile")
+                        : cat("We make a copy of its state of ", moment, " beside it; it stays available");
   text += plan.downtime_seconds
               ? cat("; we expect that to take ", format_seconds(*plan.downtime_seconds), ". ")
               : std::string("; how long that takes was never measured. ");

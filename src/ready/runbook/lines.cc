@@ -20,9 +20,19 @@ RunbookCommand program(const RunbookFacts& facts, std::string_view name, std::st
   return {cat(ops::as_owner(ops::Person::root, facts.os_user), shell_quote(path), " ", more), effect};
 }
 
+namespace {
+std::string connect_to(const RunbookFacts& facts) {
+  return shell_quote(facts.us.conninfo.empty() ? std::string("dbname=postgres") : facts.us.conninfo);
+}
+}  // namespace
+
 RunbookCommand sql(const RunbookFacts& facts, std::string_view statement, Effect effect) {
-  std::string connect = facts.us.conninfo.empty() ? std::string("dbname=postgres") : facts.us.conninfo;
-  return program(facts, "psql", cat("-X -d ", shell_quote(connect), " -c ", shell_quote(statement)), effect);
+  return program(facts, "psql", cat("-X -d ", connect_to(facts), " -c ", shell_quote(statement)), effect);
+}
+
+RunbookCommand vacuum_all(const RunbookFacts& facts, std::string_view more) {
+  return program(facts, "vacuumdb", cat("--maintenance-db ", connect_to(facts), " --all ", more),
+                 Effect::changes);
 }
 
 RunbookCommand shell(std::string line, Effect effect) {

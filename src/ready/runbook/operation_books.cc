@@ -88,10 +88,8 @@ Runbook wraparound(const RunbookFacts& facts) {
        "owns it.",
        {}},
       {"Then the oldest tables, without what can wait (indexes and truncation, since PostgreSQL 14 and 12):",
-       {program(facts, "vacuumdb",
-                facts.major >= 14 ? "--all --min-xid-age=200000000 --no-index-cleanup --no-truncate"
-                                  : "--all --min-xid-age=200000000",
-                Effect::changes)}}};
+       {vacuum_all(facts, facts.major >= 14 ? "--min-xid-age=200000000 --no-index-cleanup --no-truncate"
+                                            : "--min-xid-age=200000000")}}};
   book.afterwards = {
       {"Raise autovacuum's means (autovacuum_max_workers, autovacuum_vacuum_cost_limit) if it does not "
        "keep up by itself.",
@@ -118,8 +116,7 @@ Runbook bloat(const RunbookFacts& facts) {
             "SELECT pid, usename, state, xact_start, query FROM pg_stat_activity WHERE xact_start < now() - "
             "interval '1 hour' ORDER BY xact_start")}}};
   book.action = {
-      {"End what is old, then vacuum what is worst; it blocks nobody:",
-       {program(facts, "vacuumdb", "--all --analyze", Effect::changes)}},
+      {"End what is old, then vacuum what is worst; it blocks nobody:", {vacuum_all(facts, "--analyze")}},
       {"Indexes are made anew beside the old ones: REINDEX INDEX CONCURRENTLY name; look for invalid ones "
        "after.",
        {sql(facts, "SELECT indexrelid::regclass FROM pg_index WHERE NOT indisvalid")}}};

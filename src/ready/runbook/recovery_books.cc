@@ -38,7 +38,7 @@ Runbook primary_loss(const RunbookFacts& facts) {
        {ours(facts, "doctor", Needs::server), ours(facts, "wal check", Needs::server, "", Effect::changes)}},
       {"A backup of the new timeline at once, and statistics for the planner.",
        {ours(facts, "backup", Needs::server, "", Effect::changes),
-        program(facts, "vacuumdb", "--all --analyze-in-stages", Effect::changes)}}};
+        vacuum_all(facts, "--analyze-in-stages")}}};
   book.never = {"delete or overwrite the old data directory: it may hold the last WAL",
                 "run pg_resetwal: it makes a server that starts and lies",
                 "start the old primary once another one is open for clients"};
