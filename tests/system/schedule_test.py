@@ -2,6 +2,7 @@
 """Jobs without the daemon: systemd accepts the units and scores them well, and a line of the crontab, run by /bin/sh as cron
 does, takes a backup; two lines of one cluster wait for each other."""
 
+import fcntl
 import re
 import shutil
 import subprocess
@@ -79,6 +80,25 @@ class ScheduleTest(SystemTest):
         backups = self.lb("list").ok().json["lineages"][0]["backups"]
         self.assertEqual(len(backups), 2, "the third began while the first of its kind was there")
         self.assertIn("100% done", [backup.get("label") for backup in backups])
+
+    def test_alerts_are_checked_where_somebody_is_to_be_told_and_wait_for_no_job(self):
+        told = self.place / "told"
+        path = self.config('backup = "15 1 * * *"', serve=['signals = "5min"'])
+        path.write_text('[alert.team]\ntype = "command"\ncommand = ["/bin/sh", "-c", "cat >> %s"]\n' % told +
+                        path.read_text().replace("[cluster.main.serve]", 'owner = "dba"\n[cluster.main.serve]'))
+        self.state.mkdir()
+        give(self.state)
+        made = self.lb("schedule", "cron", "--config", path, json=False).ok()
+        line, = (line for line in made.out.splitlines() if "alert check" in line)
+        self.assertTrue(line.startswith("*/5 * * * * "), line)
+        # A backup that runs for hours holds the cluster's lock.
+        with open(self.state / "main.lock", "w", encoding="ascii") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            run(["timeout", "60", "/bin/sh", "-c", line.split(" ", 5)[5]])
+        self.assertIn("archive_off", told.read_text())
+        units = self.lb("schedule", "systemd", "--config", path, "--to", self.place / "units").ok().json
+        service = next(file["text"] for file in units["files"] if file["name"] == "lifeboat-main-alerts.service")
+        self.assertNotIn("flock", service)
 
     def test_a_drill_by_schedule_goes_to_a_random_moment_unless_told(self):
         path = self.config('drill = "0 5 * * 0"', 'newest = ["0 6 * * 0", "drill", "--target", "latest"]',

@@ -1,6 +1,7 @@
 // lifeboat schedule systemd, lifeboat schedule cron: the daemon's jobs for those who do not run it.
 #include <unistd.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "app/daemon/plan.h"
@@ -22,7 +23,9 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr std::string_view kFileScheme = "file://";
-constexpr mode_t kFileMode = 0644;  // systemd and people read them; nothing secret is in them
+constexpr int64_t kMinuteUs = 60'000'000;
+constexpr int64_t kMostMinutes = 30;  // an hour that cron divides
+constexpr mode_t kFileMode = 0644;    // systemd and people read them; nothing secret is in them
 
 // What jobs of this cluster may write: the repository, the data directory, the spool.
 std::vector<std::string> writable_directories(const Invocation& invocation, const ServedCluster& cluster) {
@@ -73,8 +76,23 @@ Result<UnitSettings> unit_settings(const Invocation& invocation, const ServicePl
   return settings;
 }
 
+// What the daemon does between its jobs wherever somebody is to be told: without it nothing else would.
+void add_alerts(const Invocation& invocation, ServicePlan& plan) {
+  if (invocation.config().receivers.empty()) return;
+  for (const ServedCluster& cluster : plan.clusters) {
+    const bool has_its_own = std::ranges::any_of(
+        plan.jobs, [&](const Job& job) { return job.cluster == cluster.name && job.beside; });
+    if (has_its_own || cluster.signals_us == 0) continue;
+    const int64_t minutes = std::clamp<int64_t>(cluster.signals_us / kMinuteUs, 1, kMostMinutes);
+    auto when = CronExpression::parse(minutes == 1 ? "* * * * *" : cat("*/", minutes, " * * * *"));
+    CHECK(when);
+    plan.jobs.push_back({cluster.name, "alerts", std::move(*when), 0, {"alert", "check"}, true});
+  }
+}
+
 Result<ServicePlan> plan_jobs(const Invocation& invocation) {
   TRY_ASSIGN(ServicePlan plan, plan_service(invocation));
+  add_alerts(invocation, plan);
   if (!plan.jobs.empty()) return plan;
   const std::string& config = invocation.config_path();
   return make_error(ErrorKind::config, config.empty() ? std::string(kDefaultConfigPath) : config,
@@ -151,8 +169,9 @@ constinit const Command kScheduleSystemdCommand = {
         "that were missed are made up for by one run, jobs of one cluster wait for each other. A job may "
         "write the repository, the data directory, the spool and --state-dir, nothing else of the host; "
         "/usr/bin/flock (package util-linux) is needed.\n\n"
-        "Without the daemon `wal push` does its work by itself, and signals are read by `alert check` as a "
-        "job.",
+        "Without the daemon `wal push` does its work by itself. Where the configuration has receivers, "
+        "sections [alert.NAME], `alert check` runs every minute, or as often as `signals` of "
+        "[cluster.NAME.serve] says; it waits for no other job.",
     .danger = Danger::write,
     .groups = {&kGroup, &kRepoOptions, &kServerOptions, &kGeneralOptions},
     .creates = "to",
@@ -171,7 +190,8 @@ constinit const Command kScheduleCronCommand = {
         "Makes a crontab with a line for each line of the configuration's [cluster.NAME.schedule]. Times are "
         "UTC where cron knows CRON_TZ (cronie); Debian's takes the zone of the host. A run is left out "
         "while the one before it goes on, and jobs of one cluster wait for each other, by lock files in "
-        "--state-dir and flock(1). Cron does not make up for missed runs: `schedule systemd` and the daemon "
+        "--state-dir and flock(1); `alert check`, which is added where there are receivers, waits for none. "
+        "Cron does not make up for missed runs: `schedule systemd` and the daemon "
         "do.",
     .danger = Danger::write,
     .groups = {&kGroup, &kRepoOptions, &kServerOptions, &kGeneralOptions},

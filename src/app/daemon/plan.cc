@@ -14,6 +14,7 @@ namespace {
 
 constexpr std::string_view kReceive = "wal receive";
 constexpr std::string_view kBeacon = "wal beacon";
+constexpr std::string_view kAlertCheck = "alert check";
 constexpr int64_t kSignalsUs = 60'000'000;
 
 Error at_line(const Invocation& serve, int line, std::string message) {
@@ -49,7 +50,9 @@ Result<Job> plan_job(const Invocation& serve, const ConfigBlock& block, const Co
       command->path == "wal push" || command->path == "wal get" || command->path == "restore")
     return at_line(serve, line.line, cat(line.name, ": '", command->path, "' is no job"));
   TRY_ASSIGN(CronExpression when, CronExpression::parse(line.when));
-  Job job = {block.name, line.name, std::move(when), block.service.jitter_us, line.words};
+  Job job = {block.name, line.name, std::move(when), block.service.jitter_us, line.words, false};
+  // A backup of hours must not keep anybody from hearing that archiving has stopped.
+  job.beside = command->path == kAlertCheck;
   // Who wrote the policy into the file has agreed to it; nobody is there to be asked.
   if (command->danger == Danger::destructive) job.command.emplace_back("--yes");
   if (has_no_target(parsed)) job.command.emplace_back("--random-target");

@@ -25,6 +25,7 @@ struct Job {
   CronExpression when;
   int64_t jitter_us = 0;             // less than this
   std::vector<std::string> command;  // words and options, as a user would type them after the program
+  bool beside = false;               // without the daemon: does not wait for the other jobs of its cluster
   std::string key() const { return cluster + "/" + name; }
 };
 

@@ -168,7 +168,8 @@ std::string described(std::string_view what, std::string_view cluster) {
 void add_job(const ServicePlan& plan, const UnitSettings& settings, const Job& job,
              std::vector<UnitFile>& files) {
   const std::string name = unit_name(job.cluster, job.name);
-  std::vector<std::string> words = {std::string(kFlock), lock_file(settings, job.cluster)};
+  std::vector<std::string> words;
+  if (!job.beside) words = {std::string(kFlock), lock_file(settings, job.cluster)};
   const std::vector<std::string> command = command_words(plan, settings, job.cluster, job.command);
   words.insert(words.end(), command.begin(), command.end());
   const std::string description = described(job.name, job.cluster);
@@ -199,13 +200,9 @@ void add_resident(const ServicePlan& plan, const UnitSettings& settings, const s
 
 std::string cron_line(const ServicePlan& plan, const UnitSettings& settings, const Job& job) {
   // The outer lock leaves out a run while the one before it goes on, the inner one waits for other jobs.
-  std::vector<std::string> words = {std::string(kFlock),
-                                    "-n",
-                                    "-E",
-                                    "0",
-                                    lock_file(settings, cat(job.cluster, ".", unit_word(job.name))),
-                                    std::string(kFlock),
-                                    lock_file(settings, job.cluster)};
+  std::vector<std::string> words = {std::string(kFlock), "-n", "-E", "0",
+                                    lock_file(settings, cat(job.cluster, ".", unit_word(job.name)))};
+  if (!job.beside) words.insert(words.end(), {std::string(kFlock), lock_file(settings, job.cluster)});
   const std::vector<std::string> command = command_words(plan, settings, job.cluster, job.command);
   words.insert(words.end(), command.begin(), command.end());
   std::vector<std::string> quoted;

@@ -1,8 +1,9 @@
 // The daemon's jobs for those who do not run the daemon: unit files of systemd, or a crontab (SC1).
 //
 // Pure: a plan in, text out. What holds for both: times are UTC; jobs of one cluster run one at a time, since
-// each takes the cluster's lock file with flock(1) first; a job that still runs is not started a second time.
-// systemd makes up for what was missed by one run (Persistent=), cron does not.
+// each takes the cluster's lock file with flock(1) first, but for those that are `beside`; a job that still
+// runs is not started a second time. systemd makes up for what was missed by one run (Persistent=), cron does
+// not.
 #pragma once
 
 #include <map>
