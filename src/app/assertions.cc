@@ -22,7 +22,10 @@ constinit const OptionGroup kAssertionOptions = {"Assertions", kAssertions};
 
 Result<Assertions> read_assertions(const Invocation& invocation) {
   Assertions read{invocation.list("sql"), invocation.value("sql-database")};
-  if (read.queries.empty() && invocation.source("sql-database") == Source::command_line)
+  // The operator's programs get it as PGDATABASE.
+  const ConfigBlock* block = invocation.config().find(ConfigSection::cluster, invocation.cluster());
+  const bool programs = block != nullptr && !block->drill_checks.empty();
+  if (read.queries.empty() && !programs && invocation.source("sql-database") == Source::command_line)
     return make_error(ErrorKind::usage, "--sql-database", "there is no --sql QUERY to run in it");
   return read;
 }

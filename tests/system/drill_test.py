@@ -183,9 +183,12 @@ class Drill(SystemTest):
             self.assertTrue(done["target"].startswith("time "), done["target"])
             targets.add(done["target"])
         self.assertEqual(len(targets), 3)
-        # Nothing was committed behind a newer backup: the moment lies behind the older one, and that is said.
+        # Nothing was committed behind a newer backup. Once that one was rehearsed, the moment lies behind the older
+        # one, and that is said.
         newer = lb("backup", live=True).ok().json["backup"]
         server.wait_archived()
+        done = self.drill(lb, "--random-target", "--rotation", "9d").ok().json
+        self.assertEqual((done["backup"], done["target"]), (newer, "latest"), "it was never rehearsed")
         done = self.drill(lb, "--random-target", "--rotation", "9d").ok().json
         self.assertTrue(done["target"].startswith("time "), done["target"])
         self.assertNotEqual(done["backup"], newer)

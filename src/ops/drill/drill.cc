@@ -286,13 +286,13 @@ void store_failure(const DrillOptions& options, const RestoreSource& source, con
 // What the repository lacks for a recovery, WAL above all, is found before anything is restored. A directory
 // that is in use or a program that is not here says nothing about the backup, and neither does a target that
 // somebody chose and that cannot be reached.
-void store_unplanned(const DrillOptions& options, const RestoreSource& source, const Error& error,
-                     Reporter& reporter) {
+void store_unplanned(const DrillOptions& options, const RestoreSource& source, const RestoreOptions& restore,
+                     const Error& error, Reporter& reporter) {
   const ScratchOptions& asked = options.scratch;
   const bool chosen = !options.random_target && (asked.target.kind != pg::TargetKind::latest ||
                                                  asked.timeline_choice != TimelineChoice::unset);
   if (error.kind != ErrorKind::damaged && (error.kind != ErrorKind::unreachable || chosen)) return;
-  std::optional<BackupId> backup = options.scratch.backup;
+  std::optional<BackupId> backup = restore.backup;
   if (!backup) {
     auto newest = find_backup(*source.repository, options.scratch.location.cluster, "latest");
     if (!newest || newest->lineage.record.lineage != source.lineage->record.lineage) return;
@@ -312,16 +312,19 @@ Result<DrillOutcome> run_drill(const DrillOptions& options, Reporter& reporter, 
   const Lineage& lineage = source.lineage->record.lineage;
   std::optional<SourcePosition> position = look_at_source(options, lineage, outcome, stop);
   if (options.random_target) {
+    const int64_t choosing_us = Clock::system().monotonic_us();
     auto note = choose_random_target(source, restore, reporter, stop);
     if (!note) {
-      store_unplanned(options, source, note.error(), reporter);
+      store_unplanned(options, source, restore, note.error(), reporter);
       return std::move(note).error();
     }
     if (!note->empty()) outcome.notes.push_back(std::move(*note));
+    // No recovery begins with that.
+    began_us += Clock::system().monotonic_us() - choosing_us;
   }
   auto plan = plan_restore(source, restore, reporter, stop);
   if (!plan) {
-    store_unplanned(options, source, plan.error(), reporter);
+    store_unplanned(options, source, restore, plan.error(), reporter);
     return std::move(plan).error();
   }
   outcome.plan = std::move(*plan);

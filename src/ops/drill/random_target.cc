@@ -4,6 +4,8 @@
 #include <set>
 
 #include "codec/codec.h"
+#include "ops/catalogue/proof.h"
+#include "ops/restore/choose.h"
 #include "repo/manifest.h"
 #include "repo/tombstone.h"
 #include "util/bytes.h"
@@ -12,30 +14,41 @@
 namespace lifeboat::ops {
 namespace {
 
-bool commits_follow(const RestorePlan& latest) {
-  return latest.reach.last_commit.valid() && latest.reach.last_commit > latest.backup.stopped;
+constexpr size_t kMostOlder = 20;  // each is followed to the end of WAL
+
+bool commits_follow(const ChosenBackup& latest) {
+  return latest.reach.last_commit.valid() && latest.reach.last_commit > latest.card.stopped;
 }
 
-RecoveryTarget moment_of(const RestorePlan& latest) {
-  const int64_t from = latest.backup.stopped.unix_us;
+void aim_behind(const ChosenBackup& latest, RestoreOptions& restore) {
+  const int64_t from = latest.card.stopped.unix_us;
   const int64_t to = latest.reach.last_commit.unix_us;
   std::array<uint8_t, 8> random{};
   codec::random_bytes(random);
-  RecoveryTarget target;
-  target.kind = pg::TargetKind::time;
-  target.time = {from + 1 +
-                 static_cast<int64_t>(load_le<uint64_t>(random.data()) % static_cast<uint64_t>(to - from))};
-  return target;
+  restore.target.kind = pg::TargetKind::time;
+  restore.target.time = {
+      from + 1 + static_cast<int64_t>(load_le<uint64_t>(random.data()) % static_cast<uint64_t>(to - from))};
+  // Of a moment after a fork there are two states.
+  restore.timeline_choice = TimelineChoice::number;
+  restore.timeline = latest.reach.timeline;
 }
 
-// Newest first.
-Result<std::vector<BackupId>> older_backups(const repo::LineageRepo& repo, const BackupId& than) {
+bool is_doubtful(const BackupProofs* known) {
+  return known != nullptr && !known->good() &&
+         ((known->verified && !known->verified->passed) || (known->drilled && !known->drilled->passed));
+}
+
+// Newest first, without those that something is known against.
+Result<std::vector<BackupId>> older_backups(const repo::LineageRepo& repo, const Proofs& proofs,
+                                            const BackupId& than) {
   TRY_ASSIGN(std::vector<repo::Card> cards, repo::read_cards(repo));
   TRY_ASSIGN(std::set<BackupId> gone, repo::tombstoned_backups(repo));
   std::vector<BackupId> older;
-  for (auto card = cards.rbegin(); card != cards.rend(); ++card)
-    if (card->state == repo::BackupState::complete && card->id < than && !gone.contains(card->id))
-      older.push_back(card->id);
+  for (auto card = cards.rbegin(); card != cards.rend() && older.size() < kMostOlder; ++card) {
+    const bool usable = card->state == repo::BackupState::complete && card->id < than &&
+                        !gone.contains(card->id) && !is_doubtful(proofs.of(card->id));
+    if (usable) older.push_back(card->id);
+  }
   return older;
 }
 
@@ -44,30 +57,31 @@ Result<std::vector<BackupId>> older_backups(const repo::LineageRepo& repo, const
 Result<std::string> choose_random_target(const RestoreSource& source, RestoreOptions& restore,
                                          Reporter& reporter, StopToken& stop) {
   restore.target = {};
-  TRY_ASSIGN(RestorePlan newest, plan_restore(source, restore, reporter, stop));
+  RestoreOptions look = restore;
+  look.reads_wal_later = true;  // to choose a moment, where WAL ends is enough
+  TRY_ASSIGN(ChosenBackup newest, choose_backup(*source.lineage, look, std::nullopt, reporter, stop));
   if (commits_follow(newest)) {
-    restore.target = moment_of(newest);
+    aim_behind(newest, restore);
     return std::string();
   }
-  if (restore.backup)
-    return cat("nothing was committed after backup ", newest.backup.id.text,
-               ": there is no moment to choose, so this recovers to the end of WAL");
-  TRY_ASSIGN(std::vector<BackupId> older, older_backups(source.repo(), newest.backup.id));
+  const std::string why = cat("nothing was committed after backup ", newest.card.id.text);
+  TRY_ASSIGN(Proofs proofs, read_proofs(source.repo()));
+  const BackupProofs* known = proofs.of(newest.card.id);
+  const bool proven = known != nullptr && known->drilled && known->drilled->passed;
+  if (restore.backup || !proven)
+    return cat(why, ", so there is no moment to choose: this recovers to the end of WAL");
+  TRY_ASSIGN(std::vector<BackupId> older, older_backups(source.repo(), proofs, newest.card.id));
   for (const BackupId& id : older) {
-    RestoreOptions from = restore;
-    from.backup = id;
-    auto plan = plan_restore(source, from, reporter, stop);
-    if (!plan && plan.error().kind == ErrorKind::cancelled) return std::move(plan).error();
+    look.backup = id;
+    auto chosen = choose_backup(*source.lineage, look, std::nullopt, reporter, stop);
+    if (!chosen && chosen.error().kind == ErrorKind::cancelled) return std::move(chosen).error();
     // What keeps an older backup from the end of WAL is no fault of the newest one, which is rehearsed then.
-    if (!plan || !commits_follow(*plan)) continue;
+    if (!chosen || !commits_follow(*chosen)) continue;
     restore.backup = id;
-    restore.target = moment_of(*plan);
-    return cat("nothing was committed after backup ", newest.backup.id.text,
-               ": the moment is chosen behind backup ", id.text);
+    aim_behind(*chosen, restore);
+    return cat(why, ", which a drill has proven: the moment is chosen behind backup ", id.text);
   }
-  return cat(
-      "nothing was committed after any backup from which recovery reaches the end of WAL: there is no "
-      "moment to choose, so this recovers to the end");
+  return cat(why, " or the ", older.size(), " before it: this recovers to the end of WAL");
 }
 
 }  // namespace lifeboat::ops
