@@ -42,13 +42,16 @@ ready::Stated stated_seconds(const Invocation& invocation, std::string_view name
   return stated(invocation, name, us ? std::optional(static_cast<double>(*us) / 1e6) : std::nullopt);
 }
 
-// A hundred runs tell: no expression has a rarer gap but those of 29 February.
+// A hundred runs tell of what is rare, and a week of what runs by day or on some days only: no expression has
+// a rarer gap but those of 29 February.
 double longest_gap(std::string_view when, Timestamp now) {
+  constexpr int64_t kWeekUs = 7 * 86'400'000'000;
   auto expression = CronExpression::parse(when);
   if (!expression) return 0;
   double longest = 0;
+  const Timestamp week = now.plus_us(kWeekUs);
   Timestamp run = expression->next(now);
-  for (int i = 0; i < 100; ++i) {
+  for (int i = 0; i < 100 || run < week; ++i) {
     const Timestamp next = expression->next(run);
     longest = std::max(longest, next.seconds_since(run));
     run = next;
@@ -82,12 +85,22 @@ std::vector<ready::ScheduledJob> scheduled_jobs(const Invocation& invocation,
   if (section == nullptr) return jobs;
   const Timestamp now{invocation.clock().unix_us()};
   for (const ConfigJob& line : section->schedule) {
-    ready::ScheduledJob job{
-        line.name, line.when, verb_of(line.words), join(line.words, " "), longest_gap(line.when, now), 0, {}};
+    ready::ScheduledJob job{line.name,
+                            line.when,
+                            verb_of(line.words),
+                            join(line.words, " "),
+                            longest_gap(line.when, now),
+                            0,
+                            {},
+                            static_cast<double>(section->service.jitter_us) / 1e6,
+                            {}};
     const auto two_gaps_us = static_cast<int64_t>(2e6 * job.longest_gap_seconds);
     job.due = times_due(line.when, {now.unix_us - two_gaps_us}, now);
     auto known = std::ranges::find(remembered, line.name, &ready::JobFacts::name);
-    if (known != remembered.end()) job.failures = known->failures;
+    if (known != remembered.end()) {
+      job.failures = known->failures;
+      job.started = known->started;
+    }
     jobs.push_back(std::move(job));
   }
   return jobs;

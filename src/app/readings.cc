@@ -43,7 +43,8 @@ std::vector<ready::JobFacts> remembered_jobs(const Invocation& invocation,
   for (const ConfigJob& line : section->schedule) {
     auto record = records->find(cat(section->name, "/", line.name));
     if (record == records->end()) continue;
-    jobs.push_back({line.name, join(line.words, " "), record->second.failures, record->second.error});
+    jobs.push_back({line.name, join(line.words, " "), record->second.failures, record->second.error,
+                    record->second.started});
   }
   return jobs;
 }

@@ -100,8 +100,8 @@ Json lag_json(const ops::WalStatus& status) {
   return {{"in_recovery", lag.in_recovery},
           {"timeline", lag.timeline.value},
           {"current_lsn", lag.current.to_string()},
-          {"stored_lsn", lag.stored.valid() ? Json(lag.stored.to_string()) : Json(nullptr)},
-          {"bytes", lag.bytes},
+          {"stored_lsn", lag.stored ? Json(lag.stored->to_string()) : Json(nullptr)},
+          {"bytes", lag.bytes ? Json(*lag.bytes) : Json(nullptr)},
           {"ready", lag.ready ? Json(*lag.ready) : Json(nullptr)},
           {"oldest_ready", json_time(lag.oldest_ready)},
           {"archived_count", lag.archived},
@@ -205,9 +205,8 @@ std::string lag_text(const ops::WalLag& lag) {
   Facts facts;
   facts.add("server", cat(lag.in_recovery ? "a standby, replayed to " : "at ", lag.current.to_string(),
                           " on timeline ", lag.timeline.value));
-  facts.add("behind it", cat(format_bytes(lag.bytes),
-                             lag.stored.valid() ? cat(", stored to ", lag.stored.to_string())
-                                                : std::string(", nothing of its timeline is stored")));
+  facts.add("behind it", lag.bytes ? cat(format_bytes(*lag.bytes), ", stored to ", lag.stored->to_string())
+                                   : std::string("nothing of its timeline is stored"));
   if (lag.ready) {
     facts.add("waiting", *lag.ready == 0
                              ? std::string("nothing to archive")
@@ -322,7 +321,7 @@ constinit const Command kWalStatusCommand = {
       "timeline": {"type": "integer"},
       "current_lsn": {"type": "string"},
       "stored_lsn": {"type": ["string", "null"]},
-      "bytes": {"type": "integer", "description": "that the repository is behind"},
+      "bytes": {"type": ["integer", "null"], "description": "that the repository is behind; null: nothing of its timeline is stored"},
       "ready": {"type": ["integer", "null"]},
       "oldest_ready": {"type": ["string", "null"]},
       "archived_count": {"type": "integer"},

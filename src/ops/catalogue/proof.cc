@@ -141,6 +141,8 @@ Result<Proofs> read_proofs(const repo::LineageRepo& repo) {
   for (Word& word : words) {
     BackupProofs& known = proofs.backups[word.backup];
     std::optional<BackupProof>& proof = word.verify ? known.verified : known.drilled;
+    if (word.verify && (proofs.verify_times.empty() || proofs.verify_times.back() != word.proof.time))
+      proofs.verify_times.push_back(word.proof.time);
     if (has_the_last_word(word.proof, proof)) proof = std::move(word.proof);
   }
   return proofs;

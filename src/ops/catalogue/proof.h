@@ -55,6 +55,7 @@ struct BackupProofs {
 
 struct Proofs {
   std::map<BackupId, BackupProofs> backups;
+  std::vector<Timestamp> verify_times;  // of all records of kind verify, by time
   std::vector<std::string> unreadable;  // evidence ids that could not be read, with the reason
   const BackupProofs* of(const BackupId& id) const;
   std::set<BackupId> verified() const;  // those that are good(); what expiry honours

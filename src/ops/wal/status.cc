@@ -275,16 +275,22 @@ class LineageLook {
 
 // --- the server
 
-// The end of the newest whole segment. Right after a promotion there is none of the new timeline, and what
-// the server wrote before lies in the old one's. 0: nothing is stored.
-Result<Lsn> stored_up_to(const ChosenLineage& lineage, Timeline timeline, Lsn current) {
-  for (uint32_t of = timeline.value; of > 0; --of) {
-    TRY_ASSIGN(auto newest, repo::WalStore(lineage.repo).newest_segment({of}));
-    if (!newest) continue;
-    const Lsn end = newest->end(lineage.record.segment_size);
-    return of == timeline.value ? end : std::min(end, current);
+// To where the history of `timeline` is stored, by its newest whole segment. Right after a promotion there is
+// none of the new timeline, and what the server wrote before the fork lies in its ancestors'. nullopt:
+// nothing of it is stored, or what its ancestors are is not.
+Result<std::optional<Lsn>> stored_up_to(const ChosenLineage& lineage, Timeline timeline) {
+  const repo::WalStore store(lineage.repo);
+  TRY_ASSIGN(auto newest, store.newest_segment(timeline));
+  if (newest) return std::optional(newest->end(lineage.record.segment_size));
+  TRY_ASSIGN(WalHistory history, WalHistory::load(lineage));
+  const StoredTimeline* stored = history.find(timeline);
+  if (stored == nullptr || !stored->history) return std::optional<Lsn>();
+  const auto& ancestors = stored->history->ancestors();
+  for (auto ancestor = ancestors.rbegin(); ancestor != ancestors.rend(); ++ancestor) {
+    TRY_ASSIGN(newest, store.newest_segment(ancestor->timeline));
+    if (newest) return std::optional(std::min(newest->end(lineage.record.segment_size), ancestor->end));
   }
-  return Lsn{};
+  return std::optional<Lsn>();
 }
 
 Result<WalLag> ask_server(const WalStatusRequest& request, const repo::Repository& repository,
@@ -302,8 +308,8 @@ Result<WalLag> ask_server(const WalStatusRequest& request, const repo::Repositor
   lag.in_recovery = facts.in_recovery;
   lag.timeline = facts.current_timeline.value != 0 ? facts.current_timeline : facts.timeline;
   lag.current = facts.current_lsn;
-  TRY_ASSIGN(lag.stored, stored_up_to(lineage, lag.timeline, lag.current));
-  lag.bytes = lag.current.value - std::min(lag.current, lag.stored).value;
+  TRY_ASSIGN(lag.stored, stored_up_to(lineage, lag.timeline));
+  if (lag.stored) lag.bytes = lag.current.value - std::min(lag.current, *lag.stored).value;
   if (facts.archiver) {
     lag.archived = facts.archiver->archived_count;
     lag.failed = facts.archiver->failed_count;

@@ -94,9 +94,9 @@ struct LineageWalStatus {
 struct WalLag {
   bool in_recovery = false;
   Timeline timeline;
-  Lsn current;  // written, or replayed in recovery
-  Lsn stored;   // end of the newest whole segment on its timeline, or an earlier one; 0: there is none
-  uint64_t bytes = 0;
+  Lsn current;                    // written, or replayed in recovery
+  std::optional<Lsn> stored;      // its history is stored to here; unset: nothing of it is
+  std::optional<uint64_t> bytes;  // between the two
   std::optional<uint64_t> ready;  // .ready files; unknown without the data directory
   Timestamp oldest_ready;
   uint64_t archived = 0;  // of pg_stat_archiver

@@ -32,6 +32,8 @@ struct ScheduledJob {
   double longest_gap_seconds = 0;  // between two runs
   uint64_t failures = 0;           // in a row
   std::vector<Timestamp> due;      // its times within two such gaps up to now, oldest first
+  double jitter_seconds = 0;       // that a run may be later than its time
+  Timestamp started;               // the daemon's last run; unset: it remembers none
 };
 
 // A logical backup.

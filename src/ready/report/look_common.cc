@@ -70,17 +70,26 @@ void drill_is_recent(const ReportFacts& facts, ItemAnswer& answer, double most) 
 
 std::vector<Timestamp> drilled(const ReportFacts& facts) {
   std::vector<Timestamp> times;
-  for (const Rehearsal& one : facts.rehearsals)
-    if (one.kind == RehearsalKind::drill) times.push_back(one.time);
+  for (const Rehearsal& one : facts.rehearsals) {
+    if (one.kind != RehearsalKind::drill) continue;
+    double took = 0;  // the record is of its end
+    for (const auto& [name, seconds] : one.phases) took += seconds;
+    times.push_back(one.time.plus_us(static_cast<int64_t>(-took * 1e6)));
+  }
   return times;
 }
 
 void runs_by_the_clock(const ReportFacts& facts, ItemAnswer& answer, const ScheduledJob& job,
                        const std::vector<Timestamp>& began, double slack) {
-  const double within = std::min(slack, job.longest_gap_seconds / 4);
+  constexpr double kClocksDiffer = 60;
+  const double within = slack + job.jitter_seconds + kClocksDiffer;
+  if (job.started.valid() && facts.now().seconds_since(job.started) <= 2 * job.longest_gap_seconds + within)
+    return answer.shows(cat("the daemon began ", job.verb, " at ", job.started.to_string()),
+                        {cat("schedule/", job.name)});
   for (const Timestamp& time : began) {
     for (const Timestamp& due : job.due) {
-      if (time < due || time.seconds_since(due) > within) continue;
+      const double late = time.seconds_since(due);
+      if (late < -kClocksDiffer || late > within) continue;
       return answer.shows(cat(job.verb, " ran at its time, ", due.to_string()), {cat("schedule/", job.name)});
     }
   }

@@ -119,7 +119,8 @@ void look_at_drill_automated(const ReportFacts& facts, ItemAnswer& answer) {
                  in_config(facts, "drill = [\"0 5 * * 0\"]", "schedule"));
   } else {
     answer.shows(cat("drill at \"", job->when, "\" (UTC)"), {cat("schedule/", job->name)});
-    runs_by_the_clock(facts, answer, *job, drilled(facts), kCheckSlack);
+    runs_by_the_clock(facts, answer, *job, drilled(facts),
+                      std::min(kDrillSlack, job->longest_gap_seconds / 4));
   }
   drill_is_recent(facts, answer, kMonthSeconds);
   if (!facts.rehearsals.empty() && facts.rehearsals.front().passed && !facts.rehearsals.front().rto_seconds)

@@ -16,14 +16,14 @@ inline constexpr double kQuarterSeconds = 92 * kDaySeconds;
 // --- asked alike. Each adds what it shows or what is missing.
 void signal_is_watched(const ReportFacts& facts, ItemAnswer& answer, std::string_view id);
 void runbook_is_written(const ReportFacts& facts, ItemAnswer& answer, std::string_view id);
-// How long a check takes at most: its evidence is written when it is done.
-inline constexpr double kCheckSlack = 6 * 3600;
-// When drills ended.
+// When drills began, and how late one may begin whose job waits for the others of its cluster.
+inline constexpr double kDrillSlack = 6 * 3600;
 std::vector<Timestamp> drilled(const ReportFacts& facts);
 // A drill that passed within `most` seconds.
 void drill_is_recent(const ReportFacts& facts, ItemAnswer& answer, double most);
-// Something runs it: one of `began` lies behind one of the job's times by no more than `slack` seconds, or a
-// quarter of its interval where that is less. A line of the configuration alone runs nothing.
+// Something runs it, for a line of the configuration alone runs nothing: the daemon remembers a run, or one
+// of `began` lies behind one of the job's times by at most `slack` seconds and its jitter. Servers' clocks
+// may differ by a minute.
 void runs_by_the_clock(const ReportFacts& facts, ItemAnswer& answer, const ScheduledJob& job,
                        const std::vector<Timestamp>& began, double slack);
 void delivered_meets_targets(const ReportFacts& facts, ItemAnswer& answer);

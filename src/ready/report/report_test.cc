@@ -131,9 +131,10 @@ ReportFacts well(const SignalSettings& signals = owned()) {
   settings.retention.pitr_days = 30;
   settings.retention.keep_days = 90;
   settings.dump_retention.keep_days = 90;
-  settings.jobs = {{"backup", "15 1 * * *", "backup", "backup", kDay, 0, {card(kHour).started}},
-                   {"drill", "0 5 * * 0", "drill", "drill --random-target", 7 * kDay, 0, {ago(0.6 * kHour)}},
-                   {"expire", "45 1 * * *", "expire", "expire --pitr-days 30", kDay, 0, {}}};
+  settings.jobs = {
+      {"backup", "15 1 * * *", "backup", "backup", kDay, 0, {card(kHour).started}, 0, {}},
+      {"drill", "0 5 * * 0", "drill", "drill --random-target", 7 * kDay, 0, {ago(0.6 * kHour)}, 0, {}},
+      {"expire", "45 1 * * *", "expire", "expire --pitr-days 30", kDay, 0, {}, 0, {}}};
   settings.receivers = {{"office", "email", true, ago(kDay)}};
   settings.metrics_endpoint = "127.0.0.1:9187";
   settings.signals_read = ago(60);
@@ -309,8 +310,35 @@ const Case kCases[] = {
     {"backups that nothing begins by the clock",
      [](ReportFacts& f) { f.settings.jobs[0].due = {ago(20 * kHour)}; },
      {"automated_backups"}},
+    {"backups that the daemon remembers",
+     [](ReportFacts& f) {
+       f.settings.jobs[0].due = {ago(20 * kHour)};
+       f.settings.jobs[0].started = ago(10 * kHour);
+     },
+     {}},
+    {"backups that the daemon began long ago",
+     [](ReportFacts& f) {
+       f.settings.jobs[0].due = {ago(20 * kHour)};
+       f.settings.jobs[0].started = ago(3 * kDay);
+     },
+     {"automated_backups"}},
+    {"backups that begin as late as the jitter allows",
+     [](ReportFacts& f) {
+       f.settings.jobs[0].due = {ago(5 * kHour)};
+       f.settings.jobs[0].jitter_seconds = 4 * kHour;
+     },
+     {}},
+    {"a server whose clock is behind",
+     [](ReportFacts& f) { f.settings.jobs[0].due = {ago(kHour - 20)}; },
+     {}},
+    {"drills that took a day",
+     [](ReportFacts& f) {
+       f.rehearsals[0].phases = {{"copy", kDay}};
+       f.settings.jobs[1].due = {ago(kDay + 0.6 * kHour)};
+     },
+     {}},
     {"drills that nothing begins by the clock",
-     [](ReportFacts& f) { f.settings.jobs[1].due = {ago(20 * kHour)}; },
+     [](ReportFacts& f) { f.settings.jobs[1].due = {ago(4 * kDay)}; },
      {"drill_automated", "automatic_verification"}},
     {"a scheduled backup that fails",
      [](ReportFacts& f) { f.settings.jobs[0].failures = 2; },

@@ -17,6 +17,7 @@ struct JobFacts {
   std::string command;    // "backup --type incr"
   uint64_t failures = 0;  // in a row
   std::string error;      // of the last one
+  Timestamp started;      // of the last run; unset: it never ran
 };
 
 // A file system that holds something of the cluster.
