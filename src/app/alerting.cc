@@ -188,6 +188,12 @@ Result<AlertCheck> check_alerts(const Invocation& invocation) {
   check.firing = book.firing();
   check.waiting = book.waiting(check.receivers, check.report.cluster, now);
   check.states = book.receivers();
+  for (const Receiver& receiver : check.receivers) {
+    auto state = check.states.find(receiver.name);
+    if (state == check.states.end() || state->second.failures == 0) continue;
+    const bool waits = receiver.heartbeat_us > 0 || book.waiting({receiver}, check.report.cluster, now) > 0;
+    if (waits) check.unreached.push_back(receiver.name);
+  }
   return check;
 }
 

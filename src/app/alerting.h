@@ -25,7 +25,8 @@ struct AlertCheck {
   ready::SignalReport report;
   std::vector<SentMessage> messages;
   size_t firing = 0;
-  size_t waiting = 0;  // items that are still to be told
+  size_t waiting = 0;                  // items that are still to be told
+  std::vector<std::string> unreached;  // receivers for which something waits because an attempt failed
   nlohmann::ordered_json to_json() const;
   std::vector<ready::Receiver> receivers;
   std::map<std::string, ready::ReceiverState> states;

@@ -50,13 +50,10 @@ Result<int> outcome_of(const AlertCheck& done) {
   if (!failed.empty())
     return make_error(ErrorKind::unavailable, join(failed, ", "), "could not be told")
         .with_hint("what is due stays due: the next check tries again, later each time");
-  Timestamp next;
-  for (const auto& [name, state] : done.states) {
-    if (state.failures == 0) continue;
-    failed.push_back(name);
-    if (!next.valid() || state.next_try < next) next = state.next_try;
-  }
-  if (failed.empty() || done.waiting == 0) return 0;
+  if (done.unreached.empty()) return 0;
+  failed = done.unreached;
+  Timestamp next = done.states.at(failed.front()).next_try;
+  for (const std::string& name : failed) next = std::min(next, done.states.at(name).next_try);
   return make_error(ErrorKind::unavailable, join(failed, ", "),
                     cat("could not be told at an earlier check: ", done.states.at(failed.front()).last_error))
       .with_hint(cat("what is due stays due: the next attempt is at ", next.to_string()));

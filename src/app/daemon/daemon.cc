@@ -274,7 +274,10 @@ std::string Daemon::check_signals(const ServedCluster& cluster) {
   const int64_t began_us = clock_.monotonic_us();
   auto outcome = run_process(spec, run);
   std::string problem = !outcome ? outcome.error().to_string() : outcome->ok() ? "" : failure_of(*outcome);
-  watch_.ran(cluster.name, outcome ? outcome->out : "", problem,
+  // That somebody could not be told stands in the receivers' own metrics; the signals were read.
+  const bool untold =
+      outcome && outcome->signal == 0 && outcome->exit_code == info(ErrorKind::unavailable).exit_code;
+  watch_.ran(cluster.name, outcome ? outcome->out : "", untold ? "" : problem,
              static_cast<double>(clock_.monotonic_us() - began_us) / 1e6, cluster.signals_us);
   return problem;
 }

@@ -29,6 +29,7 @@ void SignalWatch::ran(const std::string& cluster, const std::string& document, s
   auto report = ready::parse_report(document);
   if (!report) {
     ++known.failures;
+    if (known.problem.empty()) known.problem = "the check printed no report";
     return;
   }
   known.report = *std::move(report);
