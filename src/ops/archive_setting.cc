@@ -15,6 +15,17 @@ std::string setting(const pg::ServerFacts& server, const std::string& name) {
   return found == server.settings.end() ? "" : found->second;
 }
 
+// Whatever state it is in, which roles without pg_read_all_stats are not shown, and under whatever name,
+// where it holds our slot.
+bool is_received(const pg::ServerFacts& server) {
+  return std::ranges::any_of(
+             server.senders,
+             [](const pg::SenderFacts& sender) { return sender.application_name.starts_with(kOurs); }) ||
+         std::ranges::any_of(server.slots, [](const pg::SlotFacts& slot) {
+           return slot.active && slot.type == "physical" && slot.name.starts_with(kOurs);
+         });
+}
+
 }  // namespace
 
 bool stores_nothing(std::string_view archive_command) {
@@ -25,18 +36,15 @@ bool stores_nothing(std::string_view archive_command) {
 
 bool streams_wal(const pg::ServerFacts& server) {
   return std::ranges::any_of(server.senders, [](const pg::SenderFacts& sender) {
-    return sender.application_name.starts_with(kOurs) && sender.state == "streaming";
+    return sender.application_name.starts_with(kOurs) &&
+           (sender.state == "streaming" || sender.state == "catchup");
   });
 }
 
 std::optional<std::string> why_nothing_is_archived(const pg::ServerFacts& server) {
-  // The state of a receiver is not shown to a role without pg_read_all_stats; that it is there is.
-  const bool may_stream = std::ranges::any_of(server.senders, [](const pg::SenderFacts& sender) {
-    return sender.application_name.starts_with(kOurs) && sender.state.empty();
-  });
-  if (server.in_recovery || may_stream || streams_wal(server) || !server.settings.contains("archive_mode"))
+  if (server.in_recovery || is_received(server) || !server.settings.contains("archive_mode"))
     return std::nullopt;
-  if (setting(server, "archive_mode") == "off") return "archive_mode is off, and nothing streams its WAL";
+  if (setting(server, "archive_mode") == "off") return "archive_mode is off, and no wal receive is connected";
   if (!setting(server, "archive_library").empty() || !server.settings.contains("archive_command"))
     return std::nullopt;
   const std::string command = setting(server, "archive_command");

@@ -15,11 +15,12 @@ namespace lifeboat::ops {
 // that no failure is ever counted.
 bool stores_nothing(std::string_view archive_command);
 
-// Is `wal receive` connected to this server?
+// Is `wal receive` connected to this server, and streams, or is about to?
 bool streams_wal(const pg::ServerFacts& server);
 
-// Why no WAL that this server writes reaches any archive; nullopt: it may reach one, or it is a standby,
-// whose primary archives. Needs the settings archive_mode, archive_command and archive_library.
+// Why nothing that this server shows hands its WAL to any archive; nullopt: something may, or it is a
+// standby, whose primary archives. WAL that a receiver takes from its standby is not seen. Needs the settings
+// archive_mode, archive_command and archive_library, slots and senders.
 std::optional<std::string> why_nothing_is_archived(const pg::ServerFacts& server);
 
 }  // namespace lifeboat::ops

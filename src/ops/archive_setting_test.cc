@@ -39,7 +39,15 @@ TEST(archive_setting, what_may_reach_one_is_not) {
   facts.senders = {sender};
   EXPECT_EQ(why_nothing_is_archived(facts), std::nullopt);
   facts.senders.front().state = "startup";
+  EXPECT_EQ(why_nothing_is_archived(facts), std::nullopt) << "it is there";
+  facts.senders.front().application_name = "backup of db1";
   EXPECT_NE(why_nothing_is_archived(facts), std::nullopt);
+  pg::SlotFacts slot;
+  slot.name = "lifeboat_main";
+  slot.type = "physical";
+  slot.active = true;
+  facts.slots = {slot};
+  EXPECT_EQ(why_nothing_is_archived(facts), std::nullopt) << "under another name";
 }
 
 }  // namespace

@@ -162,7 +162,7 @@ Result<Source> open_source(const SourceOptions& options, Reporter& reporter, con
   TRY_ASSIGN(pg::ConfigFiles config, pg::list_config_files(client, source.data_dir.path, *source.files));
   source.config_files = std::move(config.files);
   if (auto why = why_nothing_is_archived(source.server))
-    warnings.push_back(cat("this backup can be restored, and nothing that is written after it: ", *why,
+    warnings.push_back(cat("nothing that is written after this backup is known to be archived: ", *why,
                            "; lifeboat init sets archiving up"));
   for (const auto* list : {&source.catalog.warnings, &config.warnings})
     warnings.insert(warnings.end(), list->begin(), list->end());

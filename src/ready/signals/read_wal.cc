@@ -58,6 +58,21 @@ void standby_reading(const StandbyReplication& standby, Reading& reading) {
              "no WAL receiver streams, so how far it is behind can only be guessed");
 }
 
+// By a receiver at a standby, or a standby that archives too.
+bool came_after_backup(const SignalFacts& facts) {
+  const auto& continuity = facts.doctor.repository.continuity;
+  if (!continuity || !continuity->newest) return false;
+  const Lsn begin = continuity->newest->start(facts.doctor.server->wal_segment_size);
+  for (const repo::Card& card : facts.doctor.repository.backups)
+    if (card.stop_lsn > begin) return false;
+  return true;
+}
+
+bool has_library(const pg::ServerFacts& server) {
+  const auto library = server.settings.find("archive_library");
+  return library != server.settings.end() && !library->second.empty();
+}
+
 // archive_mode is on: does what the archiver hands over come here?
 void look_behind_archive_mode(const SignalFacts& facts, Reading& reading) {
   if (auto lost = ops::lost_wal(facts.doctor)) {
@@ -69,8 +84,8 @@ void look_behind_archive_mode(const SignalFacts& facts, Reading& reading) {
   const pg::ServerFacts& server = *facts.doctor.server;
   if (command == nullptr || command->severity != Severity::critical || server.in_recovery) return;
   if (ops::streams_wal(facts.doctor)) return;
-  // Backups bring their own WAL, so what came is no proof for it.
-  if (ops::stores_nothing(command->found))
+  // Backups bring their own WAL, so what came is no proof of it, unless it came after the newest one.
+  if (ops::stores_nothing(command->found) && !came_after_backup(facts) && !has_library(server))
     return measured(reading, 1, cat("archive_command: ", command->found, ": ", command->cause));
   // A script that calls us is as good, once something came through it.
   if (ops::archiving_is_proven(facts.doctor)) return;

@@ -158,7 +158,7 @@ TEST(backups, failures_count_since_the_newest_complete_one) {
   EXPECT_EQ(*read(facts, "backup_failures").value, 1);
   EXPECT_NEAR(*read(facts, "backup_success_rate").value, 1.0 / 3, 1e-9);
   EXPECT_THAT(read(facts, "backup_success_rate").found, HasSubstr("1 of 3"));
-  facts.jobs = {{"backup", "backup --type incr", 4, "no answer"}, {"other", "verify", 9, ""}};
+  facts.jobs = {{"backup", "backup --type incr", 4, "no answer", {}}, {"other", "verify", 9, "", {}}};
   EXPECT_EQ(read(facts, "backup_failures").verdict, Verdict::critical);
   EXPECT_THAT(read(facts, "backup_failures").found, HasSubstr("no answer"));
   EXPECT_EQ(*read(facts, "job_failures").value, 9);
@@ -281,8 +281,13 @@ TEST(wal, a_command_that_stores_nothing_is_critical_though_a_backup_brought_its_
   facts.doctor.server->archiver.emplace();
   facts.doctor.server->archiver->last_archived_time = kNow;
   facts.doctor.repository.archived_wal = {SegmentName{{1}, 0, 3}, true, std::nullopt};
+  const SegmentSize size = facts.doctor.server->wal_segment_size;
+  facts.doctor.repository.backups.back().stop_lsn = {3 * uint64_t{size.bytes} + 100};
+  facts.doctor.repository.continuity->newest = SegmentName{{1}, 0, 3};
   EXPECT_EQ(read(facts, "archive_off").verdict, Verdict::critical);
   EXPECT_THAT(read(facts, "archive_off").found, HasSubstr("stores nothing"));
+  facts.doctor.repository.continuity->newest = SegmentName{{1}, 0, 4};
+  EXPECT_EQ(read(facts, "archive_off").verdict, Verdict::ok) << "a receiver at a standby brought it";
 }
 
 TEST(replication, by_time_by_bytes_by_slots_and_by_absence) {
