@@ -62,7 +62,9 @@ Result<ops::WalFinding> stop_before(const Invocation& invocation, ops::FindReque
   auto only = ops::only_finding(result, request);
   if (!only && result.findings.empty() && !request.table.empty()) {
     const std::string near = nearly_named(*source.lineage, request, reporter, invocation.stop());
-    if (!near.empty()) return std::move(only).error().with_hint(cat("did you mean ", near, "?"));
+    if (!near.empty())
+      return std::move(only).error().with_hint(
+          cat(only.error().hint, "; a table that was dropped and has nearly that name: ", near));
   }
   TRY_ASSIGN(ops::WalFinding found, std::move(only));
   invocation.output().note(LogLevel::info,

@@ -265,7 +265,7 @@ class FindTest(SystemTest):
         self.assertEqual(done["found"]["xid"], first[0])
         self.assertWhole(Cluster.attach(to, server.major, start=True).wait_recovered(), "later")
         self.assertFails(lb("restore", "--to", new_directory("to") / "data", "--before-drop", "nobody"), 4, "nobody")
-        self.assertFails(lb("restore", "--to", new_directory("to") / "data", "--before-drop", "latre"), 4, "did you mean public.later?")
+        self.assertFails(lb("restore", "--to", new_directory("to") / "data", "--before-drop", "latre"), 4, "nearly that name: public.later", "lifeboat wal check")
         self.assertFails(lb("restore", "--to", new_directory("to") / "data", "--before-xid", "4000000000"), 4)
         self.assertFails(lb("restore", "--to", new_directory("to") / "data", "--before-drop", "later", "--target-xid", "7"), 2)
 
@@ -296,9 +296,9 @@ class FindTest(SystemTest):
 
     # --- how long it takes
 
-    def test_a_million_transactions(self):
+    def test_many_transactions(self):
         server, lb = self.shop(self.majors()[0], {"synchronous_commit": "off", "max_wal_size": "2GB"})
-        many = int(os.environ.get("LIFEBOAT_FIND_TRANSACTIONS") or 1_000_000)
+        many = 1_000_000 if os.environ.get("LIFEBOAT_SOAK") else 200_000
         server.psql("CREATE TABLE busy (id int PRIMARY KEY, n int); INSERT INTO busy SELECT i, 0 FROM generate_series(1, 1000) i;"
                     f"DO $$ BEGIN FOR i IN 1..{many} LOOP UPDATE busy SET n = n + 1 WHERE id = 1 + i % 1000; COMMIT; END LOOP;"
                     " END $$", "app", timeout=900)

@@ -94,14 +94,26 @@ RecoverPlan make_recover_plan(Assessment assessment, ops::RollbackPlan steps) {
   return plan;
 }
 
+namespace {
+
+// What people know it by: a chosen time, which the last commit before it may be hours away from; else the
+// time of what is left out, or of what comes back.
+std::string moment_of(const RecoverPlan& plan) {
+  const ops::RestorePlan& restore = plan.steps.restore;
+  if (plan.loss.chosen && restore.asked.kind == pg::TargetKind::time) return restore.asked.time.to_string();
+  if (plan.loss.chosen && restore.reach.next_commit.valid())
+    return cat("just before ", restore.reach.next_commit.to_string());
+  return time_or(restore.reach.last_commit,
+                 plan.loss.chosen ? "the chosen moment" : "the last stored moment");
+}
+
+}  // namespace
+
 std::string stakeholder_text(const RecoverPlan& plan) {
   const Assessment& what = plan.assessment;
-  const ops::RestorePlan& restore = plan.steps.restore;
   std::string text = cat("Database cluster ", what.cluster, ": ", sentence(what.failure), " (noticed ",
                          time_or(what.noticed, "at an unknown time"), "). ");
-  // A chosen moment is what they know; the last commit before it may be of hours earlier.
-  const std::string moment = plan.loss.chosen ? restore.asked.to_string()
-                                              : time_or(restore.reach.last_commit, "the last stored moment");
+  const std::string moment = moment_of(plan);
   text += plan.in_place ? cat("We bring it back to ", moment, ". It is not available meanwhile")
                         : cat("We make a copy of its state of ", moment, " beside it; it stays available");
   text += plan.downtime_seconds

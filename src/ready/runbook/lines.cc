@@ -1,5 +1,6 @@
 #include "ready/runbook/lines.h"
 
+#include "pg/client/conninfo.h"
 #include "util/files.h"
 #include "util/strings.h"
 
@@ -20,19 +21,17 @@ RunbookCommand program(const RunbookFacts& facts, std::string_view name, std::st
   return {cat(ops::as_owner(ops::Person::root, facts.os_user), shell_quote(path), " ", more), effect};
 }
 
-namespace {
-std::string connect_to(const RunbookFacts& facts) {
-  return shell_quote(facts.us.conninfo.empty() ? std::string("dbname=postgres") : facts.us.conninfo);
-}
-}  // namespace
-
 RunbookCommand sql(const RunbookFacts& facts, std::string_view statement, Effect effect) {
-  return program(facts, "psql", cat("-X -d ", connect_to(facts), " -c ", shell_quote(statement)), effect);
+  std::string connect = facts.us.conninfo.empty() ? std::string("dbname=postgres") : facts.us.conninfo;
+  return program(facts, "psql", cat("-X -d ", shell_quote(connect), " -c ", shell_quote(statement)), effect);
 }
 
 RunbookCommand vacuum_all(const RunbookFacts& facts, std::string_view more) {
-  return program(facts, "vacuumdb", cat("--maintenance-db ", connect_to(facts), " --all ", more),
-                 Effect::changes);
+  std::string where;
+  if (const std::string sockets = pg::socket_directory(facts.us.conninfo); !sockets.empty())
+    where += cat("-h ", shell_quote(sockets), " ");
+  if (!facts.port.empty()) where += cat("-p ", facts.port, " ");
+  return program(facts, "vacuumdb", cat(where, "--all ", more), Effect::changes);
 }
 
 RunbookCommand shell(std::string line, Effect effect) {

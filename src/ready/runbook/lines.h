@@ -16,7 +16,8 @@ RunbookCommand sql(const RunbookFacts& facts, std::string_view statement, Effect
 // A program of PostgreSQL, as the data's owner.
 RunbookCommand program(const RunbookFacts& facts, std::string_view name, std::string_view more,
                        Effect effect = Effect::looks);
-// vacuumdb in every database; other databases are reached as the one of the connection string is.
+// vacuumdb in every database, as the data's owner: the role of backups may vacuum nothing, which vacuumdb
+// calls a success.
 RunbookCommand vacuum_all(const RunbookFacts& facts, std::string_view more);
 RunbookCommand shell(std::string line, Effect effect = Effect::looks);
 
