@@ -10,6 +10,7 @@
 #include <cerrno>
 
 #include "ops/mount/extents.h"
+#include "util/clock.h"
 #include "util/strings.h"
 
 namespace lifeboat::ops {
@@ -18,6 +19,7 @@ namespace {
 
 constexpr size_t kRecent = 1024;           // states that stay loaded although nobody has the file open
 constexpr uint64_t kBatchBytes = 8 << 20;  // that hydration asks for at once
+constexpr int64_t kLateUs = 100'000;       // so long after a reader waited nothing is written beside it
 constexpr size_t kMostAhead = 32;          // fetches of one file that are under way before more are begun
 
 // pwritev2(2) until all is written.
@@ -144,6 +146,11 @@ bool BaseFile::is_needed(const repo::Piece& piece) const {
   return blocks_.first_missing(range.begin, range.end).has_value();
 }
 
+bool BaseFile::is_fresh(const repo::Piece& piece) const {
+  FreshParts parts;
+  return has_fresh_ && shared_.fresh.find(fresh_key_, piece.offset, piece.length, parts);
+}
+
 BaseFile::FetchPtr BaseFile::fetch_of(uint64_t leaf, const repo::FrameRef& frame, bool& is_new) {
   auto found = std::ranges::find_if(
       fetches_, [&](const FetchPtr& fetch) { return fetch->leaf == leaf && fetch->frame == frame; });
@@ -156,8 +163,12 @@ BaseFile::FetchPtr BaseFile::fetch_of(uint64_t leaf, const repo::FrameRef& frame
   return fetch;
 }
 
-// `fetch` is running and this thread's.
-void BaseFile::carry_out(const FetchPtr& fetch, const LeafPtr& leaf, FetchHands& hands) {
+bool BaseFile::is_late() const {
+  return Clock::system().monotonic_us() - shared_.waited_us < kLateUs;
+}
+
+// `fetch` is running and this thread's. `for_write`: it has to be in the file.
+void BaseFile::carry_out(const FetchPtr& fetch, const LeafPtr& leaf, FetchHands& hands, bool for_write) {
   std::vector<repo::Piece> pieces;
   uint64_t bytes = 0;
   bool sequential = false;
@@ -173,7 +184,10 @@ void BaseFile::carry_out(const FetchPtr& fetch, const LeafPtr& leaf, FetchHands&
   Status done;
   if (!pieces.empty()) {
     done = hands.pieces.read(pieces, {leaf->path}, nullptr, [&](repo::Piece& piece, ByteView plain) {
-      return write_missing(piece, plain, sequential ? Cache::fresh : Cache::keep);
+      const Cache cache = !sequential               ? Cache::keep
+                          : for_write || !is_late() ? Cache::fresh
+                                                    : Cache::fresh_only;
+      return write_missing(piece, plain, cache);
     });
     shared_.fetched_bytes += bytes;
     ++shared_.fetches;
@@ -192,7 +206,7 @@ void BaseFile::submit(const FetchPtr& fetch, const LeafPtr& leaf, FetchPool& poo
       if (fetch->state != Fetch::State::queued) return;  // somebody who needed it was faster
       fetch->state = Fetch::State::running;
     }
-    self->carry_out(fetch, leaf, hands);
+    self->carry_out(fetch, leaf, hands, false);
   });
 }
 
@@ -208,12 +222,18 @@ Status BaseFile::write_missing(const repo::Piece& piece, ByteView plain, Cache c
       TRY_ASSIGN(uint64_t end, size());
       to = std::min(to, end);
     }
+    const bool whole = from == piece.offset && to == piece.offset + plain.size();
+    if (whole && cache == Cache::fresh_only) {
+      shared_.fresh.add(fresh_key_, from, plain);
+      has_fresh_ = true;
+      return {};
+    }
     if (to > from) {
       auto write = cache == Cache::keep ? pwrite_all : pwrite_bulk;
       TRY(write(fd_.get(), from, plain.subspan(from - piece.offset, to - from), path_));
     }
     // Where some of it was changed before it came, the file has what is newer.
-    if (cache == Cache::fresh && from == piece.offset && to == piece.offset + plain.size()) {
+    if (cache == Cache::fresh && whole) {
       shared_.fresh.add(fresh_key_, from, plain);
       has_fresh_ = true;
     }
@@ -230,17 +250,18 @@ void BaseFile::forget_fresh() {
   has_fresh_ = false;
 }
 
-bool BaseFile::copy_fresh(uint64_t offset, MutableBytes out) {
-  std::lock_guard lock(mutex_);
-  return has_fresh_ && shared_.fresh.copy(fresh_key_, offset, out);
-}
-
-Status BaseFile::make_local(BlockRange range, FetchHands& hands) {
+Status BaseFile::make_local(const Wanted& wanted, FetchHands& hands) {
   const uint64_t block_size = map_.block_size();
+  const BlockRange range = wanted.range;
+  bool fresh_will_do = wanted.fresh != nullptr;
+  std::vector<repo::FrameRef> fetched;
   for (;;) {
     std::unique_lock lock(mutex_);
     auto missing = blocks_.first_missing(range.begin, range.end);
     if (!missing) return {};
+    if (fresh_will_do && has_fresh_ &&
+        shared_.fresh.find(fresh_key_, wanted.offset, wanted.length, *wanted.fresh))
+      return {};
     lock.unlock();
     const uint64_t number = missing->begin / repo::kMapLeafBlocks;
     TRY_ASSIGN(LeafPtr leaf, map_.leaf(mark_.file, number, hands.tree));
@@ -254,7 +275,7 @@ Status BaseFile::make_local(BlockRange range, FetchHands& hands) {
     FetchPtr others;
     lock.lock();
     for (size_t i = first; i < last; ++i) {
-      if (!is_needed(leaf->pieces[i])) continue;
+      if (!is_needed(leaf->pieces[i]) || (fresh_will_do && is_fresh(leaf->pieces[i]))) continue;
       bool is_new = false;
       FetchPtr fetch = fetch_of(number, leaf->pieces[i].ref->frame, is_new);
       if (!mine && fetch->state == Fetch::State::queued) {
@@ -269,23 +290,33 @@ Status BaseFile::make_local(BlockRange range, FetchHands& hands) {
     FetchPtr waited = mine ? mine : others;
     if (mine) {
       lock.unlock();
-      carry_out(mine, leaf, hands);
+      // What was fetched and is neither there nor in memory was forgotten meanwhile: through the file, then.
+      if (std::ranges::find(fetched, mine->frame) != fetched.end()) fresh_will_do = false;
+      fetched.push_back(mine->frame);
+      carry_out(mine, leaf, hands, !fresh_will_do);
     } else if (others) {
       fetched_.wait(lock, [&] { return others->state == Fetch::State::done; });
+    } else {
+      fresh_will_do = false;  // each piece is in memory, and the whole was not a moment ago
     }
     if (waited && waited->error) return *waited->error;
   }
 }
 
-bool BaseFile::readable(uint64_t offset, uint64_t length) {
-  if (complete_) return true;
-  std::lock_guard lock(mutex_);
-  BlockRange range = blocks_.touched(offset, length);
-  return !blocks_.first_missing(range.begin, range.end).has_value();
-}
-
-Status BaseFile::make_readable(uint64_t offset, uint64_t length, FetchHands& hands) {
-  return make_local(blocks_.touched(offset, length), hands);
+Result<BaseFile::Found> BaseFile::prepare_read(uint64_t offset, uint64_t length, FreshParts& fresh,
+                                               FetchHands* hands) {
+  if (complete_ && !has_fresh_) return Found::in_file;
+  BlockRange range;
+  {
+    std::lock_guard lock(mutex_);
+    if (has_fresh_ && shared_.fresh.find(fresh_key_, offset, length, fresh)) return Found::fresh;
+    range = blocks_.touched(offset, length);
+    if (!blocks_.first_missing(range.begin, range.end)) return Found::in_file;
+  }
+  if (hands == nullptr) return Found::needs_hands;
+  shared_.waited_us = Clock::system().monotonic_us();
+  TRY(make_local({range, offset, length, &fresh}, *hands));
+  return fresh.views.empty() ? Found::in_file : Found::fresh;
 }
 
 void BaseFile::read_ahead(uint64_t offset, uint64_t length, FetchPool& pool) {
@@ -319,7 +350,8 @@ Status BaseFile::fetch_ahead(uint64_t begin, uint64_t end, FetchHands& hands) {
     auto [first, last] = leaf->overlapping(missing->begin * block_size, stop);
     lock.lock();
     for (size_t i = first; i < last && fetches_.size() < kMostAhead; ++i) {
-      if (!is_needed(leaf->pieces[i])) continue;
+      // A frame may lie in what was fetched ahead before, too.
+      if (!is_needed(leaf->pieces[i]) || is_fresh(leaf->pieces[i])) continue;
       bool is_new = false;
       FetchPtr fetch = fetch_of(number, leaf->pieces[i].ref->frame, is_new);
       if (is_new) submit(fetch, leaf, hands.pool);
@@ -372,7 +404,7 @@ Result<Outcome> BaseFile::write(uint64_t offset, ByteView bytes, int flags, Fetc
       }
     }
     if (hands == nullptr) return Outcome::needs_hands;
-    TRY(make_local({*wanted, *wanted + 1}, *hands));
+    TRY(make_local({{*wanted, *wanted + 1}}, *hands));
   }
 }
 
@@ -393,7 +425,7 @@ Result<Outcome> BaseFile::truncate(uint64_t new_size, FetchHands* hands) {
       }
     }
     if (hands == nullptr) return Outcome::needs_hands;
-    TRY(make_local({*wanted, *wanted + 1}, *hands));
+    TRY(make_local({{*wanted, *wanted + 1}}, *hands));
   }
 }
 
@@ -417,7 +449,7 @@ Result<Outcome> BaseFile::allocate(int mode, uint64_t offset, uint64_t length, F
       }
     }
     if (hands == nullptr) return Outcome::needs_hands;
-    TRY(make_local({*wanted, *wanted + 1}, *hands));
+    TRY(make_local({{*wanted, *wanted + 1}}, *hands));
   }
 }
 
@@ -446,8 +478,8 @@ Status BaseFile::hydrate(FetchHands& hands, const StopToken& stop,
       }
     }
     if (pieces.empty()) {
-      bool still = !readable(missing->begin * map_.block_size(), 1);
-      if (still)
+      std::lock_guard lock(mutex_);
+      if (blocks_.is_missing(missing->begin))
         return make_error(ErrorKind::damaged, leaf->path,
                           cat("its block map has nothing for block ", missing->begin));
       continue;

@@ -83,21 +83,21 @@ class BaseFile : public std::enable_shared_from_this<BaseFile> {
   struct Shared {                            // by all files of a mount
     std::atomic<uint64_t> fetched_bytes{0};  // plain, brought from the repository
     std::atomic<uint64_t> fetches{0};
-    FreshPieces fresh;                // under each state's own key, never one of an earlier state
-    std::atomic<uint64_t> loaded{0};  // states, which gives that key
+    FreshPieces fresh;                  // under each state's own key, never one of an earlier state
+    std::atomic<int64_t> waited_us{0};  // when a reader last had to wait, by the monotonic clock
+    std::atomic<uint64_t> loaded{0};    // states, which gives that key
   };
   // `fd` is open for reading and writing. Looks for data and holes.
   static Result<std::shared_ptr<BaseFile>> load(Fd fd, FileMark mark, std::string path, BlockMap& map,
                                                 Shared& shared);
 
-  // Whether reading [offset, offset + length) needs nothing fetched. Cheap when all is there.
-  bool readable(uint64_t offset, uint64_t length);
-  // Makes it so. Errors: damaged and those of the store (read from the repository), space and those of the
-  // file system.
-  Status make_readable(uint64_t offset, uint64_t length, FetchHands& hands);
-  // Fills `out` with what was fetched for a reader that goes from front to back and that nobody has changed
-  // since; false: it has to be read from the file.
-  bool copy_fresh(uint64_t offset, MutableBytes out);
+  // Where what is read stands: in the file; in memory, as a reader that goes from front to back gets it, and
+  // perhaps nowhere else; or nowhere yet, and hands are needed.
+  enum class Found : uint8_t { in_file, fresh, needs_hands };
+  // Brings what of [offset, offset + length) is missing. Cheap when all is there. What is `in_file` stays
+  // there until the server itself changes it. Errors: damaged and those of the store (read from the
+  // repository), space and those of the file system.
+  Result<Found> prepare_read(uint64_t offset, uint64_t length, FreshParts& fresh, FetchHands* hands);
   // What the reader will want next is fetched by the pool.
   void read_ahead(uint64_t offset, uint64_t length, FetchPool& pool);
 
@@ -145,14 +145,25 @@ class BaseFile : public std::enable_shared_from_this<BaseFile> {
   Result<uint64_t> size() const;
   BlockRange blocks_of(const repo::Piece& piece) const;
   bool is_needed(const repo::Piece& piece) const;
+  bool is_fresh(const repo::Piece& piece) const;
   FetchPtr fetch_of(uint64_t leaf, const repo::FrameRef& frame, bool& is_new);
-  void carry_out(const FetchPtr& fetch, const LeafPtr& leaf, FetchHands& hands);
+  bool is_late() const;
+  void carry_out(const FetchPtr& fetch, const LeafPtr& leaf, FetchHands& hands, bool for_write);
   void submit(const FetchPtr& fetch, const LeafPtr& leaf, FetchPool& pool);
   // Whether the page cache keeps what is written: somebody is about to read it, or all of a large file is
   // brought. `fresh`: who reads it gets it from memory of ours, and the kernel keeps what it was answered.
-  enum class Cache : uint8_t { keep, leave, fresh };
+  // `fresh_only`: and it is not written, because readers wait.
+  enum class Cache : uint8_t { keep, leave, fresh, fresh_only };
   Status write_missing(const repo::Piece& piece, ByteView plain, Cache cache);
-  Status make_local(BlockRange range, FetchHands& hands);
+  // With `fresh`, what a reader from front to back gets from memory is enough, and `length` bytes from
+  // `offset` on are looked for there.
+  struct Wanted {
+    BlockRange range;
+    uint64_t offset = 0;
+    uint64_t length = 0;
+    FreshParts* fresh = nullptr;
+  };
+  Status make_local(const Wanted& wanted, FetchHands& hands);
   Status fetch_ahead(uint64_t begin, uint64_t end, FetchHands& hands);
   void forget_fresh();
   Status lower_limit(uint64_t limit);
@@ -171,8 +182,8 @@ class BaseFile : public std::enable_shared_from_this<BaseFile> {
   std::condition_variable fetched_;
   LocalBlocks blocks_;
   ReadAhead ahead_;
-  bool has_fresh_ = false;         // pieces of it are there
-  std::vector<FetchPtr> fetches_;  // not done
+  std::atomic<bool> has_fresh_{false};  // pieces of it are there
+  std::vector<FetchPtr> fetches_;       // not done
   bool marked_ = true;
 };
 

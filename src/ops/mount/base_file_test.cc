@@ -76,11 +76,37 @@ class BaseFileTest : public ::testing::Test {
     hands_ = std::make_unique<FetchHands>(tiny_.repo, kBlock, *pool_);
   }
 
-  Result<Bytes> read(uint64_t offset, uint64_t length) {
-    if (!file_->readable(offset, length)) TRY(file_->make_readable(offset, length, *hands_));
-    Bytes fresh(length);
-    if (file_->copy_fresh(offset, fresh)) return fresh;
-    return raw(offset, length);
+  Result<Bytes> read(uint64_t offset, uint64_t length) { return read_with(*hands_, offset, length); }
+  Result<Bytes> read_with(FetchHands& hands, uint64_t offset, uint64_t length) {
+    FreshParts fresh;
+    TRY_ASSIGN(auto found, file_->prepare_read(offset, length, fresh, &hands));
+    if (found == BaseFile::Found::in_file) return raw(offset, length);
+    Bytes bytes;
+    for (ByteView view : fresh.views) bytes.insert(bytes.end(), view.begin(), view.end());
+    return bytes;
+  }
+  // Nothing has to be fetched for it.
+  bool there(uint64_t offset, uint64_t length) {
+    FreshParts fresh;
+    auto found = file_->prepare_read(offset, length, fresh, nullptr);
+    return found && *found != BaseFile::Found::needs_hands;
+  }
+  bool is_fresh(uint64_t offset, uint64_t length) {
+    FreshParts fresh;
+    return *file_->prepare_read(offset, length, fresh, nullptr) == BaseFile::Found::fresh;
+  }
+  // Reads on, up to `end`, as a reader does who is `late` or never has to wait.
+  void read_on(uint64_t end, bool late) {
+    for (uint64_t at = 0; at < end; at += 16 * kBlock) {
+      EXPECT_EQ(*read(at, 16 * kBlock), original(at, 16 * kBlock));
+      if (!late) shared_.waited_us = 0;
+      file_->read_ahead(at, 16 * kBlock, *pool_);
+      // On a busy host what was asked for ahead is not there yet, and no more is asked for then.
+      for (int i = 0; i < 10'000 && at >= 32 * kBlock && !there(at + 16 * kBlock, 16 * kBlock); ++i) {
+        if (late) shared_.waited_us = Clock::system().monotonic_us();
+        Clock::system().sleep_us(1000);
+      }
+    }
   }
 
   // What is in the target, holes as zeros.
@@ -112,11 +138,11 @@ class BaseFileTest : public ::testing::Test {
 
 TEST_F(BaseFileTest, reading_brings_the_frames_that_are_asked_for) {
   prepare(40 * kBlock);
-  EXPECT_FALSE(file_->readable(0, 1));
+  EXPECT_FALSE(there(0, 1));
   EXPECT_EQ(*read(5 * kBlock + 17, 100), original(5 * kBlock + 17, 100));
   EXPECT_EQ(shared_.fetches, 1u);
-  EXPECT_TRUE(file_->readable(4 * kBlock, 4 * kBlock)) << "the whole frame";
-  EXPECT_FALSE(file_->readable(3 * kBlock, 2 * kBlock));
+  EXPECT_TRUE(there(4 * kBlock, 4 * kBlock)) << "the whole frame";
+  EXPECT_FALSE(there(3 * kBlock, 2 * kBlock));
   EXPECT_EQ(*read(0, 40 * kBlock), content_);
   EXPECT_EQ(shared_.fetches, 10u);
   EXPECT_EQ(file_->missing_bytes(), 0u);
@@ -126,7 +152,7 @@ TEST_F(BaseFileTest, what_was_brought_is_there_after_the_process) {
   prepare(40 * kBlock);
   ASSERT_TRUE(read(0, 8 * kBlock));
   open();
-  EXPECT_TRUE(file_->readable(0, 8 * kBlock));
+  EXPECT_TRUE(there(0, 8 * kBlock));
   EXPECT_EQ(file_->missing_bytes(), 32ull * kBlock);
 }
 
@@ -258,7 +284,8 @@ TEST_F(BaseFileTest, a_frame_is_fetched_once_however_many_wait) {
   for (int i = 0; i < 8; ++i) {
     readers.emplace_back([&] {
       FetchHands own(tiny_.repo, kBlock, *pool_);
-      if (file_->make_readable(0, 4 * kBlock, own) && *raw(0, 4 * kBlock) == original(0, 4 * kBlock)) ++right;
+      auto bytes = read_with(own, 0, 4 * kBlock);
+      if (bytes && *bytes == original(0, 4 * kBlock)) ++right;
     });
   }
   for (std::thread& reader : readers) reader.join();
@@ -268,34 +295,61 @@ TEST_F(BaseFileTest, a_frame_is_fetched_once_however_many_wait) {
 
 TEST_F(BaseFileTest, reading_on_brings_what_follows) {
   prepare(2000 * kBlock);
-  // On a busy host what was asked for ahead is not there yet, and no more is asked for then.
-  for (uint64_t at = 0; at < 100 * kBlock; at += 16 * kBlock) {
-    ASSERT_TRUE(read(at, 16 * kBlock));
-    file_->read_ahead(at, 16 * kBlock, *pool_);
-    for (int i = 0; i < 10'000 && at >= 32 * kBlock && !file_->readable(at + 16 * kBlock, 16 * kBlock); ++i)
-      Clock::system().sleep_us(1000);
-  }
-  EXPECT_TRUE(file_->readable(112 * kBlock, 16 * kBlock));
-  EXPECT_FALSE(file_->readable(1900 * kBlock, kBlock)) << "no more than some frames";
+  read_on(100 * kBlock, false);
+  EXPECT_TRUE(there(112 * kBlock, 16 * kBlock));
+  EXPECT_FALSE(there(1900 * kBlock, kBlock)) << "no more than some frames";
 }
 
 TEST_F(BaseFileTest, what_came_for_a_reader_is_answered_from_memory_until_the_file_changes) {
   prepare(2000 * kBlock);
-  for (uint64_t at = 0; at < 100 * kBlock; at += 16 * kBlock) {
-    EXPECT_EQ(*read(at, 16 * kBlock), original(at, 16 * kBlock));
-    file_->read_ahead(at, 16 * kBlock, *pool_);
-    for (int i = 0; i < 10'000 && at >= 32 * kBlock && !file_->readable(at + 16 * kBlock, 16 * kBlock); ++i)
-      Clock::system().sleep_us(1000);
-  }
+  read_on(100 * kBlock, false);
   pool_->finish();
-  Bytes fresh(16 * kBlock);
-  ASSERT_TRUE(file_->copy_fresh(112 * kBlock, fresh));
-  EXPECT_EQ(fresh, original(112 * kBlock, 16 * kBlock));
-  EXPECT_EQ(*raw(112 * kBlock, 16 * kBlock), fresh) << "the file has it as well";
+  ASSERT_TRUE(is_fresh(112 * kBlock, 16 * kBlock));
+  EXPECT_EQ(*read(112 * kBlock, 16 * kBlock), original(112 * kBlock, 16 * kBlock));
+  EXPECT_EQ(*raw(112 * kBlock, 16 * kBlock), original(112 * kBlock, 16 * kBlock))
+      << "the file has it as well";
   const Bytes ours(kBlock, 7);
   ASSERT_EQ(*file_->write(113 * kBlock, ours, 0, nullptr), Outcome::done);
-  EXPECT_FALSE(file_->copy_fresh(112 * kBlock, fresh));
+  EXPECT_FALSE(is_fresh(112 * kBlock, 16 * kBlock));
   EXPECT_EQ(*read(113 * kBlock, kBlock), ours);
+}
+
+TEST_F(BaseFileTest, what_a_reader_waited_for_is_in_memory_only_and_stays_missing) {
+  prepare(2000 * kBlock);
+  read_on(200 * kBlock, true);
+  pool_->finish();
+  ASSERT_TRUE(is_fresh(208 * kBlock, 8 * kBlock));
+  EXPECT_EQ(*raw(208 * kBlock, 8 * kBlock), Bytes(8 * kBlock, 0)) << "nobody waited for a write";
+  EXPECT_GT(file_->missing_bytes(), 1800ull * kBlock);
+  // A change of the file takes it out of memory; then it is fetched again, and kept.
+  const Bytes ours(kBlock, 7);
+  ASSERT_EQ(*file_->write(209 * kBlock, ours, 0, hands_.get()), Outcome::done);
+  EXPECT_FALSE(there(208 * kBlock, kBlock));
+  EXPECT_EQ(*read(208 * kBlock, kBlock), original(208 * kBlock, kBlock));
+  EXPECT_EQ(*read(209 * kBlock, kBlock), ours);
+  // A part of a block is written into what the backup has.
+  ASSERT_EQ(*file_->write(215 * kBlock + 10, Bytes(5, 3), 0, hands_.get()), Outcome::done);
+  Bytes expected = original(215 * kBlock, kBlock);
+  std::fill_n(expected.begin() + 10, 5, uint8_t{3});
+  EXPECT_EQ(*read(215 * kBlock, kBlock), expected);
+  open();
+  EXPECT_EQ(*read(209 * kBlock, kBlock), ours);
+  EXPECT_EQ(*read(0, 16 * kBlock), original(0, 16 * kBlock)) << "from the repository again";
+}
+
+TEST_F(BaseFileTest, what_was_forgotten_before_it_was_read_goes_through_the_file) {
+  prepare(2000 * kBlock);
+  read_on(100 * kBlock, true);
+  pool_->finish();
+  // As when many readers fetch more ahead than memory holds.
+  std::atomic<bool> ended{false};
+  std::thread other([&] {
+    while (!ended) shared_.fresh.add(~0ull, 0, Bytes(FreshPieces::kMost, 1));
+  });
+  for (uint64_t at = 100; at < 132; at += 8)
+    EXPECT_EQ(*read(at * kBlock, 8 * kBlock), original(at * kBlock, 8 * kBlock));
+  ended = true;
+  other.join();
 }
 
 TEST_F(BaseFileTest, a_frame_of_which_a_block_was_written_is_read_from_the_file) {
@@ -321,7 +375,7 @@ TEST_F(BaseFileTest, what_is_damaged_is_an_error_and_stays_missing) {
   ASSERT_FALSE(bytes);
   EXPECT_EQ(bytes.error().kind, ErrorKind::damaged);
   EXPECT_EQ(*raw(0, kBlock), Bytes(kBlock, 0)) << "nothing was written";
-  EXPECT_FALSE(file_->readable(0, kBlock));
+  EXPECT_FALSE(there(0, kBlock));
   EXPECT_EQ(*read(8 * kBlock, kBlock), original(8 * kBlock, kBlock)) << "other frames are fine";
   StopToken stop;
   EXPECT_FALSE(file_->hydrate(*hands_, stop, [](uint64_t) {}));
@@ -429,8 +483,7 @@ TEST_F(BaseFileTest, threads_do_not_lose_each_others_blocks) {
     threads.emplace_back([&] {
       FetchHands own(tiny_.repo, kBlock, *pool_);
       for (uint64_t block = 0; block < kBlocks; ++block) {
-        if (!file_->make_readable(block * kBlock, kBlock, own)) wrong = true;
-        Bytes bytes = *raw(block * kBlock, kBlock);
+        Bytes bytes = *read_with(own, block * kBlock, kBlock);
         bool written = block % 4 < 2 && bytes == Bytes(kBlock, static_cast<uint8_t>(block));
         if (!written && bytes != original(block * kBlock, kBlock)) wrong = true;
       }

@@ -1,9 +1,7 @@
 #include "ops/mount/fresh_pieces.h"
 
 #include <algorithm>
-#include <cstring>
 #include <utility>
-#include <vector>
 
 namespace lifeboat::ops {
 
@@ -19,30 +17,29 @@ void FreshPieces::add(uint64_t file, uint64_t offset, ByteView plain) {
   pieces_.push_back({file, offset, std::move(memory)});
 }
 
-const FreshPieces::Piece* FreshPieces::find(uint64_t file, uint64_t offset) const {
-  auto found = std::ranges::find_if(pieces_, [&](const Piece& piece) {
+const FreshPieces::Piece* FreshPieces::piece_at(uint64_t file, uint64_t offset) const {
+  // What was added last is asked for first.
+  auto found = std::ranges::find_if(pieces_.rbegin(), pieces_.rend(), [&](const Piece& piece) {
     return piece.file == file && offset >= piece.offset && offset - piece.offset < piece.plain->size();
   });
-  return found == pieces_.end() ? nullptr : &*found;
+  return found == pieces_.rend() ? nullptr : &*found;
 }
 
-bool FreshPieces::copy(uint64_t file, uint64_t offset, MutableBytes out) const {
-  std::vector<Piece> parts;
-  {
-    std::lock_guard lock(mutex_);
-    for (uint64_t at = offset; at < offset + out.size();) {
-      const Piece* piece = find(file, at);
-      if (piece == nullptr) return false;
-      parts.push_back(*piece);
-      at = piece->offset + piece->plain->size();
+bool FreshPieces::find(uint64_t file, uint64_t offset, uint64_t length, FreshParts& parts) const {
+  parts = {};
+  std::lock_guard lock(mutex_);
+  const uint64_t end = offset + length;
+  while (offset < end) {
+    const Piece* piece = piece_at(file, offset);
+    if (piece == nullptr) {
+      parts = {};
+      return false;
     }
-  }
-  for (const Piece& part : parts) {
-    const size_t skip = static_cast<size_t>(offset - part.offset);
-    const size_t size = std::min(out.size(), part.plain->size() - skip);
-    std::memcpy(out.data(), part.plain->data() + skip, size);
+    const uint64_t skip = offset - piece->offset;
+    const uint64_t size = std::min<uint64_t>(end - offset, piece->plain->size() - skip);
+    parts.held.push_back(piece->plain);
+    parts.views.push_back(ByteView(*piece->plain).subspan(skip, size));
     offset += size;
-    out = out.subspan(size);
   }
   return true;
 }

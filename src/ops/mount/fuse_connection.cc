@@ -62,21 +62,21 @@ bool FuseConnection::receive(RequestBuffer& buffer) const {
   }
 }
 
-void FuseConnection::answer(const Request& request, int error, std::initializer_list<ByteView> parts) const {
+void FuseConnection::answer(const Request& request, int error, std::span<const ByteView> parts) const {
   fuse_out_header header{};
   header.unique = request.header.unique;
   header.error = -error;
-  std::array<iovec, 4> vectors{};
-  vectors[0] = {&header, sizeof header};
-  int count = 1;
+  std::vector<iovec> vectors;
+  vectors.reserve(1 + parts.size());
+  vectors.push_back({&header, sizeof header});
   size_t size = sizeof header;
   for (ByteView part : parts) {
-    vectors[static_cast<size_t>(count++)] = {const_cast<uint8_t*>(part.data()), part.size()};
+    vectors.push_back({const_cast<uint8_t*>(part.data()), part.size()});
     size += part.size();
   }
   header.len = static_cast<uint32_t>(size);
   // ENOENT: the request was interrupted; ENODEV: the tree was unmounted. Nobody waits in either case.
-  (void)!writev(device_.get(), vectors.data(), count);
+  (void)!writev(device_.get(), vectors.data(), static_cast<int>(vectors.size()));
 }
 
 Result<bool> FuseConnection::negotiate(const Request& request) const {

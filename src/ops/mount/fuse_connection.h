@@ -3,6 +3,7 @@
 
 #include <linux/fuse.h>
 #include <sys/stat.h>
+#include <span>
 
 #include <algorithm>
 #include <cstdint>
@@ -60,7 +61,10 @@ class FuseConnection {
   // Waits for a request; false once the tree is unmounted.
   bool receive(RequestBuffer& buffer) const;
   // `error` is an errno. Every request but the few that have none is answered once.
-  void answer(const Request& request, int error, std::initializer_list<ByteView> parts = {}) const;
+  void answer(const Request& request, int error, std::initializer_list<ByteView> parts = {}) const {
+    answer(request, error, std::span<const ByteView>(parts.begin(), parts.size()));
+  }
+  void answer(const Request& request, int error, std::span<const ByteView> parts) const;
   template <typename T>
   void answer_with(const Request& request, const T& value) const {
     answer(request, 0, {ByteView(reinterpret_cast<const uint8_t*>(&value), sizeof value)});

@@ -586,23 +586,23 @@ class FuseServer::Impl {
         return Handled::yes;
       }
     }
+    const size_t wanted = std::min<size_t>(in.size, kMostData);
     if (node->base) {
-      if (!node->base->readable(in.offset, in.size)) {
-        if (request.hands == nullptr) return Handled::needs_hands;
-        if (Status ready = node->base->make_readable(in.offset, in.size, *request.hands); !ready) {
-          fail(request, Error(ready.error()).within(node->base->path()));
-          return Handled::yes;
-        }
+      FreshParts fresh;
+      auto found = node->base->prepare_read(in.offset, wanted, fresh, request.hands);
+      if (!found) {
+        fail(request, Error(found.error()).within(node->base->path()));
+        return Handled::yes;
       }
-      node->base->read_ahead(in.offset, in.size, engine_.pool);
+      if (*found == BaseFile::Found::needs_hands) return Handled::needs_hands;
+      node->base->read_ahead(in.offset, wanted, engine_.pool);
+      if (*found == BaseFile::Found::fresh) {
+        kernel_.answer(request, 0, fresh.views);
+        return Handled::yes;
+      }
     }
     static thread_local std::unique_ptr<uint8_t[]> room;
     if (!room) room = std::make_unique_for_overwrite<uint8_t[]>(kMostData);
-    const size_t wanted = std::min<size_t>(in.size, kMostData);
-    if (node->base && node->base->copy_fresh(in.offset, {room.get(), wanted})) {
-      answer(request, 0, {ByteView(room.get(), wanted)});
-      return Handled::yes;
-    }
     size_t have = 0;
     while (have < wanted) {
       ssize_t got =
