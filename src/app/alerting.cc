@@ -125,13 +125,9 @@ Status remember_reached(const Invocation& invocation, const std::vector<SentMess
 
 }  // namespace
 
-std::map<std::string, Timestamp> last_deliveries(const Invocation& invocation) {
-  std::map<std::string, Timestamp> last;
+std::map<std::string, ready::ReceiverState> known_receivers(const Invocation& invocation) {
   auto book = read_book(book_path(invocation.value("state-dir"), invocation.cluster()));
-  if (!book) return last;
-  for (const auto& [name, state] : book->receivers())
-    if (state.delivered.valid()) last[name] = state.delivered;
-  return last;
+  return book ? book->receivers() : std::map<std::string, ready::ReceiverState>();
 }
 
 ready::SendOptions send_options(const Invocation& invocation) {

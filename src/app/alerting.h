@@ -41,8 +41,8 @@ Result<AlertCheck> check_alerts(const Invocation& invocation);
 std::vector<SentMessage> test_alerts(const Invocation& invocation, const ready::SignalReport& report,
                                      const std::vector<std::string>& ids);
 
-// When each receiver last took an alert, as far as the state directory knows.
-std::map<std::string, Timestamp> last_deliveries(const Invocation& invocation);
+// What each receiver last took, and what it did not, as far as the state directory knows.
+std::map<std::string, ready::ReceiverState> known_receivers(const Invocation& invocation);
 
 ready::SendOptions send_options(const Invocation& invocation);
 

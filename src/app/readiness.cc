@@ -108,14 +108,17 @@ std::vector<ready::ScheduledJob> scheduled_jobs(const Invocation& invocation,
 
 std::vector<ready::AlertReceiver> receivers(const Invocation& invocation) {
   std::vector<ready::AlertReceiver> found;
-  const auto delivered = last_deliveries(invocation);
+  const auto known = known_receivers(invocation);
   for (const ready::Receiver& one : invocation.config().receivers) {
     const bool ours =
         one.clusters.empty() || std::ranges::find(one.clusters, invocation.cluster()) != one.clusters.end();
     if (!ours) continue;
-    auto last = delivered.find(one.name);
-    found.push_back({one.name, std::string(to_string(one.type)), !one.heartbeats_only,
-                     last == delivered.end() ? Timestamp() : last->second});
+    ready::AlertReceiver receiver{one.name, std::string(to_string(one.type)), !one.heartbeats_only, {}, ""};
+    if (auto state = known.find(one.name); state != known.end()) {
+      receiver.delivered = state->second.delivered;
+      if (state->second.failures > 0) receiver.failing = state->second.last_error;
+    }
+    found.push_back(std::move(receiver));
   }
   return found;
 }

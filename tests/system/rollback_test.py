@@ -37,6 +37,43 @@ class Rollback(SystemTest):
         server = lb.server
         return self.rollback(lb, "--pgdata", server.data, "--port", server.port, "--socket-dir", server.place, *options, **how)
 
+    def test_what_came_after_a_rollback_is_the_latest_and_not_what_was_left(self):
+        """The newest backup lies on the branch that was left."""
+        for major in self.two_majors():
+            with self.subTest(major=major):
+                server, lb = self.source(major)
+                first = lb("list").ok().json["lineages"][0]["backups"][0]["id"]
+                left = lb("backup", live=True).ok().json["backup"]
+                self.say(server, "left")
+                self.in_place(lb, "--stop", "--yes").ok()
+                self.say(server, "new")
+                server.switch_wal()
+                server.wait_archived()
+                wal_gaps = next(one for one in lb("status", "--owner", "x", live=True).json["signals"] if one["id"] == "wal_gaps")
+                self.assertEqual((wal_gaps["verdict"], left in wal_gaps["found"]), ("warning", True), wal_gaps)
+                to = new_directory("to") / "data"
+                done = lb("restore", "--to", to, "--pg-bin", server.bin, "--action", "promote").ok().json
+                self.assertEqual(done["plan"]["backup"], first)
+                self.assertIn(f"backup {left} is passed over", " ".join(done["plan"]["warnings"]))
+                copy = Cluster.attach(to, server.major, start=True)
+                copy.wait_recovered()
+                self.assertEqual(self.said(copy), "good,new")
+                copy.stop()
+                # Who means the branch that was left says so.
+                refused = lb("restore", "--to", new_directory("to") / "data", "--backup", left, "--pg-bin", server.bin)
+                self.assertFails(refused, UNREACHABLE, "left by a rollback", "--timeline 1")
+                to = new_directory("to") / "data"
+                lb("restore", "--to", to, "--backup", left, "--timeline", "1", "--pg-bin", server.bin, "--action", "promote").ok()
+                copy = Cluster.attach(to, server.major, start=True)
+                copy.wait_recovered()
+                self.assertIn("left", self.said(copy))
+                copy.stop()
+                # A backup of the new timeline ends that.
+                lb("backup", live=True).ok()
+                gaps = next(one for one in lb("status", "--owner", "x", live=True).json["signals"] if one["id"] == "wal_gaps")
+                self.assertEqual(gaps["verdict"], "ok", gaps)
+                server.stop()
+
     def paste(self, command):
         words = shlex.split(command)
         if words[0] == "runuser":

@@ -108,6 +108,15 @@ bool BackupProofs::good() const {
   return true;
 }
 
+std::optional<std::string> known_damage(const Proofs& proofs, const BackupId& backup) {
+  const BackupProofs* of = proofs.of(backup);
+  if (of == nullptr || of->good()) return std::nullopt;
+  for (const auto* proof : {&of->verified, &of->drilled})
+    if (*proof && !(*proof)->passed)
+      return (*proof)->problems.empty() ? std::string("no reason recorded") : (*proof)->problems.front();
+  return std::nullopt;
+}
+
 const BackupProofs* Proofs::of(const BackupId& id) const {
   auto found = backups.find(id);
   return found == backups.end() ? nullptr : &found->second;

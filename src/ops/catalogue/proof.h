@@ -60,6 +60,10 @@ struct Proofs {
   const BackupProofs* of(const BackupId& id) const;
   std::set<BackupId> verified() const;  // those that are good(); what expiry honours
 };
+// The first problem of a verification or a drill that failed, unless a later check of the other kind passed;
+// nullopt: nothing is known against the backup. A drill that failed by the operator's own questions counts:
+// somebody has to look.
+std::optional<std::string> known_damage(const Proofs& proofs, const BackupId& backup);
 Result<Proofs> read_proofs(const repo::LineageRepo& repo);
 
 // The document for `backups`, ready for repo::write_evidence. `more` is JSON text of an object whose members

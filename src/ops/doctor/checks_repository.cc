@@ -124,6 +124,10 @@ void look_at_newest_backup(const DoctorFacts& facts, Finding& finding) {
   }
   double age = facts.now.seconds_since(newest->stopped);
   std::string found = cat(newest->id.text, ", ", format_seconds(age), " old");
+  if (auto problem = known_damage(known.proofs, newest->id))
+    return bad(finding, Severity::critical, cat(found, ", failed its last check: ", *problem),
+               "what it needs was damaged or removed in the repository, or what came back was wrong",
+               {our_command(facts, "verify"), our_command(facts, "backup", "--type full")});
   if (age >= kBackupWarnAge) {
     return bad(finding, age >= kBackupCriticalAge ? Severity::critical : Severity::warning, std::move(found),
                "the schedule does not run, or its backups fail", {our_command(facts, "backup")});
@@ -160,6 +164,13 @@ void look_at_continuity(const DoctorFacts& facts, Finding& finding) {
                 our_command(facts, "wal push", cat("pg_wal/", wal.missing->to_string())),
                 "# else begin anew:", take_new});
   }
+  if (wal.left_behind)
+    return bad(finding, wal.left_behind == wal.backup ? Severity::critical : Severity::warning,
+               cat("backup ", wal.left_behind->text, ", the newest, is not in the history of timeline ",
+                   facts.server ? facts.server->current_timeline.value : wal.timeline.value,
+                   wal.left_behind == wal.backup ? ", and neither is any other"
+                                                 : cat("; recovery begins with ", wal.backup.text)),
+               "the server was rolled back to before it, or failed over without it", {take_new});
   good(finding, cat("from backup ", wal.backup.text, " to ", wal.end.to_string(), " on timeline ",
                     wal.timeline.value));
 }

@@ -21,6 +21,21 @@ bool may_go_on(const KnownContinuity& known, const ChosenLineage& lineage, const
          known.backup == backup.id && known.end > backup.start_lsn && age >= 0 && age < kWholeLookSeconds;
 }
 
+using NewestFirst = std::vector<repo::Card>::const_reverse_iterator;
+
+// The newest complete backup from `from` on that the server's own history passes through; `from` where that
+// is not known, or none is.
+NewestFirst in_history(NewestFirst from, NewestFirst end, const WalHistory& history,
+                       std::optional<Timeline> servers) {
+  const StoredTimeline* stored = servers ? history.find(*servers) : nullptr;
+  if (stored == nullptr || !stored->history) return from;
+  auto found = std::find_if(from, end, [&](const repo::Card& card) {
+    return card.state == repo::BackupState::complete &&
+           stored->history->contains(card.timeline, card.stop_lsn);
+  });
+  return found == end ? from : found;
+}
+
 }  // namespace
 
 Result<std::optional<ContinuityFacts>> follow_wal(const ChosenLineage& lineage,
@@ -31,6 +46,16 @@ Result<std::optional<ContinuityFacts>> follow_wal(const ChosenLineage& lineage,
     return card.state == repo::BackupState::complete;
   });
   if (newest == backups.rend()) return std::optional<ContinuityFacts>();
+  std::optional<BackupId> left_behind;
+  {
+    TRY_ASSIGN(const WalHistory timelines, WalHistory::load(lineage, backups.back().stop_lsn));
+    const auto followed = in_history(newest, backups.rend(), timelines, servers);
+    const StoredTimeline* stored = servers ? timelines.find(*servers) : nullptr;
+    const bool leads_there = stored == nullptr || !stored->history ||
+                             stored->history->contains(followed->timeline, followed->stop_lsn);
+    if (followed != newest || !leads_there) left_behind = newest->id;
+    newest = followed;
+  }
   Lsn from = newest->start_lsn;
   Timestamp whole_look = now;
   if (known && may_go_on(*known, lineage, *newest, now)) {
@@ -44,6 +69,7 @@ Result<std::optional<ContinuityFacts>> follow_wal(const ChosenLineage& lineage,
     return follow_wal(lineage, backups, servers, now, std::nullopt);
   ContinuityFacts continuity;
   continuity.backup = newest->id;
+  continuity.left_behind = left_behind;
   continuity.timeline = target;
   TRY_ASSIGN(continuity.newest, repo::WalStore(lineage.repo).newest_segment(target));
   const StoredTimeline* stored = history.find(target);

@@ -39,7 +39,10 @@ struct ContinuityFacts {
   std::optional<SegmentName> missing;   // a later segment is stored, this one is not
   std::optional<SegmentName> conflict;  // stored with two contents
   std::optional<SegmentName> newest;    // newest segment of the timeline that is stored at all
-  KnownContinuity known;                // for the next look
+  // The newest complete backup, where the server has left what it was made on: another one is followed here,
+  // or this one, because none leads to the server's present.
+  std::optional<BackupId> left_behind;
+  KnownContinuity known;  // for the next look
 };
 
 // `backups` by time; `servers`: the timeline that the server is on. `now` decides whether what is known is

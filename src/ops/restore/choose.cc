@@ -12,6 +12,7 @@ namespace lifeboat::ops {
 namespace {
 
 constexpr uint64_t kMostRead = 8ull << 30;  // bytes of WAL: some seconds
+constexpr uint64_t kLookBack = 64;          // segments in which the last commit is looked for
 
 // Can its end lie before the target? Decided by what the card says, before any WAL is read.
 bool ends_too_late(const repo::Card& card, const RecoveryTarget& target) {
@@ -59,7 +60,54 @@ class Chooser {
   }
 
  private:
+  // The newest timeline that has WAL; null: the history of none is known.
+  const StoredTimeline* newest_timeline() const {
+    const StoredTimeline* newest = nullptr;
+    for (const StoredTimeline& stored : history_.timelines())
+      if (stored.history && (!stored.runs.empty() || !stored.tails.empty())) newest = &stored;
+    return newest;
+  }
+
+  // Of its last segments; unset: there is none in them.
+  Result<Timestamp> last_commit_on(const StoredTimeline& timeline) const {
+    if (timeline.runs.empty()) return Timestamp();
+    const SegmentRun& run = timeline.runs.back();
+    const uint64_t first = std::max(run.first, run.last - std::min(run.last, kLookBack));
+    // Before the fork its first segment has what its ancestor wrote.
+    const auto& ancestors = timeline.history->ancestors();
+    const Lsn fork = ancestors.empty() ? Lsn{} : ancestors.back().end;
+    const Lsn from = std::max(fork, Lsn{first * uint64_t{history_.segment_size().bytes}});
+    TRY_ASSIGN(RecoveryWindow window, recovery_window(lineage_, history_, timeline.timeline, from, from,
+                                                      timeline.timeline, kLookBack, scan_));
+    return window.last_commit;
+  }
+
+  // After a rollback to before the newest backup, or a failover that it did not see, that backup leads to a
+  // branch that was left, and "latest" is the end of another one. By time: a copy that was promoted somewhere
+  // has the newest timeline, and not the latest commit.
+  Status refuse_left_behind(const repo::Card& card) const {
+    if (options_.target.kind != pg::TargetKind::latest) return {};
+    if (options_.timeline_choice != TimelineChoice::unset &&
+        options_.timeline_choice != TimelineChoice::latest)
+      return {};
+    const StoredTimeline* newest = newest_timeline();
+    if (newest == nullptr || newest->history->contains(card.timeline, card.stop_lsn)) return {};
+    const std::vector<Timeline> own = history_.descendants(card.timeline, card.stop_lsn);
+    if (own.empty()) return {};
+    TRY_ASSIGN(const Timestamp theirs, last_commit_on(*newest));
+    TRY_ASSIGN(RecoveryWindow ours, recovery_window(lineage_, history_, card.timeline, card.start_lsn,
+                                                    card.stop_lsn, own.back(), kLookBack, scan_));
+    if (theirs <= std::max(ours.last_commit, card.stopped)) return {};
+    return make_error(ErrorKind::unreachable, "recovery target latest",
+                      cat("timeline ", newest->timeline.value, " goes on to a commit of ", theirs.to_string(),
+                          ", and does not pass through backup ", card.id.text, ", made on timeline ",
+                          card.timeline.value, ": that was left by a rollback or a failover"))
+        .with_hint(cat("an older backup may lead there; --timeline ", own.back().value,
+                       " goes to the end of what was left"));
+  }
+
   Result<ChosenBackup> attempt(const repo::Card& card) {
+    TRY(refuse_left_behind(card));
     ReachRequest request = ReachRequest::from(card);
     request.target = options_.target;
     request.choice = options_.timeline_choice;
@@ -181,7 +229,7 @@ Result<ChosenBackup> choose_backup(const ChosenLineage& lineage, const RestoreOp
     if (chosen) {
       // Replaying from an older one costs time, and whoever restores may know better.
       for (const repo::Card& card : doubtful) {
-        if (card.stop_lsn <= chosen->card.stop_lsn) continue;
+        if (card.id < chosen->card.id) continue;
         chosen->warnings.push_back(cat(known_against(card, proofs), "; the older ", chosen->card.id.text,
                                        " is used (--backup ", card.id.text, " takes it all the same)"));
       }

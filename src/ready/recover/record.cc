@@ -60,7 +60,9 @@ JudgedPoint judge_archiving(const PostMortem& record) {
   const auto& seen = record.validation;
   if (!record.plan.in_place) return none("archiving_on", "a copy beside the original archives nothing");
   if (!seen || !seen->answers) return unknown("archiving_on", "the server was not asked");
-  return point("archiving_on", seen->archives, seen->archives ? "archive_mode is on" : "archive_mode is off");
+  return point(
+      "archiving_on", seen->archives,
+      seen->archives ? "archive_mode is on" : "archive_mode is off, or archive_command stores nothing");
 }
 
 JudgedPoint judge_loss(const PostMortem& record) {

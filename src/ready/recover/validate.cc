@@ -1,5 +1,6 @@
 #include "ready/recover/validate.h"
 
+#include "ops/archive_setting.h"
 #include "pg/client/client.h"
 #include "util/clock.h"
 #include "util/strings.h"
@@ -25,10 +26,11 @@ Status look_into(const std::string& conninfo, const std::string& database, const
 
 Status ask(const std::string& conninfo, const pg::ConnectOptions& options, Validation& validation) {
   TRY_ASSIGN(pg::PgClient client, pg::PgClient::connect(conninfo, options));
-  TRY_ASSIGN(pg::Rows rows, client.query("SELECT pg_is_in_recovery(), current_setting('archive_mode')"));
+  TRY_ASSIGN(pg::Rows rows, client.query("SELECT pg_is_in_recovery(), current_setting('archive_mode'),"
+                                         " current_setting('archive_command')"));
   validation.answers = true;
   validation.in_recovery = rows.truth(0, 0);
-  validation.archives = rows.text(0, 1) != "off";
+  validation.archives = rows.text(0, 1) != "off" && !ops::stores_nothing(rows.text(0, 2));
   TRY_ASSIGN(pg::Rows databases,
              client.query("SELECT datname FROM pg_database WHERE datallowconn ORDER BY datname"));
   validation.databases = databases.size();

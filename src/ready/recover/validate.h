@@ -15,7 +15,7 @@ struct Validation {
   bool answers = false;
   std::string problem;  // why it does not answer
   bool in_recovery = false;
-  bool archives = false;  // archive_mode is not off
+  bool archives = false;  // archive_mode is not off, and archive_command does not throw WAL away
   int64_t databases = 0;
   int64_t relations = 0;                     // tables, in all databases
   std::vector<std::string> invalid_indexes;  // "database: schema.index"

@@ -129,6 +129,12 @@ void deliver_rpo(const ReportFacts& facts, DeliveredNow& result) {
     result.rpo_basis = ops::describe(*lost);
     return;
   }
+  for (const char* id : {"archive_off", "wal_archive_lag"}) {
+    const Reading* reading = facts.reading(id);
+    if (reading == nullptr || rank_of(reading->verdict) == Rank::fine) continue;
+    result.rpo_basis = cat("WAL does not arrive as it should: ", reading->found);
+    return;
+  }
   const auto& settings = facts.doctor().server->settings;
   auto timeout = settings.find("archive_timeout");
   auto seconds = timeout == settings.end() ? std::nullopt : parse_i64(timeout->second);

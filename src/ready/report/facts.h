@@ -49,6 +49,7 @@ struct AlertReceiver {
   std::string kind;
   bool tells = true;    // not only a sign of life
   Timestamp delivered;  // when it last took an alert; unset: never
+  std::string failing;  // why it did not take the last one; "": it did
 };
 
 // An item that the operator says does not apply, with the reason.

@@ -156,7 +156,10 @@ void look_at_alerts(const ReportFacts& facts, ItemAnswer& answer) {
             "; lifeboat alert test shows that it arrives"));
   for (const AlertReceiver& receiver : receivers) {
     if (!receiver.tells) continue;
-    if (!receiver.delivered.valid()) {
+    if (!receiver.failing.empty()) {
+      answer.lacks(cat("receiver ", receiver.name, " cannot be reached: ", receiver.failing),
+                   our(facts, "alert test"));
+    } else if (!receiver.delivered.valid()) {
       answer.lacks(cat("receiver ", receiver.name, " never took an alert"), our(facts, "alert test"));
     } else if (facts.now().seconds_since(receiver.delivered) > kQuarterSeconds) {
       answer.lacks(

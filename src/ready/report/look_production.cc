@@ -36,6 +36,9 @@ void look_at_weekly_physical_backup(const ReportFacts& facts, ItemAnswer& answer
     return answer.lacks(
         cat("the newest backup, ", newest->id.text, ", is ", age(facts, newest->stopped), " old"),
         our(facts, "backup"));
+  if (auto problem = ops::known_damage(facts.doctor().repository.proofs, newest->id))
+    return answer.lacks(cat("the newest backup, ", newest->id.text, ", failed its last check: ", *problem),
+                        our(facts, "backup", "--type full"));
   answer.shows(cat("backup ", newest->id.text, ", ", age(facts, newest->stopped), " old"),
                {cat("backup/", newest->id.text)});
 }

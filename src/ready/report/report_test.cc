@@ -135,7 +135,7 @@ ReportFacts well(const SignalSettings& signals = owned()) {
       {"backup", "15 1 * * *", "backup", "backup", kDay, 0, {card(kHour).started}, 0, {}},
       {"drill", "0 5 * * 0", "drill", "drill --random-target", 7 * kDay, 0, {ago(0.6 * kHour)}, 0, {}},
       {"expire", "45 1 * * *", "expire", "expire --pitr-days 30", kDay, 0, {}, 0, {}}};
-  settings.receivers = {{"office", "email", true, ago(kDay)}};
+  settings.receivers = {{"office", "email", true, ago(kDay), ""}};
   settings.metrics_endpoint = "127.0.0.1:9187";
   settings.signals_read = ago(60);
   settings.runbook_directory = "/srv/books";
@@ -356,6 +356,20 @@ const Case kCases[] = {
     {"a receiver that nobody ever tried",
      [](ReportFacts& f) { f.settings.receivers[0].delivered = {}; },
      {"alerts"}},
+    {"a receiver that did not take the last alert",
+     [](ReportFacts& f) { f.settings.receivers[0].failing = "connection refused"; },
+     {"alerts"}},
+    {"a newest backup that failed its verification",
+     [](ReportFacts& f) {
+       ops::BackupProof failed;
+       failed.level = ops::ProofLevel::wal;
+       failed.time = kNow;
+       failed.problems = {"a pack is missing"};
+       auto& repository = f.signals.doctor.repository;
+       repository.proofs.backups[repository.backups[0].id].verified = failed;
+       evaluate_again(f);
+     },
+     {"weekly_physical_backup", "age_watched"}},
     {"a receiver that was tried last year",
      [](ReportFacts& f) { f.settings.receivers[0].delivered = ago(200 * kDay); },
      {"alerts"}},

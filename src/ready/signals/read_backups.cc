@@ -70,6 +70,8 @@ void read_backup_age(const SignalFacts& facts, const SignalPolicy&, Reading& rea
   else
     found += ", verified";
   measured(reading, age, std::move(found));
+  if (auto problem = ops::known_damage(facts.doctor.repository.proofs, newest->id))
+    raise_to(reading, Verdict::critical, cat(newest->id.text, " failed its last check: ", *problem));
 }
 
 void read_backup_failures(const SignalFacts& facts, const SignalPolicy&, Reading& reading) {

@@ -145,7 +145,17 @@ void read_wal_gaps(const SignalFacts& facts, const SignalPolicy&, Reading& readi
     gaps += static_cast<double>(facts.doctor.dropped.size());
     found += cat("; wal push dropped WAL up to ", facts.doctor.dropped.back().to.to_string());
   }
+  if (continuity->left_behind == continuity->backup) {
+    ++gaps;
+    found = cat("the server has left the timeline of every backup, ", continuity->backup.text,
+                " the newest: nothing since then can be recovered");
+  }
   measured(reading, gaps, std::move(found));
+  if (continuity->left_behind && continuity->left_behind != continuity->backup)
+    raise_to(reading, Verdict::warning,
+             cat("the newest backup, ", continuity->left_behind->text,
+                 ", was made on a timeline that the server has left: recovery begins with ",
+                 continuity->backup.text));
 }
 
 void read_archive_off(const SignalFacts& facts, const SignalPolicy&, Reading& reading) {
