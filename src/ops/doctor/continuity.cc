@@ -3,9 +3,14 @@
 #include <algorithm>
 
 #include "ops/wal/history.h"
+#include "pg/format/timeline_history.h"
+#include "repo/wal_store.h"
+#include "util/strings.h"
 
 namespace lifeboat::ops {
 namespace {
+
+constexpr uint64_t kHistoryLimit = 1 << 20;
 
 // The server's timeline where it descends from the backup, else the newest one that does.
 Timeline choose_target(const WalHistory& history, const repo::Card& backup, std::optional<Timeline> servers) {
@@ -21,19 +26,31 @@ bool may_go_on(const KnownContinuity& known, const ChosenLineage& lineage, const
          known.backup == backup.id && known.end > backup.start_lsn && age >= 0 && age < kWholeLookSeconds;
 }
 
+// The history of one timeline by its file alone: of segments nothing is listed. nullopt: it is not stored, or
+// cannot be used.
+Result<std::optional<pg::TimelineHistory>> stored_history(const ChosenLineage& lineage, Timeline timeline) {
+  std::optional<pg::TimelineHistory> history;
+  if (timeline.value == 1) return std::optional(pg::TimelineHistory::root(timeline));
+  auto file = WalFileName::parse(cat(timeline.to_hex(), ".history"));
+  CHECK(file.has_value());
+  auto text = repo::WalStore(lineage.repo).get_small(*file, kHistoryLimit);
+  if (!text) {
+    const ErrorKind kind = text.error().kind;
+    if (kind == ErrorKind::not_found || kind == ErrorKind::conflict || kind == ErrorKind::damaged)
+      return history;
+    return std::move(text).error();
+  }
+  if (auto parsed = pg::TimelineHistory::parse(timeline, as_text(*text))) history = std::move(*parsed);
+  return history;
+}
+
 using NewestFirst = std::vector<repo::Card>::const_reverse_iterator;
 
-// The newest complete backup from `from` on that the server's own history passes through; `from` where that
-// is not known, or none is.
-NewestFirst in_history(NewestFirst from, NewestFirst end, const WalHistory& history,
-                       std::optional<Timeline> servers) {
-  const StoredTimeline* stored = servers ? history.find(*servers) : nullptr;
-  if (stored == nullptr || !stored->history) return from;
-  auto found = std::find_if(from, end, [&](const repo::Card& card) {
-    return card.state == repo::BackupState::complete &&
-           stored->history->contains(card.timeline, card.stop_lsn);
+// The newest complete backup from `from` on that the server's own history passes through; `end`: none is.
+NewestFirst in_history(NewestFirst from, NewestFirst end, const pg::TimelineHistory& servers) {
+  return std::find_if(from, end, [&](const repo::Card& card) {
+    return card.state == repo::BackupState::complete && servers.contains(card.timeline, card.stop_lsn);
   });
-  return found == end ? from : found;
 }
 
 }  // namespace
@@ -47,14 +64,14 @@ Result<std::optional<ContinuityFacts>> follow_wal(const ChosenLineage& lineage,
   });
   if (newest == backups.rend()) return std::optional<ContinuityFacts>();
   std::optional<BackupId> left_behind;
-  {
-    TRY_ASSIGN(const WalHistory timelines, WalHistory::load(lineage, backups.back().stop_lsn));
-    const auto followed = in_history(newest, backups.rend(), timelines, servers);
-    const StoredTimeline* stored = servers ? timelines.find(*servers) : nullptr;
-    const bool leads_there = stored == nullptr || !stored->history ||
-                             stored->history->contains(followed->timeline, followed->stop_lsn);
-    if (followed != newest || !leads_there) left_behind = newest->id;
-    newest = followed;
+  std::optional<pg::TimelineHistory> own;
+  if (servers) {
+    TRY_ASSIGN(own, stored_history(lineage, *servers));
+  }
+  if (own) {
+    const auto followed = in_history(newest, backups.rend(), *own);
+    if (followed != newest) left_behind = newest->id;
+    if (followed != backups.rend()) newest = followed;
   }
   Lsn from = newest->start_lsn;
   Timestamp whole_look = now;
