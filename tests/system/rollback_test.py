@@ -3,7 +3,7 @@
 import re
 import shlex
 
-from harness import Cluster, SystemTest, amcheck, main, new_directory, run, tool, tree
+from harness import Cluster, SystemTest, amcheck, main, new_directory, run, tool, tree, wait_until
 
 USAGE, NOT_FOUND, UNREACHABLE, PRECONDITION, CHECK_FAILED, NOT_CONFIRMED = 2, 4, 13, 14, 17, 21
 
@@ -73,6 +73,25 @@ class Rollback(SystemTest):
                 gaps = next(one for one in lb("status", "--owner", "x", live=True).json["signals"] if one["id"] == "wal_gaps")
                 self.assertEqual(gaps["verdict"], "ok", gaps)
                 server.stop()
+
+    def test_of_the_new_timeline_a_tail_that_a_receiver_stored_is_enough(self):
+        server, lb = self.source(15)
+        left = lb("backup", live=True).ok().json["backup"]
+        self.in_place(lb, "--stop", "--yes").ok()
+        receiver = lb.background("wal", "receive", live=True)
+        wait_until(lambda: server.value("SELECT state FROM pg_stat_replication") == "streaming", "the receiver streams")
+        self.say(server, "new")
+        end = server.lsn()
+        wait_until(lambda: server.value(f"SELECT flush_lsn >= '{end}' FROM pg_stat_replication") == "t", "it is stored")
+        server.stop("immediate")
+        receiver.stop()
+        to = new_directory("to") / "data"
+        done = lb("restore", "--to", to, "--pg-bin", server.bin, "--action", "promote").ok().json
+        self.assertNotEqual(done["plan"]["backup"], left)
+        copy = Cluster.attach(to, server.major, start=True)
+        copy.wait_recovered()
+        self.assertEqual(self.said(copy), "good,new")
+        copy.stop()
 
     def paste(self, command):
         words = shlex.split(command)

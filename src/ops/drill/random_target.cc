@@ -33,11 +33,6 @@ void aim_behind(const ChosenBackup& latest, RestoreOptions& restore) {
   restore.timeline = latest.reach.timeline;
 }
 
-bool is_doubtful(const BackupProofs* known) {
-  return known != nullptr && !known->good() &&
-         ((known->verified && !known->verified->passed) || (known->drilled && !known->drilled->passed));
-}
-
 // Newest first, without those that something is known against.
 Result<std::vector<BackupId>> older_backups(const repo::LineageRepo& repo, const Proofs& proofs,
                                             const BackupId& than) {
@@ -46,7 +41,7 @@ Result<std::vector<BackupId>> older_backups(const repo::LineageRepo& repo, const
   std::vector<BackupId> older;
   for (auto card = cards.rbegin(); card != cards.rend() && older.size() < kMostOlder; ++card) {
     const bool usable = card->state == repo::BackupState::complete && card->id < than &&
-                        !gone.contains(card->id) && !is_doubtful(proofs.of(card->id));
+                        !gone.contains(card->id) && !known_damage(proofs, card->id);
     if (usable) older.push_back(card->id);
   }
   return older;

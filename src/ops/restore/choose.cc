@@ -70,9 +70,12 @@ class Chooser {
 
   // Of its last segments; unset: there is none in them.
   Result<Timestamp> last_commit_on(const StoredTimeline& timeline) const {
-    if (timeline.runs.empty()) return Timestamp();
-    const SegmentRun& run = timeline.runs.back();
-    const uint64_t first = std::max(run.first, run.last - std::min(run.last, kLookBack));
+    // Of what a receiver has stored there may be the tail of a segment alone.
+    uint64_t first = 0;
+    if (!timeline.runs.empty()) {
+      const SegmentRun& run = timeline.runs.back();
+      first = std::max(run.first, run.last - std::min(run.last, kLookBack));
+    }
     // Before the fork its first segment has what its ancestor wrote.
     const auto& ancestors = timeline.history->ancestors();
     const Lsn fork = ancestors.empty() ? Lsn{} : ancestors.back().end;

@@ -252,14 +252,20 @@ TEST(wal, what_the_server_believes_archived_and_nobody_has_is_critical) {
   EXPECT_EQ(read(facts, "archive_off").verdict, Verdict::ok);
 }
 
-TEST(wal, a_command_that_is_not_ours_is_believed_once_something_came_through_it) {
+// Of a command that doctor finds fault with.
+SignalFacts archived_by(std::string command, std::string cause) {
   SignalFacts facts = well();
-  ops::Finding command;
-  command.id = "archive_command";
-  command.severity = ops::Severity::critical;
-  command.found = "/opt/archive.sh %p";
-  command.cause = "it does not run lifeboat wal push";
-  facts.findings.push_back(command);
+  ops::Finding finding;
+  finding.id = "archive_command";
+  finding.severity = ops::Severity::critical;
+  finding.found = std::move(command);
+  finding.cause = std::move(cause);
+  facts.findings.push_back(std::move(finding));
+  return facts;
+}
+
+TEST(wal, a_command_that_is_not_ours_is_believed_once_something_came_through_it) {
+  SignalFacts facts = archived_by("/opt/archive.sh %p", "it does not run lifeboat wal push");
   EXPECT_EQ(read(facts, "archive_off").verdict, Verdict::warning);
   EXPECT_THAT(read(facts, "archive_off").found, HasSubstr("/opt/archive.sh"));
   facts.doctor.server->archiver.emplace();
@@ -271,13 +277,7 @@ TEST(wal, a_command_that_is_not_ours_is_believed_once_something_came_through_it)
 }
 
 TEST(wal, a_command_that_stores_nothing_is_critical_though_a_backup_brought_its_wal) {
-  SignalFacts facts = well();
-  ops::Finding command;
-  command.id = "archive_command";
-  command.severity = ops::Severity::critical;
-  command.found = "/bin/true";
-  command.cause = "it stores nothing";
-  facts.findings.push_back(command);
+  SignalFacts facts = archived_by("/bin/true", "it stores nothing");
   facts.doctor.server->archiver.emplace();
   facts.doctor.server->archiver->last_archived_time = kNow;
   facts.doctor.repository.archived_wal = {SegmentName{{1}, 0, 3}, true, std::nullopt};
