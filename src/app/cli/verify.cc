@@ -41,13 +41,19 @@ Json to_json(const ops::VerifySummary& summary, std::string_view level) {
   }
   Json windows = Json::array();
   for (const ops::WalWindow& window : summary.windows) {
+    Json lost = Json::array();
+    for (const ops::LostMoments& one : window.lost)
+      lost.push_back({{"after", json_time(one.after)},
+                      {"until", json_time(one.until)},
+                      {"segment", one.first.to_string()}});
     windows.push_back({{"cluster", window.cluster},
                        {"lineage", window.lineage.to_string()},
                        {"from_backup", window.from ? Json(window.from->text) : Json(nullptr)},
                        {"timeline", window.timeline.value},
                        {"begin", window.begin.to_string()},
                        {"end", window.end.to_string()},
-                       {"problems", window.problems}});
+                       {"problems", window.problems},
+                       {"lost_moments", lost}});
   }
   Json damage = Json::array();
   for (const repo::Damage& one : summary.report.damage) {
@@ -95,6 +101,10 @@ std::string to_text(const ops::VerifySummary& summary) {
         cat("WAL of ", window.cluster, " on timeline ", window.timeline.value, ": ", window.begin.to_string(),
             " to ", window.end.to_string(), window.problems.empty() ? ", continuous" : ", BROKEN", "\n");
     add_problems(text, window.problems);
+    for (const ops::LostMoments& one : window.lost)
+      text += cat("  before that: no moment after ", one.after.to_string(), " and before ",
+                  one.until.to_string(), " can be recovered: segment ", one.first.to_string(),
+                  " is in the way\n");
   }
   std::vector<std::string> damage;
   for (const repo::Damage& one : summary.report.damage) {
@@ -270,7 +280,9 @@ constinit const Command kVerifyCommand = {
     "wal": {"type": "array", "items": {"type": "object", "properties": {
       "cluster": {"type": "string"}, "lineage": {"type": "string"}, "from_backup": {"type": ["string", "null"]},
       "timeline": {"type": "integer"}, "begin": {"type": "string"}, "end": {"type": "string"},
-      "problems": {"type": "array", "items": {"type": "string"}}}}},
+      "problems": {"type": "array", "items": {"type": "string"}},
+      "lost_moments": {"type": "array", "items": {"type": "object", "required": ["after", "until", "segment"], "properties": {
+        "after": {"type": ["string", "null"]}, "until": {"type": ["string", "null"]}, "segment": {"type": "string"}}}}}}},
     "damage": {"type": "array", "items": {"type": "object", "required": ["kind", "object", "message"], "properties": {
       "kind": {"enum": ["unreadable", "damaged", "missing", "conflict", "inconsistent"]},
       "object": {"type": "string"}, "message": {"type": "string"}, "backups": {"type": "array", "items": {"type": "string"}}}}},

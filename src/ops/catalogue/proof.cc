@@ -23,6 +23,15 @@ std::optional<double> optional_number(const json& document, const char* name) {
   return found->get<double>();
 }
 
+std::vector<ProvenLoss> read_lost(const json& document) {
+  std::vector<ProvenLoss> lost;
+  for (const json& one : document.at("lost_moments"))
+    lost.push_back({{one.at("after_us").get<int64_t>()},
+                    {one.at("until_us").get<int64_t>()},
+                    one.at("segment").get<std::string>()});
+  return lost;
+}
+
 // What one record says of one backup.
 struct Word {
   BackupId backup;
@@ -30,7 +39,9 @@ struct Word {
   BackupProof proof;
 };
 
-Status read_record(const std::string& id, const std::string& text, std::vector<Word>& words) {
+// `lost` is that of the newest record that has it, because they are read by time.
+Status read_record(const std::string& id, const std::string& text, std::vector<Word>& words,
+                   std::vector<ProvenLoss>& lost) {
   auto damaged = [&](std::string_view what) {
     return make_error(ErrorKind::damaged, cat("evidence ", id), std::string(what));
   };
@@ -50,10 +61,12 @@ Status read_record(const std::string& id, const std::string& text, std::vector<W
       proof.time = {document.at("time_us").get<int64_t>()};
       proof.evidence = id;
       proof.problems = item.value("problems", std::vector<std::string>());
+      proof.by_questions = item.value("by_questions", false);
       proof.rto_seconds = optional_number(document, "rto_seconds");
       proof.rpo_seconds = optional_number(document, "rpo_seconds");
       found.push_back({*backup, kind == "verify", std::move(proof)});
     }
+    if (document.contains("lost_moments")) lost = read_lost(document);
     std::ranges::move(found, std::back_inserter(words));
   } catch (const json::exception& exception) {
     return damaged("not a record of proofs").with_cause(exception.what());
@@ -108,13 +121,21 @@ bool BackupProofs::good() const {
   return true;
 }
 
+const BackupProof* failed_proof(const BackupProofs& proofs) {
+  for (const auto* proof : {&proofs.verified, &proofs.drilled})
+    if (*proof && !(*proof)->passed) return &**proof;
+  return nullptr;
+}
+
+std::string first_problem(const BackupProof& failed) {
+  return failed.problems.empty() ? std::string("no reason recorded") : failed.problems.front();
+}
+
 std::optional<std::string> known_damage(const Proofs& proofs, const BackupId& backup) {
   const BackupProofs* of = proofs.of(backup);
   if (of == nullptr || of->good()) return std::nullopt;
-  for (const auto* proof : {&of->verified, &of->drilled})
-    if (*proof && !(*proof)->passed)
-      return (*proof)->problems.empty() ? std::string("no reason recorded") : (*proof)->problems.front();
-  return std::nullopt;
+  const BackupProof* failed = failed_proof(*of);
+  return failed == nullptr ? std::nullopt : std::optional(first_problem(*failed));
 }
 
 const BackupProofs* Proofs::of(const BackupId& id) const {
@@ -141,7 +162,7 @@ Result<Proofs> read_proofs(const repo::LineageRepo& repo) {
       proofs.unreadable.push_back(text.error().to_string());
       continue;
     }
-    if (auto read = read_record(id, *text, words); !read) {
+    if (auto read = read_record(id, *text, words, proofs.lost); !read) {
       proofs.unreadable.push_back(read.error().to_string());
     }
   }
@@ -165,10 +186,18 @@ std::string encode_proof(const ProofRecord& record) {
                        {"level", to_string(item.level)},
                        {"passed", item.passed},
                        {"problems", item.problems}});
+    if (item.by_questions) backups.back()["by_questions"] = true;
   }
   document["backups"] = std::move(backups);
   if (record.rto_seconds) document["rto_seconds"] = *record.rto_seconds;
   if (record.rpo_seconds) document["rpo_seconds"] = *record.rpo_seconds;
+  if (record.lost) {
+    ordered_json lost = ordered_json::array();
+    for (const ProvenLoss& one : *record.lost)
+      lost.push_back(
+          {{"after_us", one.after.unix_us}, {"until_us", one.until.unix_us}, {"segment", one.segment}});
+    document["lost_moments"] = std::move(lost);
+  }
   if (!record.more.empty()) {
     ordered_json more = ordered_json::parse(record.more, nullptr, false);
     CHECK(more.is_object());

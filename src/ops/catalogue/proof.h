@@ -4,6 +4,7 @@
 //   {"format": 1, "kind": "verify" | "drill", "time_us": …, "host": "…", "tool_version": "…",
 //    "backups": [{"id": "20261120T105625Z-4f2a9c", "level": "hashed", "passed": true, "problems": ["…"]}],
 //    "rto_seconds": …, "rpo_seconds": …,         drills, where measured
+//    "lost_moments": [{"after_us": …, "until_us": …, "segment": "…"}],     verifications that read all WAL
 //    …}                                          whatever else the writer wants to keep
 // The newest record that names a backup decides for its kind: damage found later takes the verdict back. Only
 // a pass that covers less than what is known leaves it as it is. A drill that missed its RTO or RPO target
@@ -41,6 +42,8 @@ struct BackupProof {
   Timestamp time;
   std::string evidence;               // id of the record
   std::vector<std::string> problems;  // of a failed one
+  // A drill in which only answers to the operator's own SQL were not what they expect: it came back.
+  bool by_questions = false;
   std::optional<double> rto_seconds;  // drills
   std::optional<double> rpo_seconds;
 };
@@ -53,13 +56,25 @@ struct BackupProofs {
   bool good() const;
 };
 
+// Moments between two backups that no recovery reaches, as the newest verification of all WAL found them.
+struct ProvenLoss {
+  Timestamp after;      // the last commit before them that can be reached
+  Timestamp until;      // the end of the backup from which recovery goes again
+  std::string segment;  // in the way
+};
+
 struct Proofs {
   std::map<BackupId, BackupProofs> backups;
+  std::vector<ProvenLoss> lost;
   std::vector<Timestamp> verify_times;  // of all records of kind verify, by time
   std::vector<std::string> unreadable;  // evidence ids that could not be read, with the reason
   const BackupProofs* of(const BackupId& id) const;
   std::set<BackupId> verified() const;  // those that are good(); what expiry honours
 };
+// The failed verification, else the failed drill of a backup; null: none.
+const BackupProof* failed_proof(const BackupProofs& proofs);
+// Of a failed one, for people; never empty.
+std::string first_problem(const BackupProof& failed);
 // The first problem of a verification or a drill that failed, unless a later check of the other kind passed;
 // nullopt: nothing is known against the backup. A drill that failed by the operator's own questions counts:
 // somebody has to look.
@@ -76,8 +91,10 @@ struct ProofRecord {
     ProofLevel level = ProofLevel::none;
     bool passed = false;
     std::vector<std::string> problems;
+    bool by_questions = false;
   };
   std::vector<Item> backups;
+  std::optional<std::vector<ProvenLoss>> lost;  // of a verification of all WAL
   std::optional<double> rto_seconds;
   std::optional<double> rpo_seconds;
   std::string more;  // "{}" or empty: nothing

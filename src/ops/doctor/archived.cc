@@ -65,6 +65,18 @@ std::optional<LostWal> lost_wal(const DoctorFacts& facts) {
   return lost;
 }
 
+std::vector<ProvenLoss> known_losses(const RepositoryFacts& known) {
+  std::vector<ProvenLoss> losses;
+  for (const ProvenLoss& lost : known.proofs.lost)
+    if (!known.backups.empty() && known.backups.front().stopped <= lost.after) losses.push_back(lost);
+  return losses;
+}
+
+std::string describe(const ProvenLoss& lost) {
+  return cat("no moment after ", lost.after.to_string(), " and before ", lost.until.to_string(),
+             " can be recovered: segment ", lost.segment, " is in the way (found by verify)");
+}
+
 std::string describe(const LostWal& lost) {
   return cat("the server says that ", lost.segment.to_string(), " was archived at ",
              lost.archived.to_string(), ", and the repository does not have it (newest: ",

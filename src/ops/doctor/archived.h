@@ -6,6 +6,7 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "ops/doctor/facts.h"
 
@@ -27,6 +28,11 @@ bool streams_wal(const DoctorFacts& facts);
 
 // What was archived last came, and by the configuration in use: whatever archive_command runs, it works.
 bool archiving_is_proven(const DoctorFacts& facts);
+
+// What the newest verification of all WAL found to be out of reach, as far as a backup from before it is there.
+std::vector<ProvenLoss> known_losses(const RepositoryFacts& known);
+// "no moment after … and before … can be recovered: segment … is in the way (verify)"
+std::string describe(const ProvenLoss& lost);
 
 // "the server says that … was archived, and the repository does not have it"
 std::string describe(const LostWal& lost);

@@ -1,6 +1,7 @@
 // Checks of what is stored: the repository, its keys, the newest backup and the WAL after it.
 #include <algorithm>
 
+#include "ops/doctor/archived.h"
 #include "ops/doctor/judge.h"
 #include "util/strings.h"
 
@@ -171,6 +172,11 @@ void look_at_continuity(const DoctorFacts& facts, Finding& finding) {
                    wal.left_behind == wal.backup ? ", and neither is any other"
                                                  : cat("; recovery begins with ", wal.backup.text)),
                "the server was rolled back to before it, or failed over without it", {take_new});
+  if (const std::vector<ProvenLoss> losses = known_losses(known); !losses.empty())
+    return bad(finding, Severity::warning, describe(losses.back()),
+               "WAL before the newest backup was removed from the repository, or never came",
+               {our_command(facts, "wal status   # names every hole"),
+                "nothing brings it back; it is told until the backups before it are expired"});
   good(finding, cat("from backup ", wal.backup.text, " to ", wal.end.to_string(), " on timeline ",
                     wal.timeline.value));
 }

@@ -10,8 +10,6 @@
 namespace lifeboat::ops {
 namespace {
 
-constexpr uint64_t kHistoryLimit = 1 << 20;
-
 // The server's timeline where it descends from the backup, else the newest one that does.
 Timeline choose_target(const WalHistory& history, const repo::Card& backup, std::optional<Timeline> servers) {
   const std::vector<Timeline> timelines = history.descendants(backup.timeline, backup.stop_lsn);
@@ -24,24 +22,6 @@ bool may_go_on(const KnownContinuity& known, const ChosenLineage& lineage, const
   const double age = now.seconds_since(known.whole_look);
   return known.repository == lineage.repo.store().url() && known.lineage == lineage.record.lineage &&
          known.backup == backup.id && known.end > backup.start_lsn && age >= 0 && age < kWholeLookSeconds;
-}
-
-// The history of one timeline by its file alone: of segments nothing is listed. nullopt: it is not stored, or
-// cannot be used.
-Result<std::optional<pg::TimelineHistory>> stored_history(const ChosenLineage& lineage, Timeline timeline) {
-  std::optional<pg::TimelineHistory> history;
-  if (timeline.value == 1) return std::optional(pg::TimelineHistory::root(timeline));
-  auto file = WalFileName::parse(cat(timeline.to_hex(), ".history"));
-  CHECK(file.has_value());
-  auto text = repo::WalStore(lineage.repo).get_small(*file, kHistoryLimit);
-  if (!text) {
-    const ErrorKind kind = text.error().kind;
-    if (kind == ErrorKind::not_found || kind == ErrorKind::conflict || kind == ErrorKind::damaged)
-      return history;
-    return std::move(text).error();
-  }
-  if (auto parsed = pg::TimelineHistory::parse(timeline, as_text(*text))) history = std::move(*parsed);
-  return history;
 }
 
 using NewestFirst = std::vector<repo::Card>::const_reverse_iterator;
@@ -66,7 +46,7 @@ Result<std::optional<ContinuityFacts>> follow_wal(const ChosenLineage& lineage,
   std::optional<BackupId> left_behind;
   std::optional<pg::TimelineHistory> own;
   if (servers) {
-    TRY_ASSIGN(own, stored_history(lineage, *servers));
+    TRY_ASSIGN(own, stored_history(repo::WalStore(lineage.repo), *servers));
   }
   if (own) {
     const auto followed = in_history(newest, backups.rend(), *own);

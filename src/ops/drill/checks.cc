@@ -265,6 +265,7 @@ Result<DrillCheck> check_assertion(pg::PgServer& server, const std::string& data
       pg::NameLookup::as_configured;  // the operator's SQL, written for the database as it is set up
   TRY_ASSIGN(pg::PgClient client, pg::PgClient::connect(server.conninfo(database), options));
   auto rows = client.query(sql);
+  check.answered = rows.has_value();
   if (!rows) {
     check.detail += cat(": ", rows.error().to_string());
   } else if (rows->size() != 1 || rows->columns() < 1) {

@@ -24,6 +24,7 @@ struct DrillCheck {
   CheckResult result = CheckResult::skipped;
   std::string detail;  // what was found, or why it was skipped
   double seconds = 0;
+  bool answered = false;  // the operator's own SQL, and an answer came: an error may be damage
 };
 
 // Exact number of rows of one table on the copy.

@@ -98,9 +98,11 @@ Result<std::string> write_drill_evidence(const repo::LineageRepo& repo, const Dr
                          outcome.proven ? ProofLevel::asserted : ProofLevel::restored,
                          outcome.proven,
                          {}};
+  item.by_questions = !outcome.proven;
   for (const DrillCheck& check : outcome.checks) {
-    if (!outcome.proven && check.result == CheckResult::failed)
-      item.problems.push_back(cat(check.id, ": ", check.detail));
+    if (outcome.proven || check.result != CheckResult::failed) continue;
+    item.problems.push_back(cat(check.id, ": ", check.detail));
+    item.by_questions = item.by_questions && check.answered;
   }
   record.backups.push_back(std::move(item));
   record.rto_seconds = outcome.rto_seconds;

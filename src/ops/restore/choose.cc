@@ -165,20 +165,17 @@ class Chooser {
   std::vector<std::string> passed_over_;
 };
 
-// What is known against a backup; empty: nothing.
+// What is known against restoring a backup; empty: nothing. That the operator's own questions failed in a
+// drill is not: it came back, and an older one would hardly answer them better.
 std::string known_against(const repo::Card& card, const Proofs& proofs) {
   if (card.state == repo::BackupState::damaged) {
     return cat("backup ", card.id.text, " holds ", card.broken_pages, " broken pages");
   }
   const BackupProofs* of = proofs.of(card.id);
-  if (of == nullptr) return "";
-  for (const auto* proof : {&of->verified, &of->drilled}) {
-    if (*proof && !(*proof)->passed) {
-      return cat("backup ", card.id.text, " failed its last check (", (*proof)->evidence, "): ",
-                 (*proof)->problems.empty() ? std::string("no reason recorded") : (*proof)->problems.front());
-    }
-  }
-  return "";
+  const BackupProof* failed = of == nullptr ? nullptr : failed_proof(*of);
+  if (failed == nullptr || failed->by_questions) return "";
+  return cat("backup ", card.id.text, " failed its last check (", failed->evidence,
+             "): ", first_problem(*failed));
 }
 
 }  // namespace

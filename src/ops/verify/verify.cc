@@ -111,6 +111,17 @@ void take_verdicts(const repo::VerifyReport& report, const std::vector<Scope>& s
   }
 }
 
+Result<std::vector<LostMoments>> find_lost_moments(const Scope& scope, const VerifyRequest& request) {
+  SilentReporter silent;
+  const StopToken never;
+  TRY_ASSIGN(LineageWalStatus status,
+             wal_status_of(scope.lineage, request.now, request.reporter == nullptr ? silent : *request.reporter,
+                           request.stop == nullptr ? never : *request.stop));
+  std::vector<LostMoments> lost = lost_moments(status);
+  std::erase_if(lost, [](const LostMoments& one) { return one.expired; });
+  return lost;
+}
+
 Status check_wal(const Scope& scope, const VerifyRequest& request, VerifySummary& summary) {
   WalWindow window;
   window.cluster = scope.lineage.repo.cluster();
@@ -134,6 +145,7 @@ Status check_wal(const Scope& scope, const VerifyRequest& request, VerifySummary
   });
   if (newest != scope.cards.rend()) {
     TRY(wal->judge_window(*newest, window));
+    TRY_ASSIGN(window.lost, find_lost_moments(scope, request));
     summary.windows.push_back(std::move(window));
   }
   return {};
@@ -157,6 +169,14 @@ Status write_proofs(const Scope& scope, const VerifyRequest& request, Timestamp 
       item.problems.push_back("pages were broken when it was taken");
     }
     record.backups.push_back(std::move(item));
+  }
+  for (const WalWindow& window : summary.windows) {
+    if (scope.dumps || window.cluster != scope.lineage.repo.cluster() ||
+        window.lineage != scope.lineage.repo.lineage())
+      continue;
+    record.lost.emplace();
+    for (const LostMoments& one : window.lost)
+      record.lost->push_back({one.after, one.until, one.first.to_string()});
   }
   if (record.backups.empty()) return {};
   nlohmann::ordered_json more = {

@@ -8,6 +8,7 @@
 
 #include "ops/catalogue/proof.h"
 #include "ops/session.h"
+#include "ops/wal/status.h"
 #include "repo/verify.h"
 #include "util/reporter.h"
 #include "util/stop.h"
@@ -49,6 +50,9 @@ struct WalWindow {
   Lsn end;  // continuous to here
   std::vector<std::string>
       problems;  // holes, conflicts, broken records: what lies behind them is out of reach
+  // Before that backup: what nobody can mend any more, and what retention did not leave. No problem of the
+  // verification's verdict; status and doctor tell it until the backups before it are gone.
+  std::vector<LostMoments> lost;
 };
 
 struct VerifySummary {

@@ -181,6 +181,14 @@ void WalPath::go_on_with(PartialSegment segment) {
 // --- WalHistory
 // -------------------------------------------------------------------------------------------------------
 
+Result<std::optional<pg::TimelineHistory>> stored_history(const repo::WalStore& store, Timeline timeline) {
+  StoredTimeline stored;
+  stored.timeline = timeline;
+  TRY(read_history(store, stored));
+  if (!stored.has_history_file) stored.history.reset();
+  return std::move(stored.history);
+}
+
 Result<WalHistory> WalHistory::load(const ChosenLineage& lineage, Lsn from) {
   WalHistory history;
   history.segment_size_ = lineage.record.segment_size;

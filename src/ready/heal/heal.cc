@@ -25,12 +25,13 @@ constexpr std::array<HealActionInfo, 7> kActions = {{
      "make a standby that is beyond repair anew from the repository, and keep the old one"},
 }};
 
-// Attempts of an action within a day, newest last.
-std::vector<Timestamp> attempts_of(HealAction action, const std::vector<ops::HealRecord>& trail,
+// Attempts of its action within a day, newest last.
+std::vector<Timestamp> attempts_of(const HealFinding& finding, const std::vector<ops::HealRecord>& trail,
                                    Timestamp now) {
   std::vector<Timestamp> times;
   for (const ops::HealRecord& record : trail) {
-    if (record.action != to_string(action)) continue;
+    if (record.action != to_string(finding.action)) continue;
+    if (finding.counts_alone && record.object != finding.object) continue;
     // One from the future is of a clock that was set back: it counts as now.
     const Timestamp began = std::min(record.began, now);
     if (now.unix_us - began.unix_us < kDayUs) times.push_back(began);
@@ -45,7 +46,7 @@ void decide(HealFinding& finding, const HealPolicy& policy, const std::vector<op
     finding.state = HealState::manual;
     return;
   }
-  const std::vector<Timestamp> times = attempts_of(finding.action, trail, now);
+  const std::vector<Timestamp> times = attempts_of(finding, trail, now);
   finding.attempts = times.size();
   if (!policy.allowed.contains(finding.action)) {
     finding.state = HealState::not_allowed;

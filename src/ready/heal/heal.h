@@ -46,7 +46,7 @@ std::vector<HealActionInfo> heal_actions();
 // [cluster.NAME.heal]
 struct HealPolicy {
   std::set<HealAction> allowed;
-  int64_t cooldown_us = 1'800'000'000;  // between two attempts of one action
+  int64_t cooldown_us = 1'800'000'000;  // between two attempts of one action (HealFinding::counts_alone)
   int64_t most_per_day = 3;             // attempts of one action within 24 hours
   int64_t stuck_us = 300'000'000;       // what hangs that long is stuck, what fails that long is broken
   std::string rotate_to;                // URL of the other repository; empty: there is none
@@ -68,6 +68,8 @@ struct HealFinding {
   Rank rank = Rank::attention;
   std::string found;
   HealAction action = HealAction::none;
+  // Cheap, harmless, and the object never the same again: attempts on others do not count against it.
+  bool counts_alone = false;
   std::string proposal;  // what would be done, or what a person should do
   HealState state = HealState::manual;
   Timestamp not_before;   // of cooling_down; of exhausted: when it may be tried again

@@ -401,13 +401,15 @@ TEST_F(HealTest, nothing_deletes_wal_where_the_disk_of_pg_wal_is_full) {
 }
 
 TEST_F(HealTest, damage_is_never_repaired_by_itself) {
-  probe_.checksum_failures =
+  facts_.doctor.server->data_checksums = true;
+  facts_.server.checksums =
       Asked<std::vector<ChecksumFailures>>(Result(std::vector<ChecksumFailures>{{"shop", 2, kNow}}));
   HealFinding finding = find("corruption");
   EXPECT_EQ(finding.state, HealState::manual);
   EXPECT_THAT(finding.found, HasSubstr("shop"));
   EXPECT_THAT(finding.proposal, HasSubstr("lifeboat heal blocks --pgdata /srv/data"));
-  probe_.checksum_failures = {};
+  EXPECT_THAT(finding.proposal, HasSubstr("pg_stat_reset()"));
+  facts_.server.checksums = Asked<std::vector<ChecksumFailures>>(Result(std::vector<ChecksumFailures>{}));
   facts_.doctor.repository.backups.back().state = repo::BackupState::damaged;
   finding = find("corruption");
   EXPECT_EQ(finding.state, HealState::manual);

@@ -183,7 +183,15 @@ void look_at_repository(HealLook& look) {
             " and go back with lifeboat init --apply, then take a backup there");
     return;
   }
-  if (!refusal || refusal->seconds < seconds(look.policy.stuck_us)) return;
+  if (!refusal || refusal->seconds < seconds(look.policy.stuck_us)) {
+    const Reading* down = look.reading("repository_down");
+    if (down == nullptr || rank_of(down->verdict) == Rank::fine) return;
+    HealFinding& finding =
+        look.add("repository_down", doctor.repository.url, rank_of(down->verdict), down->found);
+    finding.cites = {look.cite("repository_down")};
+    finding.proposal = down->action;
+    return;
+  }
   HealFinding& finding =
       look.add("repository_refuses", doctor.repository.url, Rank::critical,
                cat("WAL cannot be stored for ", format_seconds(refusal->seconds), ": ", refusal->text));

@@ -33,21 +33,10 @@ void damaged_backup(HealLook& look) {
 }
 
 void failed_checksums(HealLook& look) {
-  const auto& asked = look.facts.probe.checksum_failures;
+  const auto& asked = look.facts.signals.server.checksums;
   if (!asked || asked->empty()) return;
-  int64_t failures = 0;
-  std::vector<std::string> where;
-  for (const ChecksumFailures& one : *asked) {
-    failures += one.failures;
-    where.push_back(one.database.empty()
-                        ? "shared objects"
-                        : cat("database ", one.database,
-                              one.last.valid() ? cat(", last at ", one.last.to_string()) : ""));
-  }
-  HealFinding& finding = look.add("corruption", "data directory", Rank::critical,
-                                  cat(counted(static_cast<uint64_t>(failures), "checksum failure"),
-                                      " since the statistics began: ", join(where, "; ")));
-  finding.cites = {"pg_stat_database (checksum_failures)"};
+  HealFinding& finding = look.add("corruption", "data directory", Rank::critical, describe(*asked));
+  finding.cites = {look.cite("checksum_failures")};
 }
 
 void failed_proof(HealLook& look) {
@@ -109,7 +98,8 @@ void look_at_corruption(HealLook& look) {
     const auto& data = look.doctor().data;
     finding.proposal =
         cat("locate the blocks (lifeboat heal blocks", data ? cat(" --pgdata ", shell_quote(data->path)) : "",
-            "), then rebuild them on the stopped server with --to DIR; never done by itself");
+            "), then rebuild them on the stopped server with --to DIR; never done by itself. Once they are whole, "
+            "SELECT pg_stat_reset() in that database ends the count");
   }
   failed_proof(look);
 }

@@ -83,6 +83,8 @@ void look_at_gaps(HealLook& look) {
     finding.proposal = "the repository first: see above";
   } else {
     finding.action = HealAction::backup;
+    // Several holes come at once, and pg_wal does not keep their segments for long.
+    finding.counts_alone = look.facts.probe.gap_in_pg_wal;
     finding.proposal =
         look.facts.probe.gap_in_pg_wal
             ? cat("store ", continuity->missing->to_string(), " from pg_wal, which still has it")

@@ -9,32 +9,12 @@
 namespace lifeboat::ready {
 namespace {
 
-constexpr int64_t kTimeoutMs = 5'000;
-
 std::optional<ops::DiskFacts> look_at_disk(const std::string& path) {
   auto info = stat_path(path);
   struct statvfs status = {};
   if (!info || statvfs(path.c_str(), &status) != 0) return std::nullopt;
   return ops::DiskFacts{path, info->device, static_cast<uint64_t>(status.f_bavail) * status.f_frsize,
                         static_cast<uint64_t>(status.f_blocks) * status.f_frsize};
-}
-
-Result<std::vector<ChecksumFailures>> ask_checksum_failures(const ProbeRequest& request) {
-  pg::ConnectOptions options;
-  options.application_name = "lifeboat heal";
-  options.connect_timeout_ms = kTimeoutMs;
-  options.statement_timeout_ms = kTimeoutMs;
-  options.stop = request.stop;
-  TRY_ASSIGN(pg::PgClient client, pg::PgClient::connect(request.conninfo, options));
-  TRY_ASSIGN(pg::Rows rows, client.query("SELECT coalesce(datname, ''), checksum_failures,"
-                                         " (extract(epoch FROM checksum_last_failure) * 1000000)::bigint"
-                                         " FROM pg_stat_database WHERE checksum_failures > 0 ORDER BY 1"));
-  std::vector<ChecksumFailures> failures;
-  for (int row = 0; row < rows.size(); ++row)
-    failures.push_back({std::string(rows.text(row, 0)),
-                        static_cast<int64_t>(rows.u64(row, 1).value_or(0)),
-                        {static_cast<int64_t>(rows.u64(row, 2).value_or(0))}});
-  return failures;
 }
 
 std::vector<ops::ProcessFacts> commands_of_archiver(const SignalFacts& facts) {
@@ -71,7 +51,6 @@ Result<HealProbe> probe_heal(const ProbeRequest& request, const SignalFacts& fac
     if (!abandoned || abandoned->empty()) continue;
     probe.spools.push_back({directory, look_at_disk(directory), *std::move(abandoned)});
   }
-  if (facts.doctor.server) probe.checksum_failures = Asked(ask_checksum_failures(request));
   if (facts.role() == ServerRole::standby) {
     auto standby = ops::look_at_standby({request.conninfo, request.primary, request.where, request.stop});
     if (standby)

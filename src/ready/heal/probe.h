@@ -38,12 +38,6 @@ struct SpoolFacts {
   uint64_t bytes() const;
 };
 
-struct ChecksumFailures {
-  std::string database;  // empty: shared objects
-  int64_t failures = 0;
-  Timestamp last;
-};
-
 struct HealProbe {
   std::vector<ops::ProcessFacts> archiver_commands;
   DaemonProbe daemon;
@@ -51,7 +45,6 @@ struct HealProbe {
   std::vector<SpoolFacts> spools;
   std::optional<ops::StandbyFacts> standby;  // where the server is one
   std::string standby_problem;               // why it could not be looked at
-  Asked<std::vector<ChecksumFailures>> checksum_failures;
   bool gap_in_pg_wal = false;  // the segment that is missing in the repository lies in pg_wal
 };
 

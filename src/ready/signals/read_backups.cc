@@ -185,6 +185,13 @@ void read_job_failures(const SignalFacts& facts, const SignalPolicy&, Reading& r
            failing.empty() ? cat("none of ", counted(facts.jobs.size(), "job")) : join(failing, "; "));
 }
 
+void read_repository_down(const SignalFacts& facts, const SignalPolicy&, Reading& reading) {
+  const ops::RepositoryFacts& known = facts.doctor.repository;
+  const std::optional<Error>& problem = known.problem ? known.problem : known.catalogue_problem;
+  if (problem) return measured(reading, 1, problem->to_string());
+  measured(reading, 0, "the repository can be read");
+}
+
 void read_key_custody(const SignalFacts& facts, const SignalPolicy&, Reading& reading) {
   const ops::RepositoryFacts& known = facts.doctor.repository;
   if (!known.marker)

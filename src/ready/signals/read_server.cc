@@ -96,6 +96,18 @@ void read_server_down(const SignalFacts& facts, const SignalPolicy&, Reading& re
   measured(reading, 1, text);
 }
 
+void read_checksum_failures(const SignalFacts& facts, const SignalPolicy&, Reading& reading) {
+  if (!needs_server(facts, reading)) return;
+  const auto& asked = facts.server.checksums;
+  if (!asked) return unknown(reading, asked.why);
+  if (!facts.doctor.server->data_checksums)
+    return not_applicable(reading, "the cluster has no data checksums (pg_checksums --enable)");
+  if (asked->empty()) return measured(reading, 0, "none");
+  double failures = 0;
+  for (const ChecksumFailures& one : *asked) failures += static_cast<double>(one.failures);
+  measured(reading, failures, describe(*asked));
+}
+
 void read_storage_used(const SignalFacts& facts, const SignalPolicy& policy, Reading& reading) {
   if (facts.file_systems.empty()) {
     const auto& problem = facts.doctor.data_problem;

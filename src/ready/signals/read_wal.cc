@@ -151,6 +151,8 @@ void read_wal_gaps(const SignalFacts& facts, const SignalPolicy&, Reading& readi
                 " the newest: nothing since then can be recovered");
   }
   measured(reading, gaps, std::move(found));
+  for (const ops::ProvenLoss& lost : ops::known_losses(facts.doctor.repository))
+    raise_to(reading, Verdict::warning, ops::describe(lost));
   if (continuity->left_behind && continuity->left_behind != continuity->backup)
     raise_to(reading, Verdict::warning,
              cat("the newest backup, ", continuity->left_behind->text,

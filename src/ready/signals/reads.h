@@ -35,6 +35,7 @@ void read_backup_size(const SignalFacts& facts, const SignalPolicy& policy, Read
 void read_drill_age(const SignalFacts& facts, const SignalPolicy& policy, Reading& reading);
 void read_drill_result(const SignalFacts& facts, const SignalPolicy& policy, Reading& reading);
 void read_job_failures(const SignalFacts& facts, const SignalPolicy& policy, Reading& reading);
+void read_repository_down(const SignalFacts& facts, const SignalPolicy& policy, Reading& reading);
 void read_key_custody(const SignalFacts& facts, const SignalPolicy& policy, Reading& reading);
 
 // --- WAL and replication (read_wal.cc)
@@ -45,6 +46,7 @@ void read_replication_lag(const SignalFacts& facts, const SignalPolicy& policy, 
 
 // --- the server and its disks (read_server.cc)
 void read_server_down(const SignalFacts& facts, const SignalPolicy& policy, Reading& reading);
+void read_checksum_failures(const SignalFacts& facts, const SignalPolicy& policy, Reading& reading);
 void read_storage_used(const SignalFacts& facts, const SignalPolicy& policy, Reading& reading);
 void read_repository_used(const SignalFacts& facts, const SignalPolicy& policy, Reading& reading);
 void read_connections(const SignalFacts& facts, const SignalPolicy& policy, Reading& reading);

@@ -126,6 +126,16 @@ Result<WaitingWal> ask_waiting(PgClient& client) {
   return waiting;
 }
 
+Result<std::vector<ChecksumFailures>> ask_checksums(PgClient& client) {
+  TRY_ASSIGN(Rows rows, client.query("SELECT coalesce(datname, ''), checksum_failures,"
+                                     " (extract(epoch FROM checksum_last_failure) * 1000000)::bigint"
+                                     " FROM pg_stat_database WHERE checksum_failures > 0 ORDER BY 1"));
+  std::vector<ChecksumFailures> failures;
+  for (int row = 0; row < rows.size(); ++row)
+    failures.push_back({std::string(rows.text(row, 0)), number(rows, row, 1), {number(rows, row, 2)}});
+  return failures;
+}
+
 // --- bloat
 //
 // Estimates from the catalogue alone: as many rows as reltuples says, each as wide as its columns'
@@ -246,6 +256,18 @@ Asked<T> because(const std::string& why) {
 
 }  // namespace
 
+std::string describe(const std::vector<ChecksumFailures>& failures) {
+  int64_t count = 0;
+  std::vector<std::string> where;
+  for (const ChecksumFailures& one : failures) {
+    count += one.failures;
+    where.push_back(cat(one.database.empty() ? "shared objects" : cat("database ", one.database),
+                        one.last.valid() ? cat(", last at ", one.last.to_string()) : ""));
+  }
+  return cat(counted(static_cast<uint64_t>(count), "checksum failure"),
+             " since the statistics began: ", join(where, "; "));
+}
+
 Result<ServerReadings> ask_server(const ServerQuestions& questions) {
   auto client = connect(questions, questions.conninfo);
   if (!client) {
@@ -253,7 +275,8 @@ Result<ServerReadings> ask_server(const ServerQuestions& questions) {
     const std::string why = client.error().to_string();
     return ServerReadings{because<ConnectionUse>(why),      because<Ages>(why),
                           because<PrimaryReplication>(why), because<StandbyReplication>(why),
-                          because<WaitingWal>(why),         because<Bloat>(why)};
+                          because<WaitingWal>(why),         because<Bloat>(why),
+                          because<std::vector<ChecksumFailures>>(why)};
   }
   ServerReadings found;
   found.connections = Asked(ask_connections(*client));
@@ -264,6 +287,7 @@ Result<ServerReadings> ask_server(const ServerQuestions& questions) {
   else if (standby)
     found.primary = Asked(ask_primary(*client));
   found.waiting = Asked(ask_waiting(*client));
+  found.checksums = Asked(ask_checksums(*client));
   if (questions.bloat) found.bloat = Asked(ask_bloat(*client, questions));
   if (questions.stop != nullptr) TRY(questions.stop->check());
   return found;

@@ -96,6 +96,16 @@ struct Bloat {
   std::vector<std::string> notes;  // databases that could not be looked at, and why
 };
 
+// By pg_stat_database, since its statistics began.
+struct ChecksumFailures {
+  std::string database;  // empty: shared objects
+  int64_t failures = 0;
+  Timestamp last;  // unset: not known
+};
+
+// "2 checksum failures since the statistics began: database shop, last at …"
+std::string describe(const std::vector<ChecksumFailures>& failures);
+
 struct ServerReadings {
   Asked<ConnectionUse> connections;
   Asked<Ages> ages;
@@ -103,6 +113,7 @@ struct ServerReadings {
   Asked<StandbyReplication> standby;
   Asked<WaitingWal> waiting;
   Asked<Bloat> bloat;
+  Asked<std::vector<ChecksumFailures>> checksums;  // databases that had some
 };
 
 struct ServerQuestions {
