@@ -24,7 +24,10 @@ constexpr Option kBefore[] = {
      .excludes = "target-time|target-lsn|target-xid|target-name|target|exclusive"},
 };
 
-// What was dropped and has nearly that name: "shop.orders"; "" when nothing has.
+}  // namespace
+
+constinit const OptionGroup kBeforeOptions = {"Before a transaction", kBefore};
+
 std::string nearly_named(const ops::ChosenLineage& lineage, ops::FindRequest request, Reporter& reporter,
                          StopToken& stop) {
   const std::string typed = request.table.substr(request.table.rfind('.') + 1);
@@ -35,18 +38,15 @@ std::string nearly_named(const ops::ChosenLineage& lineage, ops::FindRequest req
   std::map<std::string_view, std::string> known;
   for (const ops::WalFinding& finding : all->findings) {
     if (!finding.dropped_database.empty()) known[finding.dropped_database] = finding.dropped_database;
-    for (const ops::FoundTable& one : finding.dropped)
-      if (!one.table.empty()) known[one.table] = cat(one.schema, one.schema.empty() ? "" : ".", one.table);
+    for (const auto* tables : {&finding.dropped, &finding.truncated})
+      for (const ops::FoundTable& one : *tables)
+        if (!one.table.empty()) known[one.table] = cat(one.schema, one.schema.empty() ? "" : ".", one.table);
   }
   std::vector<std::string_view> names;
   for (const auto& [name, whole] : known) names.push_back(name);
   const std::string_view near = nearest(typed, names);
   return near.empty() ? "" : known[near];
 }
-
-}  // namespace
-
-constinit const OptionGroup kBeforeOptions = {"Before a transaction", kBefore};
 
 bool has_before(const Invocation& invocation) {
   return invocation.has("before-drop") || invocation.has("before-xid");

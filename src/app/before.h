@@ -2,6 +2,7 @@
 #pragma once
 
 #include <optional>
+#include <string>
 
 #include "app/invocation.h"
 #include "ops/restore/options.h"
@@ -18,6 +19,11 @@ bool has_before(const Invocation& invocation);
 // to the invocation's output. Errors: those of find_wal() and only_finding().
 Result<ops::WalFinding> stop_before(const Invocation& invocation, ops::FindRequest request,
                                     ops::RestoreOptions& options, Reporter& reporter);
+
+// What was dropped or truncated, as `request` asks, and has nearly the name of its table: "shop.orders"; ""
+// when nothing has.
+std::string nearly_named(const ops::ChosenLineage& lineage, ops::FindRequest request, Reporter& reporter,
+                         StopToken& stop);
 
 // The same by --before-drop or --before-xid; nullopt when neither was given.
 Result<std::optional<ops::WalFinding>> stop_before_transaction(const Invocation& invocation,

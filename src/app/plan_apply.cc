@@ -187,9 +187,12 @@ std::vector<std::string> keep_own_jobs(std::string_view text, const std::string&
     if (job == there.end() || made_by_a_plan(job->words)) return false;
     const auto planned = jobs_of(cat("[", section, "]\n", line.key, " = ", line.value, "\n"), cluster);
     if (!planned.empty() && planned.front().words == job->words) return false;
-    kept.push_back(cat(line.key, ": ", job->when, ": ", join(job->words, " "),
-                       ", which is yours; the plan would have ", line.key, " = ", line.value,
-                       ": remove the line from [", section, "] to get that"));
+    const std::string words = join(job->words, " ");
+    const bool own_rules = line.key == "expire" && words.find("-days") != std::string::npos;
+    kept.push_back(cat(line.key, ": ", job->when, ": ", words, ", which is yours",
+                       own_rules ? ", and whose own rules win over the retention that is planned" : "",
+                       "; the plan would have ", line.key, " = ", line.value, ": remove the line from [",
+                       section, "] to get that"));
     return true;
   });
   return kept;

@@ -48,11 +48,21 @@ std::string command_line(const FollowUp& follow_up, std::string_view words, Need
   return line;
 }
 
+namespace {
+
+// One that the original does not have: both are to run side by side.
+std::string_view port_of_copy(const std::string& conninfo) {
+  return conninfo.find("port=5433") == std::string::npos ? "5433" : "5434";
+}
+
+}  // namespace
+
 std::string copy_line(const FollowUp& follow_up, std::string_view target, const std::string& directory) {
   auto user = OsUser::by_uid(geteuid());
   std::string who = user ? as_ourselves(person_at_keyboard(), user->name) : "";
   return cat(who, command_line(follow_up, "restore", Needs::repository,
-                               cat("--to ", shell_quote(directory), " ", target, " --action promote")));
+                               cat("--to ", shell_quote(directory), " ", target, " --port ",
+                                   port_of_copy(follow_up.conninfo), " --action promote")));
 }
 
 std::string copy_directory(const std::optional<std::string>& pgdata, std::string_view what) {

@@ -38,9 +38,9 @@ enum class Needs : uint8_t { repository, server };
 std::string command_line(const FollowUp& follow_up, std::string_view words, Needs needs,
                          std::string_view more = "");
 
-// "lifeboat restore … --to DIRECTORY TARGET --action promote": a copy of a moment beside the original, which
-// is what somebody wants who has lost something. Promoted, because a paused recovery holds the locks of the
-// transaction that it stopped before.
+// "lifeboat restore … --to DIRECTORY TARGET --port PORT --action promote": a copy of a moment beside the
+// original, which is what somebody wants who has lost something. Promoted, because a paused recovery holds
+// the locks of the transaction that it stopped before.
 std::string copy_line(const FollowUp& follow_up, std::string_view target, const std::string& directory);
 // Where such a copy goes when nobody said: beside the data directory when that is on this host, else below
 // /var/tmp. `what` becomes a part of the name.

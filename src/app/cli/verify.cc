@@ -102,9 +102,9 @@ std::string to_text(const ops::VerifySummary& summary) {
             " to ", window.end.to_string(), window.problems.empty() ? ", continuous" : ", BROKEN", "\n");
     add_problems(text, window.problems);
     for (const ops::LostMoments& one : window.lost)
-      text += cat("  before that: no moment after ", one.after.to_string(), " and before ",
-                  one.until.to_string(), " can be recovered: segment ", one.first.to_string(),
-                  " is in the way\n");
+      text +=
+          cat("  before that: no moment after ", one.after.to_string(), " and before ", one.until.to_string(),
+              " can be recovered: segment ", one.first.to_string(), " is in the way\n");
   }
   std::vector<std::string> damage;
   for (const repo::Damage& one : summary.report.damage) {

@@ -3,6 +3,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "app/before.h"
 #include "app/invocation.h"
 #include "app/location.h"
 #include "app/options.h"
@@ -182,6 +183,12 @@ Result<int> handle(const Invocation& invocation) {
   TRY_ASSIGN(ops::ChosenLineage chosen, ops::choose_lineage(repository, where.cluster, lineage));
   OutputReporter reporter(invocation.output());
   TRY_ASSIGN(ops::FindResult result, ops::find_wal(chosen, request, reporter, invocation.stop()));
+  if (result.findings.empty() && !request.table.empty() &&
+      (request.what == ops::FindWhat::dropped || request.what == ops::FindWhat::truncated)) {
+    const std::string near = nearly_named(chosen, request, reporter, invocation.stop());
+    if (!near.empty())
+      result.notes.push_back(cat("nothing of ", request.table, ": did you mean ", near, "?"));
+  }
   for (const std::string& note : result.notes) invocation.output().note(LogLevel::warning, note);
   invocation.output().text(to_text(result, commands));
   invocation.output().document(to_json_text(to_json(result, commands)));

@@ -29,7 +29,8 @@ bool streams_wal(const DoctorFacts& facts);
 // What was archived last came, and by the configuration in use: whatever archive_command runs, it works.
 bool archiving_is_proven(const DoctorFacts& facts);
 
-// What the newest verification of all WAL found to be out of reach, as far as a backup from before it is there.
+// What the newest verification of all WAL found to be out of reach, as far as a backup from before it is
+// there.
 std::vector<ProvenLoss> known_losses(const RepositoryFacts& known);
 // "no moment after … and before … can be recovered: segment … is in the way (verify)"
 std::string describe(const ProvenLoss& lost);

@@ -21,6 +21,13 @@ void look_at_repository(const DoctorFacts& facts, Finding& finding) {
   }
   std::string cause;
   std::vector<std::string> fix;
+  const bool of_key = !known.key.path.empty() && problem->object.starts_with(known.key.path);
+  if (of_key) {
+    cause = "the key file cannot be used; without a key nothing in the repository can be read";
+    fix = {"bring it back from where a copy is kept, or give another key: --key-file, --passphrase-file"};
+    if (!problem->hint.empty()) fix.push_back(problem->hint);
+    return bad(finding, Severity::critical, problem->to_string(), std::move(cause), std::move(fix));
+  }
   switch (problem->kind) {
     case ErrorKind::not_found:
     case ErrorKind::unavailable:

@@ -413,8 +413,11 @@ std::string our_command(const DoctorFacts& facts, std::string_view words, std::s
   FollowUp follow_up = {facts.program, {known.url, known.cluster, known.key}, facts.conninfo, std::nullopt};
   if (facts.data) follow_up.pgdata = facts.data->path;
   const bool server = words == "init" || words == "backup" || words == "doctor";
+  // Drills, alerts and policies stand there.
+  const std::string config =
+      facts.config_path.empty() ? "" : cat(" --config ", shell_quote(facts.config_path));
   return cat(as_ourselves(facts.person, server_user(facts)),
-             command_line(follow_up, words, server ? Needs::server : Needs::repository, more));
+             command_line(follow_up, cat(words, config), server ? Needs::server : Needs::repository, more));
 }
 
 std::string their_program(const DoctorFacts& facts, std::string_view name) {

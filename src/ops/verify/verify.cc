@@ -114,9 +114,9 @@ void take_verdicts(const repo::VerifyReport& report, const std::vector<Scope>& s
 Result<std::vector<LostMoments>> find_lost_moments(const Scope& scope, const VerifyRequest& request) {
   SilentReporter silent;
   const StopToken never;
-  TRY_ASSIGN(LineageWalStatus status,
-             wal_status_of(scope.lineage, request.now, request.reporter == nullptr ? silent : *request.reporter,
-                           request.stop == nullptr ? never : *request.stop));
+  TRY_ASSIGN(LineageWalStatus status, wal_status_of(scope.lineage, request.now,
+                                                    request.reporter == nullptr ? silent : *request.reporter,
+                                                    request.stop == nullptr ? never : *request.stop));
   std::vector<LostMoments> lost = lost_moments(status);
   std::erase_if(lost, [](const LostMoments& one) { return one.expired; });
   return lost;

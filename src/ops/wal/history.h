@@ -116,8 +116,8 @@ class WalHistory {
   std::vector<StoredTimeline> timelines_;
 };
 
-// The history of one timeline by its file alone: nothing is listed. nullopt: the file is not stored, or cannot
-// be used. Timeline 1 has the root history.
+// The history of one timeline by its file alone: nothing is listed. nullopt: the file is not stored, or
+// cannot be used. Timeline 1 has the root history.
 Result<std::optional<pg::TimelineHistory>> stored_history(const repo::WalStore& store, Timeline timeline);
 
 // Segments of `timeline` that hold bytes from `start` to before `stop` and are not stored yet (what a backup

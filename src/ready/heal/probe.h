@@ -45,7 +45,7 @@ struct HealProbe {
   std::vector<SpoolFacts> spools;
   std::optional<ops::StandbyFacts> standby;  // where the server is one
   std::string standby_problem;               // why it could not be looked at
-  bool gap_in_pg_wal = false;  // the segment that is missing in the repository lies in pg_wal
+  bool gap_in_pg_wal = false;                // the segment that is missing in the repository lies in pg_wal
 };
 
 struct ProbeRequest {

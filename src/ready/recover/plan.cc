@@ -87,7 +87,8 @@ RecoverPlan make_recover_plan(Assessment assessment, ops::RollbackPlan steps) {
   plan.loss = expected_loss(assessment, steps.restore);
   plan.in_place = steps.restore.replace;
   const ops::TimeEstimate& estimate = steps.restore.estimate;
-  if (estimate.copy_seconds)
+  // The copy alone is no answer where the replay was never measured.
+  if (estimate.copy_seconds && (estimate.replay_seconds || steps.restore.reach.wal_bytes == 0))
     plan.downtime_seconds = *estimate.copy_seconds + estimate.replay_seconds.value_or(0);
   plan.assessment = std::move(assessment);
   plan.steps = std::move(steps);

@@ -127,6 +127,27 @@ void look_at_drill_automated(const ReportFacts& facts, ItemAnswer& answer) {
     answer.lacks("the newest drill measured no RTO", our(facts, "drill"));
 }
 
+namespace {
+
+// An option of the command wins over what the configuration states. "": none of them keeps less.
+std::string keeps_less(const std::vector<std::string_view>& words, const repo::RetentionPolicy& stated) {
+  for (size_t i = 0; i < words.size(); ++i) {
+    const size_t equals = std::min(words[i].find('='), words[i].size());
+    const std::string_view option = words[i].substr(0, equals);
+    const auto& days = option == "--pitr-days"   ? stated.pitr_days
+                       : option == "--keep-days" ? stated.keep_days
+                                                 : std::optional<double>();
+    if (!days) continue;
+    const bool apart = equals == words[i].size();
+    if (apart && i + 1 == words.size()) continue;
+    const std::string_view value = apart ? words[i + 1] : words[i].substr(equals + 1);
+    if (auto own = parse_u64(value); own && static_cast<double>(*own) < *days) return cat(option, " ", value);
+  }
+  return "";
+}
+
+}  // namespace
+
 void look_at_retention_stated(const ReportFacts& facts, ItemAnswer& answer) {
   const ReportSettings& settings = facts.settings;
   const repo::RetentionPolicy& policy = settings.retention;
@@ -140,6 +161,9 @@ void look_at_retention_stated(const ReportFacts& facts, ItemAnswer& answer) {
   if (expire == nullptr) {
     answer.lacks("nothing expires what is over: expire is not scheduled",
                  in_config(facts, "expire = \"45 1 * * *\"", "schedule"));
+  } else if (const std::string less = keeps_less(split(expire->command, ' '), policy); !less.empty()) {
+    answer.lacks(cat("job ", expire->name, " has ", less, ", which wins over the retention that is stated"),
+                 in_config(facts, cat(expire->name, " = \"", expire->when, "\""), "schedule"));
   } else {
     answer.shows(cat("expire at \"", expire->when, "\" (UTC)"), {cat("schedule/", expire->name)});
   }

@@ -273,9 +273,12 @@ Result<ServerReadings> ask_server(const ServerQuestions& questions) {
   if (!client) {
     if (client.error().kind == ErrorKind::cancelled) return std::move(client).error();
     const std::string why = client.error().to_string();
-    return ServerReadings{because<ConnectionUse>(why),      because<Ages>(why),
-                          because<PrimaryReplication>(why), because<StandbyReplication>(why),
-                          because<WaitingWal>(why),         because<Bloat>(why),
+    return ServerReadings{because<ConnectionUse>(why),
+                          because<Ages>(why),
+                          because<PrimaryReplication>(why),
+                          because<StandbyReplication>(why),
+                          because<WaitingWal>(why),
+                          because<Bloat>(why),
                           because<std::vector<ChecksumFailures>>(why)};
   }
   ServerReadings found;

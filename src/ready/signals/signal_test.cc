@@ -64,8 +64,7 @@ SignalFacts well() {
   facts.server.primary = Asked<PrimaryReplication>(Result(PrimaryReplication()));
   facts.server.waiting = Asked<WaitingWal>(Result(WaitingWal()));
   facts.server.bloat = Asked<Bloat>(Result(Bloat()));
-  facts.server.checksums =
-      Asked<std::vector<ChecksumFailures>>(Result(std::vector<ChecksumFailures>{}));
+  facts.server.checksums = Asked<std::vector<ChecksumFailures>>(Result(std::vector<ChecksumFailures>{}));
   facts.file_systems.push_back({{"/srv/data", 1, 60, 100}, {"data directory"}});
   ops::Finding mode;
   mode.id = "archive_mode";
