@@ -210,6 +210,33 @@ class Faults(AlertCase):
         self.server.start()
         self.resolves("server_down")
 
+    def test_the_repository_goes_away(self):
+        self.only("repository_down")
+        self.assertEqual(self.check(), [])
+        away = self.lb.repo_path.with_name("away")
+        self.lb.repo_path.rename(away)
+        self.assertIn(str(self.lb.repo_path), self.fires("repository_down")["found"])
+        away.rename(self.lb.repo_path)
+        self.resolves("repository_down")
+
+    def test_a_page_is_damaged(self):
+        self.server.psql("CREATE TABLE t AS SELECT g FROM generate_series(1, 1000) g; CHECKPOINT")
+        path = self.server.data / self.server.value("SELECT pg_relation_filepath('t')")
+        self.only("checksum_failures")
+        self.assertEqual(self.check(), [])
+        self.server.stop()
+        whole = path.read_bytes()
+        path.write_bytes(whole[:5000] + bytes([whole[5000] ^ 1]) + whole[5001:])
+        self.server.start()
+        with self.assertRaises(Exception):
+            self.server.psql("SELECT count(*) FROM t")
+        self.assertIn("database postgres", self.fires("checksum_failures")["found"])
+        self.server.stop()
+        path.write_bytes(whole)
+        self.server.start()
+        self.server.psql("SELECT count(*) FROM t; SELECT pg_stat_reset()")  # as the signal's action says
+        self.resolves("checksum_failures")
+
     def test_a_standby_stops(self):
         self.only("replication_lag")
         self.signals["replication_lag"] = ["standbys = 1"]

@@ -309,6 +309,12 @@ class Drill(SystemTest):
         self.assertEqual(wrong.code, CHECK_FAILED)
         results = [check["result"] for check in wrong.json["checks"] if check["id"] == "assertion"]
         self.assertEqual(results, ["failed", "passed"])
+        # It came back, so a restore goes on taking it; that its contents are not as expected is for people to see.
+        lb("backup", live=True).ok()
+        newest = self.drill(lb, "--sql", "select count(*) = 1 from t").json["backup"]
+        plan = lb("restore", "--to", new_directory("to") / "data", "--dry-run").ok()
+        self.assertEqual(plan.json["plan"]["backup"], newest)
+        self.assertNotIn("failed its last check", plan.err)
 
     def test_a_database_that_was_mistyped_is_no_failed_drill(self):
         server, lb = self.source(15)

@@ -11,7 +11,7 @@ OK, CONFIG, CHECK_FAILED, ATTENTION = 0, 3, 17, 23
 # The ids that people and scripts rely on.
 IDS = {"backup_age", "backup_failures", "wal_archive_lag", "wal_gaps", "drill_age", "drill_result", "replication_lag", "storage_used",
        "repository_used", "table_bloat", "index_bloat", "xid_wraparound", "multixact_wraparound", "connections", "archive_off",
-       "key_custody", "server_down"}
+       "key_custody", "server_down", "repository_down", "checksum_failures"}
 
 
 class StatusCase(SystemTest):

@@ -218,6 +218,30 @@ class Damaged(VerifyCase):
         stray.unlink()
         self.assertTrue(self.verdict(lb)["ok"])
 
+    def test_moments_lost_between_two_backups_are_told_until_nothing_leads_there(self):
+        """Nothing can bring them back, so verify passes; but it says so, and so do doctor and status from then on."""
+        server, lb, made = self.source(False)
+        self.assertEqual(self.verdict(lb)["wal"][0]["lost_moments"], [])
+        shown = [lb("show", one).ok().json for one in made]
+        between = sorted(path for path in lb.repo_path.glob("clusters/*/*/wal/*/*/*")
+                         if shown[0]["last_wal"] < path.name[:24] < shown[1]["first_wal"])
+        self.assertTrue(between, "there is WAL that only recovery to a moment between them needs")
+        between[0].unlink()
+        found = self.verdict(lb)
+        self.assertTrue(found["ok"])
+        lost, = found["wal"][0]["lost_moments"]
+        self.assertEqual(lost["segment"], between[0].name[:24])
+        self.assertLess(lost["after"], lost["until"])
+        self.assertIn(f"segment {lost['segment']} is in the way", self.verify(lb, "--output", "text").out)
+        gaps = {one["id"]: one for one in lb("status", "--owner", "dba", live=True).json["signals"]}["wal_gaps"]
+        self.assertEqual(gaps["verdict"], "warning")
+        self.assertIn(lost["segment"], gaps["found"])
+        checks = {one["id"]: one for one in lb("doctor", live=True).json["checks"]}
+        self.assertEqual(checks["wal_continuity"]["severity"], "warning", checks["wal_continuity"])
+        lb("expire", "--keep-count", "1", "--yes", "--grace", "0s").ok()
+        gaps = {one["id"]: one for one in lb("status", "--owner", "dba", live=True).json["signals"]}["wal_gaps"]
+        self.assertEqual(gaps["verdict"], "ok", gaps)
+
     def test_verdict_is_taken_back_when_damage_is_found(self):
         server, lb, made = self.source(False)
         lb("verify").ok()

@@ -172,6 +172,48 @@ TEST_F(CatalogueTest, records_of_one_second_are_in_order) {
   }
 }
 
+TEST_F(CatalogueTest, what_the_operator_asked_is_told_apart_from_damage) {
+  BackupId id = back_up();
+  ProofRecord record;
+  record.kind = "drill";
+  record.time = {tiny_.clock.unix_us()};
+  record.backups.push_back({id, ProofLevel::restored, false, {"assertion: 5000, expected true"}, true});
+  ASSERT_TRUE(repo::write_evidence(tiny_.repo, record.time, encode_proof(record)));
+  const BackupProofs by_questions = proofs(id);
+  const BackupProof* failed = failed_proof(by_questions);
+  ASSERT_NE(failed, nullptr);
+  EXPECT_TRUE(failed->by_questions);
+  EXPECT_FALSE(by_questions.good());
+  EXPECT_EQ(first_problem(*failed), "assertion: 5000, expected true");
+  prove(id, "drill", false, ProofLevel::none);
+  const BackupProofs damaged = proofs(id);
+  EXPECT_FALSE(failed_proof(damaged)->by_questions);
+  prove(id, "drill", true, ProofLevel::asserted);
+  EXPECT_EQ(failed_proof(proofs(id)), nullptr);
+}
+
+TEST_F(CatalogueTest, moments_that_were_lost_are_those_of_the_newest_look) {
+  BackupId id = back_up();
+  auto look = [&](int64_t at, std::optional<std::vector<ProvenLoss>> lost) {
+    ProofRecord record;
+    record.kind = "verify";
+    record.time = {tiny_.clock.unix_us() + at};
+    record.backups.push_back({id, ProofLevel::wal, true, {}});
+    record.lost = std::move(lost);
+    ASSERT_TRUE(repo::write_evidence(tiny_.repo, record.time, encode_proof(record)));
+  };
+  look(1'000'000, std::vector<ProvenLoss>{{{5}, {9}, "000000010000000000000007"}});
+  look(2'000'000, std::nullopt);  // of one backup: WAL between backups was not looked at
+  auto all = read_proofs(tiny_.repo);
+  ASSERT_TRUE(all);
+  ASSERT_EQ(all->lost.size(), 1u);
+  EXPECT_EQ(all->lost[0].after.unix_us, 5);
+  EXPECT_EQ(all->lost[0].until.unix_us, 9);
+  EXPECT_EQ(all->lost[0].segment, "000000010000000000000007");
+  look(3'000'000, std::vector<ProvenLoss>());
+  EXPECT_TRUE(read_proofs(tiny_.repo)->lost.empty());
+}
+
 TEST_F(CatalogueTest, a_record_that_cannot_be_read_is_told_and_proves_nothing) {
   BackupId id = back_up();
   prove(id, "verify", true);

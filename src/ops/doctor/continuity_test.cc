@@ -157,6 +157,32 @@ TEST_F(ContinuityTest, another_backup_another_repository_and_an_old_look_begin_a
   EXPECT_TRUE(look().conflict);
 }
 
+TEST_F(ContinuityTest, a_backup_that_the_server_left_is_told_and_an_older_one_followed) {
+  push(1, 9);
+  back_up_at(1);
+  back_up_at(6);
+  // Timeline 2 left timeline 1 before the second backup.
+  const std::string history =
+      cat("1\t", Lsn{3 * kSegment.bytes}.to_string(), "\tno recovery target specified\n");
+  ASSERT_TRUE(
+      repo::WalStore(tiny_.repo, {.conflict_check = false})
+          .push(*WalFileName::parse("00000002.history"), repo::WalSource::from_bytes(as_bytes(history))));
+  const ChosenLineage lineage{tiny_.repo, record_, 0};
+  auto found = follow_wal(lineage, backups_, Timeline{2}, now_, std::nullopt);
+  ASSERT_TRUE(found) << found.error().to_string();
+  EXPECT_EQ((*found)->left_behind, backups_[1].id);
+  EXPECT_EQ((*found)->backup, backups_[0].id);
+  // None leads there: the newest is followed, and named.
+  std::vector<repo::Card> newest = {backups_[1]};
+  found = follow_wal(lineage, newest, Timeline{2}, now_, std::nullopt);
+  ASSERT_TRUE(found);
+  EXPECT_EQ((*found)->left_behind, (*found)->backup);
+  // A timeline whose history nobody has says nothing against a backup.
+  found = follow_wal(lineage, backups_, Timeline{7}, now_, std::nullopt);
+  ASSERT_TRUE(found) << found.error().to_string();
+  EXPECT_FALSE((*found)->left_behind);
+}
+
 TEST_F(ContinuityTest, without_a_complete_backup_there_is_nothing_to_follow) {
   const ChosenLineage lineage{tiny_.repo, record_, 0};
   auto found = follow_wal(lineage, backups_, std::nullopt, now_, std::nullopt);

@@ -454,6 +454,28 @@ TEST_F(HealTest, an_action_cools_down) {
   EXPECT_EQ(find("wal_gap").state, HealState::cooling_down);
 }
 
+TEST_F(HealTest, the_next_hole_that_pg_wal_can_close_does_not_wait_for_the_last) {
+  gap();
+  probe_.gap_in_pg_wal = true;
+  tried("backup", 1);
+  trail_.back().object = "000000010000000000000009";
+  EXPECT_EQ(find("wal_gap").state, HealState::ready);
+  EXPECT_EQ(find("wal_gap").attempts, 0u);
+  trail_.back().object = find("wal_gap").object;
+  EXPECT_EQ(find("wal_gap").state, HealState::cooling_down);
+  trail_.back().object = "000000010000000000000009";
+  probe_.gap_in_pg_wal = false;
+  EXPECT_EQ(find("wal_gap").state, HealState::cooling_down) << "a backup is no small thing";
+}
+
+TEST_F(HealTest, a_repository_that_cannot_be_read_is_told_though_nothing_waits) {
+  facts_.doctor.repository.problem = make_error(ErrorKind::damaged, "marker", "does not match");
+  const HealFinding finding = find("repository_down");
+  EXPECT_EQ(finding.rank, Rank::critical);
+  EXPECT_EQ(finding.state, HealState::manual);
+  EXPECT_THAT(finding.found, HasSubstr("does not match"));
+}
+
 TEST_F(HealTest, other_actions_do_not_wait_for_it) {
   gap();
   tried("archiver", 1);

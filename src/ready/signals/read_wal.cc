@@ -82,8 +82,12 @@ void look_behind_archive_mode(const SignalFacts& facts, Reading& reading) {
   }
   const ops::Finding* command = finding_of(facts, "archive_command");
   const pg::ServerFacts& server = *facts.doctor.server;
-  if (command == nullptr || command->severity != Severity::critical || server.in_recovery) return;
-  if (ops::streams_wal(facts.doctor)) return;
+  if (server.in_recovery || ops::streams_wal(facts.doctor)) return;
+  // Exit codes 126 and 127 of the shell are counted nowhere (T21).
+  const ops::Finding* program = finding_of(facts, "archive_program");
+  if (program != nullptr && program->severity == Severity::critical && !has_library(server))
+    return measured(reading, 1, cat("archive_command cannot run: ", program->found));
+  if (command == nullptr || command->severity != Severity::critical) return;
   // Backups bring their own WAL, so what came is no proof of it, unless it came after the newest one.
   if (ops::stores_nothing(command->found) && !came_after_backup(facts) && !has_library(server))
     return measured(reading, 1, cat("archive_command: ", command->found, ": ", command->cause));

@@ -197,7 +197,11 @@ TEST(backups, what_was_not_read_is_unknown_and_what_is_not_registered_critical) 
   facts.doctor.repository.problem = make_error(ErrorKind::unavailable, "s3", "does not answer");
   for (const char* id : {"backup_age", "backup_failures", "drill_age", "wal_gaps"})
     EXPECT_EQ(read(facts, id).verdict, Verdict::unknown) << id;
-  EXPECT_EQ(evaluate(facts, owned()).worst(), Rank::attention);
+  EXPECT_EQ(read(facts, "repository_down").verdict, Verdict::critical);
+  EXPECT_THAT(read(facts, "repository_down").found, HasSubstr("does not answer"));
+  facts = well();
+  facts.doctor.repository.catalogue_problem = make_error(ErrorKind::damaged, "cards", "do not match");
+  EXPECT_EQ(read(facts, "repository_down").verdict, Verdict::critical);
   facts = well();
   facts.doctor.repository.lineages.clear();
   EXPECT_EQ(read(facts, "backup_age").verdict, Verdict::critical);
@@ -234,6 +238,31 @@ TEST(wal, gaps_and_dropped_segments_count) {
   facts.doctor.dropped.push_back({});
   EXPECT_EQ(*read(facts, "wal_gaps").value, 2);
   EXPECT_EQ(read(facts, "wal_gaps").verdict, Verdict::critical);
+}
+
+TEST(wal, moments_lost_before_the_newest_backup_are_a_warning_while_a_backup_leads_there) {
+  SignalFacts facts = well();
+  const Timestamp before = facts.doctor.repository.backups[0].stopped;
+  facts.doctor.repository.proofs.lost = {{before.plus_us(1), kNow, "000000010000000000000007"}};
+  EXPECT_EQ(read(facts, "wal_gaps").verdict, Verdict::warning);
+  EXPECT_THAT(read(facts, "wal_gaps").found, HasSubstr("000000010000000000000007"));
+  facts.doctor.repository.proofs.lost[0].after = before.plus_us(-1);
+  EXPECT_EQ(read(facts, "wal_gaps").verdict, Verdict::ok) << "nothing leads there any more";
+}
+
+TEST(server, checksum_failures_are_critical) {
+  SignalFacts facts = well();
+  EXPECT_EQ(read(facts, "checksum_failures").verdict, Verdict::not_applicable) << "without checksums";
+  facts.doctor.server->data_checksums = true;
+  EXPECT_EQ(read(facts, "checksum_failures").verdict, Verdict::ok);
+  facts.server.checksums = Asked<std::vector<ChecksumFailures>>(
+      Result(std::vector<ChecksumFailures>{{"", 1, {}}, {"shop", 2, kNow}}));
+  const Reading found = read(facts, "checksum_failures");
+  EXPECT_EQ(found.verdict, Verdict::critical);
+  EXPECT_EQ(found.value, 3);
+  EXPECT_THAT(found.found, HasSubstr("shared objects; database shop, last at"));
+  facts.server.checksums = {};
+  EXPECT_EQ(read(facts, "checksum_failures").verdict, Verdict::unknown);
 }
 
 TEST(wal, what_the_server_believes_archived_and_nobody_has_is_critical) {
@@ -275,6 +304,19 @@ TEST(wal, a_command_that_is_not_ours_is_believed_once_something_came_through_it)
   EXPECT_EQ(read(facts, "archive_off").verdict, Verdict::ok);
   facts.doctor.server->archiver->configuration_read = kNow.plus_us(1);
   EXPECT_EQ(read(facts, "archive_off").verdict, Verdict::warning) << "that was another configuration";
+}
+
+TEST(wal, a_command_that_cannot_run_is_critical) {
+  SignalFacts facts = well();
+  ops::Finding program;
+  program.id = "archive_program";
+  program.severity = ops::Severity::critical;
+  program.found = "/usr/bin/lifeboat is not there";
+  facts.findings.push_back(program);
+  EXPECT_EQ(read(facts, "archive_off").verdict, Verdict::critical);
+  EXPECT_THAT(read(facts, "archive_off").found, HasSubstr("is not there"));
+  facts.doctor.server->settings["archive_library"] = "lifeboat_archive";
+  EXPECT_EQ(read(facts, "archive_off").verdict, Verdict::ok) << "the library is what archives";
 }
 
 TEST(wal, a_command_that_stores_nothing_is_critical_though_a_backup_brought_its_wal) {
