@@ -12,6 +12,7 @@
 #include "app/output.h"
 #include "app/readings.h"
 #include "app/render.h"
+#include "app/who.h"
 #include "ready/signals/report_json.h"
 #include "util/clock.h"
 #include "util/files.h"
@@ -27,12 +28,6 @@ using ready::Receiver;
 
 constexpr uint64_t kBookLimit = 16 << 20;
 constexpr int64_t kTestWaitsUs = 10'000'000;  // for the daemon's check
-
-std::string host_name() {
-  std::string name(256, '\0');
-  if (gethostname(name.data(), name.size() - 1) != 0) return "localhost";
-  return name.c_str();
-}
 
 std::string book_path(const std::string& directory, const std::string& cluster) {
   return join_path(directory, cat("alerts-", cluster, ".json"));

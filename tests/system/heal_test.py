@@ -78,6 +78,10 @@ class HealTest(SystemTest):
                 self.assertEqual((kept / "damaged" / f"{table}.block-3").read_bytes(), damaged[3 * PAGE:4 * PAGE])
                 again = self.heal(lb, "--block", f"{table}:3", "--to", kept)
                 self.assertFails(again, PRECONDITION, "is not empty")
+                trail = [one for one in lb("heal", "log", "--state-dir", new_directory("state")).ok().json["records"]]
+                self.assertEqual([(one["action"], one["outcome"]) for one in trail], [("blocks", "done"), ("blocks", "done"), ("blocks", "failed")])
+                self.assertIn("3 of 3 blocks rebuilt", trail[1]["says"])
+                self.assertIn("in place", trail[1]["says"])
                 checksums(server)
                 server.start()
                 amcheck(server)

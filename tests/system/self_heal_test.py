@@ -536,7 +536,7 @@ class DamageTest(HealCase):
         wait_until(lambda: self.server.value("SELECT sum(checksum_failures) > 0 FROM pg_stat_database") == "t", "PostgreSQL has seen it")
         everything = ["spool", "archiver", "slot", "receiver", "backup", "standby"]
         found = self.finds("corruption", state="manual", allow=everything)
-        self.assertIn("lifeboat heal blocks --pgdata", found["proposal"])
+        self.assertRegex(found["proposal"], "lifeboat heal blocks .*--repo .*--pgdata")
         self.heal("--apply", "--yes", allow=everything, check=ATTENTION)
         self.assertEqual(path.read_bytes(), damaged)
 

@@ -270,29 +270,13 @@ Result<int> verdict_of(const Look& look, const std::vector<ops::HealRecord>& don
 
 // --- acting
 
-std::string user_name() {
-  auto user = OsUser::by_uid(::geteuid());
-  return user ? user->name : cat(::geteuid());
-}
-
-std::string host_name() {
-  char name[256] = {};
-  return ::gethostname(name, sizeof name - 1) == 0 ? name : "";
-}
-
 ops::HealRecord record_of(const Invocation& invocation, const HealFinding& finding) {
-  ops::HealRecord record;
-  record.id = ops::new_backup_id().text;
-  record.began = {invocation.clock().unix_us()};
+  ops::HealRecord record = new_heal_record(invocation);
   record.action = to_string(finding.action);
   record.object = finding.object;
   record.finding = finding.id;
   record.saw = finding.found;
   record.cites = finding.cites;
-  record.user = user_name();
-  record.host = host_name();
-  record.pid = ::getpid();
-  record.tool_version = kVersion;
   return record;
 }
 

@@ -1,6 +1,7 @@
 // lifeboat heal blocks: damaged blocks of a data directory, found and rebuilt.
 #include <nlohmann/json.hpp>
 
+#include "app/cli/heal_output.h"
 #include "app/invocation.h"
 #include "app/location.h"
 #include "app/options.h"
@@ -119,13 +120,50 @@ Result<ops::RebuildRequest> rebuild_request(const Invocation& invocation, const 
   return request;
 }
 
+// What was done to a data directory is in the audit trail, with what came of it.
+void file_repair(const Invocation& invocation, const Found& found, ops::HealRecord record,
+                 const Result<ops::RebuildOutcome>& result) {
+  record.ended = {invocation.clock().unix_us()};
+  record.outcome = result ? ops::HealOutcome::done : ops::HealOutcome::failed;
+  if (result) {
+    size_t rebuilt = 0;
+    for (const ops::RebuiltBlock& block : result->blocks) {
+      rebuilt += block.problem.empty() ? 1 : 0;
+      record.did.push_back(cat(block.damaged.path, ", block ", block.damaged.block, ": ",
+                               block.problem.empty() ? std::string("rebuilt") : block.problem));
+    }
+    record.says =
+        cat(rebuilt, " of ", counted(result->blocks.size(), "block"), " rebuilt from backup ",
+            result->backup.text, invocation.flag("in-place") ? ", in place" : ", beside the directory");
+  } else {
+    record.says = result.error().to_string();
+  }
+  auto filed = [&]() -> Status {
+    TRY_ASSIGN(ops::RepoLocation where, repo_location(invocation));
+    TRY_ASSIGN(repo::Repository repository, ops::open_repository(where));
+    TRY_ASSIGN(ops::ChosenLineage lineage,
+               ops::lineage_of(repository, where.cluster, found.data_dir.lineage));
+    return ops::file_record(lineage.repo, record);
+  }();
+  if (!filed)
+    invocation.output().note(LogLevel::warning,
+                             cat("the repair is not in the trail: ", filed.error().to_string()));
+}
+
 Status rebuild(const Invocation& invocation, Found& found, const std::string& to, Reporter& reporter) {
   TRY(ops::check_stopped(found.data_dir));
   if (invocation.flag("in-place"))
     TRY(invocation.confirm(cat("rebuild ", counted(found.scan.damaged.size(), "block"), " in ",
                                found.data_dir.path, ", if the copy agrees?")));
   TRY_ASSIGN(ops::RebuildRequest request, rebuild_request(invocation, found, to));
-  TRY_ASSIGN(found.rebuilt, ops::rebuild_blocks(std::move(request), reporter, invocation.stop()));
+  ops::HealRecord record = new_heal_record(invocation);
+  record.action = "blocks";
+  record.object = found.data_dir.path;
+  record.finding = "corruption";
+  record.saw = counted(found.scan.damaged.size(), "damaged block");
+  auto rebuilt = ops::rebuild_blocks(std::move(request), reporter, invocation.stop());
+  file_repair(invocation, found, std::move(record), rebuilt);
+  TRY_ASSIGN(found.rebuilt, std::move(rebuilt));
   for (const std::string& note : found.rebuilt->notes) invocation.output().note(LogLevel::warning, note);
   return {};
 }

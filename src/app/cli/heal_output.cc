@@ -1,11 +1,28 @@
 #include "app/cli/heal_output.h"
 
+#include <unistd.h>
+
 #include <nlohmann/json.hpp>
 
+#include "app/output.h"
 #include "app/render.h"
+#include "app/run.h"
+#include "app/who.h"
+#include "ops/session.h"
 #include "util/strings.h"
 
 namespace lifeboat::app {
+
+ops::HealRecord new_heal_record(const Invocation& invocation) {
+  ops::HealRecord record;
+  record.id = ops::new_backup_id().text;
+  record.began = {invocation.clock().unix_us()};
+  record.user = user_name();
+  record.host = host_name();
+  record.pid = ::getpid();
+  record.tool_version = kVersion;
+  return record;
+}
 
 // As it is kept (ops/heal/trail.cc), with times and names as our documents have them.
 nlohmann::ordered_json heal_record_json(const ops::HealRecord& record) {

@@ -5,10 +5,13 @@
 #include <string>
 #include <vector>
 
+#include "app/invocation.h"
 #include "ops/heal/trail.h"
 
 namespace lifeboat::app {
 
+// Of what this call is about to do: who, where, when.
+ops::HealRecord new_heal_record(const Invocation& invocation);
 nlohmann::ordered_json heal_record_json(const ops::HealRecord& record);
 std::string heal_records_table(const std::vector<ops::HealRecord>& records);
 

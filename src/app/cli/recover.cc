@@ -2,8 +2,6 @@
 //
 //   assess → find the moment → choose the target → preflight → plan (the dry run ends here) → execute
 //   → validate → hand over, with the post-mortem record
-#include <unistd.h>
-
 #include <nlohmann/json.hpp>
 
 #include "app/before.h"
@@ -20,6 +18,7 @@
 #include "app/run.h"
 #include "app/target.h"
 #include "app/terminal.h"
+#include "app/who.h"
 #include "ops/doctor/doctor.h"
 #include "ops/restore/start.h"
 #include "ready/recover/record.h"
@@ -33,11 +32,6 @@ using Json = nlohmann::ordered_json;
 
 // A server that is down is not waited for.
 constexpr int64_t kServerTimeoutMs = 5'000;
-
-std::string host_name() {
-  char name[256] = {};
-  return gethostname(name, sizeof name - 1) == 0 ? name : "";
-}
 
 Timestamp now(const Invocation& invocation) {
   return {invocation.clock().unix_us()};

@@ -1,8 +1,6 @@
 // lifeboat verify: reads everything back and says what is whole.
 #include "ops/verify/verify.h"
 
-#include <unistd.h>
-
 #include <nlohmann/json.hpp>
 
 #include "app/invocation.h"
@@ -12,6 +10,7 @@
 #include "app/render.h"
 #include "app/reporter.h"
 #include "app/run.h"
+#include "app/who.h"
 #include "util/strings.h"
 
 namespace lifeboat::app {
@@ -20,11 +19,6 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr size_t kShownProblems = 20;  // per backup, in text
-
-std::string host_name() {
-  char name[256] = {};
-  return gethostname(name, sizeof name - 1) == 0 ? name : "";
-}
 
 Json to_json(const ops::VerifySummary& summary, std::string_view level) {
   Json backups = Json::array();

@@ -160,11 +160,16 @@ Status HealJournal::end(const HealRecord& record) {
   return {};
 }
 
+Status file_record(const repo::LineageRepo& repo, const HealRecord& record) {
+  TRY(repo::write_evidence(repo, record.began, line_of(to_json(record))));
+  return {};
+}
+
 Result<uint64_t> HealJournal::file_in(const repo::LineageRepo& repo) {
   uint64_t count = 0;
   for (HealRecord& record : records_) {
     if (record.filed || record.outcome == HealOutcome::begun) continue;
-    TRY(repo::write_evidence(repo, record.began, line_of(to_json(record))));
+    TRY(file_record(repo, record));
     TRY(append({{"filed", record.id}}));
     record.filed = true;
     ++count;

@@ -77,6 +77,8 @@ class HealJournal {
   std::vector<HealRecord> records_;
 };
 
+// One that has no journal: it is kept in the repository alone.
+Status file_record(const repo::LineageRepo& repo, const HealRecord& record);
 // Those of the repository, oldest first.
 Result<std::vector<HealRecord>> read_filed(const repo::LineageRepo& repo);
 // Both, each once, by time.

@@ -407,7 +407,7 @@ TEST_F(HealTest, damage_is_never_repaired_by_itself) {
   HealFinding finding = find("corruption");
   EXPECT_EQ(finding.state, HealState::manual);
   EXPECT_THAT(finding.found, HasSubstr("shop"));
-  EXPECT_THAT(finding.proposal, HasSubstr("lifeboat heal blocks --pgdata /srv/data"));
+  EXPECT_THAT(finding.proposal, testing::ContainsRegex("heal blocks --repo .* --pgdata /srv/data"));
   EXPECT_THAT(finding.proposal, HasSubstr("pg_stat_reset()"));
   facts_.server.checksums = Asked<std::vector<ChecksumFailures>>(Result(std::vector<ChecksumFailures>{}));
   facts_.doctor.repository.backups.back().state = repo::BackupState::damaged;

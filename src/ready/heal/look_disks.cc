@@ -96,11 +96,11 @@ void look_at_corruption(HealLook& look) {
   for (HealFinding& finding : look.findings) {
     if (finding.id != "corruption") continue;
     const auto& data = look.doctor().data;
-    finding.proposal =
-        cat("locate the blocks (lifeboat heal blocks", data ? cat(" --pgdata ", shell_quote(data->path)) : "",
-            "), then rebuild them on the stopped server with --to DIR; never done by itself. Once they are "
-            "whole, "
-            "SELECT pg_stat_reset() in that database ends the count");
+    finding.proposal = cat(
+        "locate the blocks (",
+        ops::our_command(look.doctor(), "heal blocks", data ? cat("--pgdata ", shell_quote(data->path)) : ""),
+        "), then rebuild them on the stopped server with --to DIR; never done by itself. Once "
+        "they are whole, SELECT pg_stat_reset() in that database ends the count");
   }
   failed_proof(look);
 }
