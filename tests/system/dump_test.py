@@ -125,6 +125,7 @@ class Dumps(SystemTest):
         lb("dump", "create", "--database", "shop", "--schema-only", live=True).ok()
         lb("dump", "restore", "latest", "--database", "shop=empty", live=True).ok()
         proven = lb("drill", "--dump", "latest").ok().json["checks"][0]
+        self.assertEqual([one["result"] for one in lb("drill", "--history").ok().json["dump_drills"]], ["passed"])
         self.assertIn("definitions alone", proven["detail"])
         self.assertEqual(described(server, "empty", "--schema-only"), described(server, "shop", "--schema-only"))
         for format in ("custom", "plain"):

@@ -257,6 +257,7 @@ constinit const Command kDrillCommand = {
     {"required": ["drills", "failed", "rto", "rpo"], "description": "--history"}
   ],
   "properties": {
+    "dump_drills": {"type": "array", "description": "newest first; backup is the dump", "items": {"type": "object"}},
     "drills": {"type": "array", "description": "newest first", "items": {"type": "object", "required": ["evidence", "time", "result", "problems", "backup", "target", "rto_seconds", "rpo_seconds", "phases"], "properties": {
       "evidence": {"type": "string"},
       "time": {"type": ["string", "null"], "format": "date-time"},

@@ -78,6 +78,15 @@ std::string figure_text(const ready::DrillFigure& figure, size_t failed) {
   return cat(text, "; ", ready::describe_trend(figure));
 }
 
+std::string dumps_text(const std::vector<ready::Rehearsal>& dumps) {
+  if (dumps.empty()) return "";
+  Table table({{"time"}, {"result"}, {"dump"}, {"restored in", Align::right}, {"problem"}});
+  for (const ready::Rehearsal& drill : dumps)
+    table.add({drill.time.to_string(), std::string(result_of(drill)), drill.backup,
+               seconds_cell(drill.rto_seconds), drill.problems.empty() ? "" : drill.problems.front()});
+  return cat("\ndrills of dumps\n", table.to_string());
+}
+
 std::string to_text(const ready::DrillHistory& history) {
   if (history.drills.empty()) return "no backup was ever drilled\n";
   Table table({{"time"},
@@ -111,11 +120,16 @@ Result<int> show_drill_history(const Invocation& invocation, std::optional<doubl
   const auto most = static_cast<size_t>(invocation.integer("history").value_or(0));
   TRY_ASSIGN(std::vector<ready::Rehearsal> rehearsals,
              ready::read_rehearsals(lineage.repo, most, ready::RehearsalKind::drill));
+  TRY_ASSIGN(std::vector<ready::Rehearsal> of_dumps,
+             ready::read_rehearsals(lineage.repo.dumps(), most, ready::RehearsalKind::drill));
   const ready::DrillHistory history = ready::judge_drills(std::move(rehearsals), rto, rpo);
-  invocation.output().text(to_text(history));
+  invocation.output().text(cat(to_text(history), dumps_text(of_dumps)));
   Json drills = Json::array();
   for (const ready::Rehearsal& drill : history.drills) drills.push_back(drill_json(drill));
+  Json dumps = Json::array();
+  for (const ready::Rehearsal& drill : of_dumps) dumps.push_back(drill_json(drill));
   invocation.output().document(to_json_text(Json{{"drills", drills},
+                                                 {"dump_drills", dumps},
                                                  {"failed", history.failed},
                                                  {"rto", figure_json(history.rto)},
                                                  {"rpo", figure_json(history.rpo)}}));

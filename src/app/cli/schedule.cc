@@ -133,6 +133,12 @@ Result<int> systemd(const Invocation& invocation) {
 Result<int> cron(const Invocation& invocation) {
   TRY_ASSIGN(ServicePlan plan, plan_jobs(invocation));
   TRY_ASSIGN(UnitSettings settings, unit_settings(invocation, plan));
+  for (const ServedCluster& cluster : plan.clusters)
+    for (const Resident& resident : cluster.residents)
+      invocation.output().note(
+          LogLevel::warning,
+          cat("cluster ", cluster.name, ": ", resident.name,
+              " runs all the time and is not in the crontab: have lifeboat serve or a service run it"));
   TRY(hand_out(invocation, {{"lifeboat.crontab", crontab(plan, settings)}}));
   return 0;
 }

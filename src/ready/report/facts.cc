@@ -145,8 +145,9 @@ void deliver_rpo(const ReportFacts& facts, DeliveredNow& result) {
     return;
   }
   result.rpo_seconds = static_cast<double>(*seconds) + *lag->value;
-  result.rpo_basis =
-      cat("archive_timeout ", *seconds, " s, and WAL waits ", format_seconds(*lag->value), " to be stored");
+  // The archiver's pause: src/backend/postmaster/pgarch.c, PGARCH_AUTOWAKE_INTERVAL, which plans count in.
+  result.rpo_basis = cat("archive_timeout ", *seconds, " s, and WAL waits ", format_seconds(*lag->value),
+                         " to be stored; up to 60 s more once archive_command has failed three times");
   result.evidence = {"doctor/archive_timeout", "signal/wal_archive_lag"};
 }
 
