@@ -88,7 +88,7 @@ class Chooser {
   // After a rollback to before the newest backup, or a failover that it did not see, that backup leads to a
   // branch that was left, and "latest" is the end of another one. By time: a copy that was promoted somewhere
   // has the newest timeline, and not the latest commit.
-  Status refuse_left_behind(const repo::Card& card) const {
+  Status refuse_left_behind(const repo::Card& card) {
     if (options_.target.kind != pg::TargetKind::latest) return {};
     if (options_.timeline_choice != TimelineChoice::unset &&
         options_.timeline_choice != TimelineChoice::latest)
@@ -97,7 +97,11 @@ class Chooser {
     if (newest == nullptr || newest->history->contains(card.timeline, card.stop_lsn)) return {};
     const std::vector<Timeline> own = history_.descendants(card.timeline, card.stop_lsn);
     if (own.empty()) return {};
-    TRY_ASSIGN(const Timestamp theirs, last_commit_on(*newest));
+    // The same for every backup that is passed over.
+    if (!newest_commit_) {
+      TRY_ASSIGN(newest_commit_, last_commit_on(*newest));
+    }
+    const Timestamp theirs = *newest_commit_;
     TRY_ASSIGN(RecoveryWindow ours, recovery_window(lineage_, history_, card.timeline, card.start_lsn,
                                                     card.stop_lsn, own.back(), kLookBack, scan_));
     if (theirs <= std::max(ours.last_commit, card.stopped)) return {};
@@ -163,6 +167,7 @@ class Chooser {
   const WalHistory& history_;
   ScanOptions scan_;
   std::vector<std::string> passed_over_;
+  std::optional<Timestamp> newest_commit_;  // on the newest timeline, once it was looked for
 };
 
 // What is known against restoring a backup; empty: nothing. That the operator's own questions failed in a
