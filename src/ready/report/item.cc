@@ -71,6 +71,29 @@ constexpr ItemInfo kItems[] = {
     {ItemList::done, "runbooks_reviewed", "runbooks are reviewed", false, look_at_runbooks_reviewed},
 };
 
+// What these ask lies in the repository.
+constexpr std::string_view kFromRepository[] = {"pitr_from_wal",
+                                                "drill_automated",
+                                                "encryption",
+                                                "daily_logical_backup",
+                                                "weekly_physical_backup",
+                                                "monthly_restore_test",
+                                                "targets_validated",
+                                                "strategy",
+                                                "automated_backups",
+                                                "encrypted",
+                                                "automatic_verification",
+                                                "pitr_validated",
+                                                "restore_tested"};
+
+void look_at(const ItemInfo& info, const ReportFacts& facts, ItemAnswer& answer) {
+  const ops::RepositoryFacts& known = facts.doctor().repository;
+  const std::optional<Error>& problem = known.problem ? known.problem : known.catalogue_problem;
+  if (problem && std::ranges::find(kFromRepository, info.id) != std::end(kFromRepository))
+    return answer.lacks(cat("the repository cannot be read: ", problem->to_string()), our(facts, "doctor"));
+  info.look(facts, answer);
+}
+
 }  // namespace
 
 std::string_view to_string(ItemList list) {
@@ -147,7 +170,7 @@ std::vector<JudgedItem> judge_items(const ReportFacts& facts) {
   std::vector<JudgedItem> judged;
   for (const ItemInfo& info : kItems) {
     JudgedItem item{&info, {}};
-    info.look(facts, item.answer);
+    look_at(info, facts, item.answer);
     auto waiver = std::ranges::find(facts.settings.waivers, info.id, &Waiver::item);
     if (info.waivable && waiver != facts.settings.waivers.end() && item.answer.outcome() == Outcome::fail)
       item.answer.does_not_apply(cat(waiver->reason, " (says ",

@@ -490,6 +490,22 @@ TEST(documents, a_figure_that_reads_like_its_target_says_why_it_is_over) {
   EXPECT_THAT(says(240), HasSubstr("leaves nothing"));
 }
 
+TEST(documents, a_repository_that_cannot_be_read_is_one_gap_and_no_advice_to_take_a_backup) {
+  ReportFacts facts = well();
+  facts.signals.doctor.repository.problem = make_error(ErrorKind::unavailable, "s3://b", "does not answer");
+  facts.signals.doctor.repository.backups.clear();
+  facts.rehearsals.clear();
+  facts.dumps.clear();
+  const Readiness readiness = judge_readiness(facts);
+  size_t of_repository = 0;
+  for (const ReportGap& gap : readiness.gaps) {
+    EXPECT_THAT(gap.what, testing::Not(HasSubstr("there is no"))) << gap.what;
+    of_repository +=
+        gap.what.find("the repository cannot be read: s3://b: does not answer") != std::string::npos;
+  }
+  EXPECT_EQ(of_repository, 1u);
+}
+
 TEST(documents, what_the_archiver_lost_is_no_delivered_rpo) {
   ReportFacts facts = well();
   facts.signals.doctor.server->archiver.emplace();
