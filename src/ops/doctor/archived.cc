@@ -61,6 +61,8 @@ std::optional<LostWal> lost_wal(const DoctorFacts& facts) {
   const uint64_t behind =
       lost.newest ? lost.segment.index(server.wal_segment_size) - lost.newest->index(server.wal_segment_size)
                   : kGraceSegments;
+  // Ours says "archived" only of what is stored, so this segment was another command's.
+  if (facts.archive_command.ours) return lost;
   if (facts.now.seconds_since(lost.archived) < kGrace && behind < kGraceSegments) return std::nullopt;
   return lost;
 }
