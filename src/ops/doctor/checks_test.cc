@@ -462,10 +462,17 @@ TEST(Checks, wal_that_did_not_come_is_lost_only_where_something_rests_on_it) {
   };
   EXPECT_EQ(severity_when([](DoctorFacts&) {}), Severity::critical);
   EXPECT_EQ(severity_when([](DoctorFacts& f) { f.repository.archived_wal->came = true; }), Severity::ok);
-  EXPECT_EQ(severity_when([](DoctorFacts& f) { lose_wal(f, 1); }), Severity::ok)
+  EXPECT_EQ(severity_when([](DoctorFacts& f) { lose_wal(f, 1); }), Severity::critical)
+      << "ours says archived of what is stored";
+  EXPECT_EQ(severity_when([](DoctorFacts& f) {
+              lose_wal(f, 1);
+              f.archive_command.ours = false;
+            }),
+            Severity::ok)
       << "a receiver at a standby may be a moment behind";
   EXPECT_EQ(severity_when([](DoctorFacts& f) {
               lose_wal(f, 1);
+              f.archive_command.ours = false;
               f.repository.archived_wal->newest = *SegmentName::parse("000000010000001900000001");
             }),
             Severity::critical)

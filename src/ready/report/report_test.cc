@@ -101,6 +101,8 @@ SignalFacts signal_facts() {
   facts.server.primary = Asked<PrimaryReplication>(Result(PrimaryReplication()));
   facts.server.waiting = Asked<WaitingWal>(Result(WaitingWal()));
   facts.server.bloat = Asked<Bloat>(Result(Bloat()));
+  facts.server.checksums = Asked<std::vector<ChecksumFailures>>(Result(std::vector<ChecksumFailures>{}));
+  facts.doctor.server->data_checksums = true;
   facts.file_systems.push_back({{"/srv/data", 1, 60, 100}, {"data directory"}});
   for (const char* id : {"archive_mode", "archive_timeout", "wal_continuity"}) add_finding(facts, id, "fine");
   return facts;
