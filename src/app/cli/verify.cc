@@ -36,7 +36,7 @@ Json to_json(const ops::VerifySummary& summary, std::string_view level) {
   Json windows = Json::array();
   for (const ops::WalWindow& window : summary.windows) {
     Json lost = Json::array();
-    for (const ops::LostMoments& one : window.lost)
+    for (const ops::LostMoments& one : window.lost.value_or(std::vector<ops::LostMoments>()))
       lost.push_back({{"after", json_time(one.after)},
                       {"until", json_time(one.until)},
                       {"segment", one.first.to_string()}});
@@ -95,7 +95,7 @@ std::string to_text(const ops::VerifySummary& summary) {
         cat("WAL of ", window.cluster, " on timeline ", window.timeline.value, ": ", window.begin.to_string(),
             " to ", window.end.to_string(), window.problems.empty() ? ", continuous" : ", BROKEN", "\n");
     add_problems(text, window.problems);
-    for (const ops::LostMoments& one : window.lost)
+    for (const ops::LostMoments& one : window.lost.value_or(std::vector<ops::LostMoments>()))
       text +=
           cat("  before that: no moment after ", one.after.to_string(), " and before ", one.until.to_string(),
               " can be recovered: segment ", one.first.to_string(), " is in the way\n");

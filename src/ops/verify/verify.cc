@@ -111,14 +111,19 @@ void take_verdicts(const repo::VerifyReport& report, const std::vector<Scope>& s
   }
 }
 
-Result<std::vector<LostMoments>> find_lost_moments(const Scope& scope, const VerifyRequest& request) {
+// nullopt where that cannot be told: what is damaged is said elsewhere, and an outage too.
+Result<std::optional<std::vector<LostMoments>>> find_lost_moments(const Scope& scope,
+                                                                  const VerifyRequest& request) {
   SilentReporter silent;
   const StopToken never;
-  TRY_ASSIGN(LineageWalStatus status, wal_status_of(scope.lineage, request.now,
-                                                    request.reporter == nullptr ? silent : *request.reporter,
-                                                    request.stop == nullptr ? never : *request.stop));
-  std::vector<LostMoments> lost = lost_moments(status);
-  std::erase_if(lost, [](const LostMoments& one) { return one.expired; });
+  auto status =
+      wal_status_of(scope.lineage, request.now, request.reporter == nullptr ? silent : *request.reporter,
+                    request.stop == nullptr ? never : *request.stop);
+  std::optional<std::vector<LostMoments>> lost;
+  if (!status && status.error().kind == ErrorKind::cancelled) return std::move(status).error();
+  if (!status) return lost;
+  lost = lost_moments(*status);
+  std::erase_if(*lost, [](const LostMoments& one) { return one.expired; });
   return lost;
 }
 
@@ -174,8 +179,9 @@ Status write_proofs(const Scope& scope, const VerifyRequest& request, Timestamp 
     if (scope.dumps || window.cluster != scope.lineage.repo.cluster() ||
         window.lineage != scope.lineage.repo.lineage())
       continue;
+    if (!window.lost) continue;
     record.lost.emplace();
-    for (const LostMoments& one : window.lost)
+    for (const LostMoments& one : *window.lost)
       record.lost->push_back({one.after, one.until, one.first.to_string()});
   }
   if (record.backups.empty()) return {};

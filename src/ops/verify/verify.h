@@ -51,8 +51,9 @@ struct WalWindow {
   std::vector<std::string>
       problems;  // holes, conflicts, broken records: what lies behind them is out of reach
   // Before that backup: what nobody can mend any more, and what retention did not leave. No problem of the
-  // verification's verdict; status and doctor tell it until the backups before it are gone.
-  std::vector<LostMoments> lost;
+  // verification's verdict; status and doctor tell it until the backups before it are gone. nullopt: damaged
+  // WAL, which `problems` has, hides it.
+  std::optional<std::vector<LostMoments>> lost;
 };
 
 struct VerifySummary {
