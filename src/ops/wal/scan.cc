@@ -124,8 +124,8 @@ class Scanner : public pg::WalSink {
       TRY(segment(name, start, [&](const repo::WalStore::Sink& sink) -> Status {
         if (left == 0) return stream_segment(lineage_, name, sink);
         --left;
-        TRY_ASSIGN(ByteView content, ahead.next());
-        return in_pieces(content, sink);
+        TRY_ASSIGN(Bytes * content, ahead.next());
+        return in_pieces(options_.tap == nullptr ? ByteView(*content) : options_.tap->whole(*content), sink);
       }));
     }
     return {};

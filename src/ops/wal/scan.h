@@ -11,6 +11,7 @@
 #include "ops/session.h"
 #include "ops/wal/history.h"
 #include "pg/wal/wal_reader.h"
+#include "util/bytes.h"
 #include "util/reporter.h"
 #include "util/result.h"
 #include "util/stop.h"
@@ -25,6 +26,9 @@ class WalTap {
  public:
   virtual ~WalTap() = default;
   virtual Status segment(const SegmentName& name) = 0;  // the bytes of this one come next
+  // All of them lie in `content`, and the scan has done with that: it may be exchanged for room of the same
+  // size. What is returned is read, in place, and stays as it is until the scan is past it.
+  virtual ByteView whole(Bytes& content) { return content; }
   virtual Status bytes(ByteView piece) = 0;
   virtual void record(const pg::WalRecord& record) = 0;
 };

@@ -56,7 +56,7 @@ void SegmentsAhead::work() {
   }
 }
 
-Result<ByteView> SegmentsAhead::next() {
+Result<Bytes*> SegmentsAhead::next() {
   std::unique_lock lock(mutex_);
   CHECK(taken_ < row_.size());
   if (current_.capacity() > 0) spare_.push_back(std::move(current_));
@@ -66,7 +66,7 @@ Result<ByteView> SegmentsAhead::next() {
   changed_.notify_all();
   if (!content) return std::move(content).error();
   current_ = std::move(*content);
-  return ByteView(current_);
+  return &current_;
 }
 
 }  // namespace lifeboat::ops

@@ -31,9 +31,9 @@ class SegmentsAhead {
   SegmentsAhead& operator=(const SegmentsAhead&) = delete;
   // Waits for what is being read.
   ~SegmentsAhead();
-  // The next one of the row, which must not have ended; it holds until the next call. Errors: those of
-  // `read`.
-  Result<ByteView> next();
+  // The next one of the row, which must not have ended; it holds until the next call, which uses its room
+  // again: other room may be left in its place. Errors: those of `read`.
+  Result<Bytes*> next();
 
  private:
   void work();

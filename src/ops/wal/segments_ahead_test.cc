@@ -32,7 +32,7 @@ TEST(SegmentsAhead, GivesAllInOrderAndNeverMoreThanMayLieInMemory) {
   for (const SegmentName& name : row) {
     auto content = ahead.next();
     ASSERT_TRUE(content) << content.error().to_string();
-    EXPECT_EQ(as_text(*content), name.to_string());
+    EXPECT_EQ(as_text(**content), name.to_string());
     ++taken;
   }
   EXPECT_LE(most, 3 + 1);  // one is taken before we can say so

@@ -1,9 +1,9 @@
 #include "ops/wal/wal_filter.h"
 
 #include <algorithm>
+#include <cstring>
 #include <utility>
 
-#include "pg/wal/no_op.h"
 #include "util/check.h"
 #include "util/strings.h"
 
@@ -26,11 +26,19 @@ Status WalFilter::segment(const SegmentName& name) {
   return {};
 }
 
+ByteView WalFilter::whole(Bytes& content) {
+  if (dropped_ || content.size() != size_.bytes) return content;
+  std::swap(pending_.back().content, content);
+  return pending_.back().content;
+}
+
 Status WalFilter::bytes(ByteView piece) {
   if (dropped_) return {};
   Pending& last = pending_.back();
   CHECK(piece.size() <= last.content.size() - last.filled);
-  std::ranges::copy(piece, last.content.begin() + static_cast<ptrdiff_t>(last.filled));
+  uint8_t* const place = last.content.data() + last.filled;
+  // By name: GCC 12 makes a loop of single bytes of std::ranges::copy.
+  if (!piece.empty() && piece.data() != place) std::memcpy(place, piece.data(), piece.size());
   last.filled += piece.size();
   if (page_ == 0) {
     // What the reader finds wrong with it, it tells itself.
@@ -41,12 +49,13 @@ Status WalFilter::bytes(ByteView piece) {
 }
 
 void WalFilter::record(const pg::WalRecord& record) {
-  if (!dropped_ && needless_(record)) overwrite(record.lsn, pg::no_op_in_place_of(record.bytes).view());
+  if (!dropped_ && needless_(record)) changes_.push_back({record.lsn, pg::no_op_in_place_of(record.bytes)});
 }
 
 Status WalFilter::pass(Lsn lsn) {
   while (!pending_.empty() && pending_.front().name.end(size_) <= lsn) {
     Pending& done = pending_.front();
+    change(done.name.end(size_));
     std::fill(done.content.begin() + static_cast<ptrdiff_t>(done.filled), done.content.end(), 0);
     TRY(place_(done.name, done.content));
     spare_.push_back(std::move(done.content));
@@ -62,7 +71,13 @@ Status WalFilter::finish() {
 void WalFilter::drop() {
   dropped_ = true;
   pending_.clear();
+  changes_.clear();
   spare_.clear();
+}
+
+void WalFilter::change(Lsn lsn) {
+  for (; !changes_.empty() && changes_.front().lsn < lsn; changes_.pop_front())
+    overwrite(changes_.front().lsn, changes_.front().instead.view());
 }
 
 // `bytes` take the place of the first ones of the record at `lsn`, around the headers of pages.
@@ -72,7 +87,7 @@ void WalFilter::overwrite(Lsn lsn, ByteView bytes) {
     const uint64_t offset = at - start().value;
     Bytes& content = pending_[offset / size_.bytes].content;
     const size_t room = std::min<size_t>(bytes.size(), page_ - at % page_);
-    std::ranges::copy(bytes.first(room), content.begin() + static_cast<ptrdiff_t>(offset % size_.bytes));
+    std::memcpy(content.data() + offset % size_.bytes, bytes.data(), room);
     bytes = bytes.subspan(room);
     at += room;
     if (at % page_ == 0) at += at % size_.bytes == 0 ? pg::kSegmentHeaderSize : pg::kWalPageHeaderSize;

@@ -4,6 +4,8 @@
 // A segment is handed on when whoever reads says so, after every record that begins in it was seen and
 // judged: the last one may end in a later segment. Memory: the segments that one record spans, and at most
 // kMostPending of them; a record that spans more is `unsupported`.
+//
+// The scan reads the very bytes that are handed on, so a record is changed only when its segment is.
 #pragma once
 
 #include <cstdint>
@@ -12,6 +14,7 @@
 
 #include "model/wal_name.h"
 #include "ops/wal/scan.h"
+#include "pg/wal/no_op.h"
 #include "pg/wal/wal_record.h"
 #include "util/bytes.h"
 #include "util/result.h"
@@ -30,6 +33,7 @@ class WalFilter : public WalTap {
       : size_(size), needless_(std::move(needless)), place_(std::move(place)) {}
 
   Status segment(const SegmentName& name) override;
+  ByteView whole(Bytes& content) override;
   Status bytes(ByteView piece) override;
   void record(const pg::WalRecord& record) override;
   // Hands on the segments that end at or before `lsn`, before which every record was seen.
@@ -45,6 +49,12 @@ class WalFilter : public WalTap {
     Bytes content;  // of the segment's size
     size_t filled = 0;
   };
+  struct Change {
+    Lsn lsn;  // of the record
+    pg::NoOp instead;
+  };
+  // Carries out the changes of records before `lsn`.
+  void change(Lsn lsn);
   void overwrite(Lsn lsn, ByteView bytes);
   Lsn start() const { return pending_.front().name.start(size_); }
 
@@ -53,7 +63,8 @@ class WalFilter : public WalTap {
   const Place place_;
   uint32_t page_ = 0;  // bytes of a WAL page
   std::deque<Pending> pending_;
-  std::deque<Bytes> spare_;  // used again: fresh memory costs more than copying into it
+  std::deque<Change> changes_;  // by position
+  std::deque<Bytes> spare_;     // used again: fresh memory costs more than copying into it
   bool dropped_ = false;
 };
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstring>
 #include <functional>
 #include <map>
 #include <mutex>
@@ -341,7 +342,11 @@ class RemoteSource::File : public SourceFile {
     if (rows.size() != 1) return make_error(ErrorKind::server, "", "PostgreSQL answered without a row");
     if (rows.null(0, 0)) return std::optional<size_t>();
     const ByteView bytes = rows.bytes(0, 0);
-    std::ranges::copy(bytes, into.begin());
+    if (bytes.size() > into.size())
+      return make_error(ErrorKind::server, path_,
+                        cat(bytes.size(), " bytes came, ", into.size(), " were asked for"));
+    // std::ranges::copy becomes a loop of single bytes (GCC 12).
+    if (!bytes.empty()) std::memcpy(into.data(), bytes.data(), bytes.size());
     return std::optional(bytes.size());
   }
 
