@@ -100,7 +100,7 @@ void look_at_corruption(HealLook& look) {
         "locate the blocks (",
         ops::our_command(look.doctor(), "heal blocks", data ? cat("--pgdata ", shell_quote(data->path)) : ""),
         "), then rebuild them on the stopped server with --to DIR; never done by itself. Once "
-        "they are whole, SELECT pg_stat_reset() in that database ends the count");
+        "they are whole, SELECT pg_stat_reset() and then ANALYZE in that database end the count");
   }
   failed_proof(look);
 }

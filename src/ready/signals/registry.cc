@@ -141,8 +141,10 @@ constexpr SignalInfo kSignals[] = {
      .source = "pg_stat_database (checksum_failures)",
      .unit = Unit::count,
      .thresholds = {1, 1},
-     .action = "see to the disk first; lifeboat heal blocks finds the damaged blocks and rebuilds them from "
-               "the backup. Once they are whole, SELECT pg_stat_reset() in that database ends the count",
+     .action =
+         "see to the disk first; lifeboat heal blocks finds the damaged blocks and rebuilds them from "
+         "the backup. Once they are whole, SELECT pg_stat_reset() and then ANALYZE in that database end the "
+         "count",
      .metric = "lifeboat_checksum_failures",
      .read = read_checksum_failures},
     {.id = "storage_used",
