@@ -10,7 +10,11 @@
 namespace lifeboat::ops {
 
 Status WalFilter::segment(const SegmentName& name) {
-  if (dropped_) return {};
+  if (dropped_) {
+    pending_.clear();
+    spare_.clear();
+    return {};
+  }
   if (pending_.size() == kMostPending) {
     return make_error(ErrorKind::unsupported, pending_.front().name.to_string(),
                       cat("a record goes through ", kMostPending, " segments"));
@@ -53,6 +57,7 @@ void WalFilter::record(const pg::WalRecord& record) {
 }
 
 Status WalFilter::pass(Lsn lsn) {
+  if (dropped_) return {};
   while (!pending_.empty() && pending_.front().name.end(size_) <= lsn) {
     Pending& done = pending_.front();
     change(done.name.end(size_));
@@ -69,10 +74,9 @@ Status WalFilter::finish() {
 }
 
 void WalFilter::drop() {
+  // The scan may be reading the last segment: its memory goes when the next one begins.
   dropped_ = true;
-  pending_.clear();
   changes_.clear();
-  spare_.clear();
 }
 
 void WalFilter::change(Lsn lsn) {

@@ -38,7 +38,7 @@ class WalFilter : public WalTap {
   void record(const pg::WalRecord& record) override;
   // Hands on the segments that end at or before `lsn`, before which every record was seen.
   Status pass(Lsn lsn);
-  // Nothing is handed on any more, and nothing kept.
+  // Nothing is handed on any more, and nothing kept but the segment that is being read.
   void drop();
   // The scan has ended, and was judged: what is left is handed on, with zeros behind what was read of it.
   Status finish();

@@ -118,6 +118,39 @@ TEST_F(WalFilterTest, what_cannot_be_handed_on_ends_the_scan) {
   EXPECT_EQ(ended.error().kind, ErrorKind::space);
 }
 
+// It is dropped from within the scan, which reads the memory of the filter.
+TEST_F(WalFilterTest, what_is_dropped_is_read_to_its_end_and_not_handed_on) {
+  while (wal_.last_index() < 6) wal_.fill(300);
+  store_segments(1, 1, wal_.last_index(), wal_);
+  std::vector<Bytes> stored;
+  for (uint64_t index = 1; index <= wal_.last_index(); ++index) stored.push_back(wal_.segment(index));
+  auto history = WalHistory::load(lineage());
+  ASSERT_TRUE(history);
+  const WalPath path = history->path({1}, {kSegment});
+  size_t placed = 0;
+  WalFilter made(
+      {kSegment}, [](const pg::WalRecord&) { return true; },
+      [&](const SegmentName&, ByteView) -> Status {
+        ++placed;
+        return {};
+      });
+  ScanOptions options;
+  options.tap = &made;
+  std::map<Lsn, Bytes> seen;
+  auto visit = [&](const pg::WalRecord& record) {
+    seen[record.lsn] = Bytes(record.bytes.begin(), record.bytes.end());
+    EXPECT_TRUE(made.pass(record.lsn));
+    if (seen.size() == 100) made.drop();
+    return ScanNext::more;
+  };
+  ASSERT_TRUE(scan_wal(lineage(), path, {kSegment}, {}, visit, options));
+  const size_t before = placed;
+  EXPECT_TRUE(made.finish());
+  EXPECT_EQ(placed, before);
+  EXPECT_LT(placed, stored.size() - 1);
+  EXPECT_EQ(seen, records_of(stored));
+}
+
 TEST_F(WalFilterTest, memory_is_bounded) {
   wal_.fill(100);
   wal_.fill(10 * kSegment);
