@@ -148,6 +148,7 @@ class ReplayCheck::Impl {
                     });
     scan_.tap = &*filter_;
     TRY(read_part(path, options_.backup.start_lsn, end));
+    scan_.tap = nullptr;  // what may be read after that is not for the server
     return filter_->finish();
   }
 
