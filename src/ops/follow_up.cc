@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include "pg/client/conninfo.h"
 #include "util/files.h"
 #include "util/process.h"
 #include "util/strings.h"
@@ -52,7 +53,16 @@ namespace {
 
 // One that the original does not have: both are to run side by side.
 std::string_view port_of_copy(const std::string& conninfo) {
-  return conninfo.find("port=5433") == std::string::npos ? "5433" : "5434";
+  auto made = pg::explicit_conninfo(conninfo);
+  std::string text = made ? made->text : conninfo;
+  std::erase_if(text, [](char c) { return c == ' ' || c == '\''; });
+  for (std::string_view port : {"port=5433", ":5433"}) {
+    const size_t at = text.find(port);
+    if (at == std::string::npos) continue;
+    const size_t behind = at + port.size();
+    if (behind == text.size() || text[behind] < '0' || text[behind] > '9') return "5434";
+  }
+  return "5433";
 }
 
 }  // namespace

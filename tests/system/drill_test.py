@@ -315,6 +315,7 @@ class Drill(SystemTest):
         plan = lb("restore", "--to", new_directory("to") / "data", "--dry-run").ok()
         self.assertEqual(plan.json["plan"]["backup"], newest)
         self.assertNotIn("failed its last check", plan.err)
+        self.assertIn("an answer was not as expected", plan.out + plan.err)
 
     def test_a_database_that_was_mistyped_is_no_failed_drill(self):
         server, lb = self.source(15)

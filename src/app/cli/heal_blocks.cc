@@ -132,6 +132,7 @@ void file_repair(const Invocation& invocation, const Found& found, ops::HealReco
       record.did.push_back(cat(block.damaged.path, ", block ", block.damaged.block, ": ",
                                block.problem.empty() ? std::string("rebuilt") : block.problem));
     }
+    if (rebuilt < result->blocks.size()) record.outcome = ops::HealOutcome::failed;
     record.says =
         cat(rebuilt, " of ", counted(result->blocks.size(), "block"), " rebuilt from backup ",
             result->backup.text, invocation.flag("in-place") ? ", in place" : ", beside the directory");

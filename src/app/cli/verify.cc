@@ -35,7 +35,7 @@ Json to_json(const ops::VerifySummary& summary, std::string_view level) {
   }
   Json windows = Json::array();
   for (const ops::WalWindow& window : summary.windows) {
-    Json lost = Json::array();
+    Json lost = window.lost ? Json::array() : Json(nullptr);
     for (const ops::LostMoments& one : window.lost.value_or(std::vector<ops::LostMoments>()))
       lost.push_back({{"after", json_time(one.after)},
                       {"until", json_time(one.until)},
@@ -95,6 +95,7 @@ std::string to_text(const ops::VerifySummary& summary) {
         cat("WAL of ", window.cluster, " on timeline ", window.timeline.value, ": ", window.begin.to_string(),
             " to ", window.end.to_string(), window.problems.empty() ? ", continuous" : ", BROKEN", "\n");
     add_problems(text, window.problems);
+    if (!window.lost) text += "  which moments before that are out of reach is not known\n";
     for (const ops::LostMoments& one : window.lost.value_or(std::vector<ops::LostMoments>()))
       text +=
           cat("  before that: no moment after ", one.after.to_string(), " and before ", one.until.to_string(),
@@ -245,7 +246,7 @@ constinit const Command kVerifyCommand = {
         "backup's tree, and reads all WAL record by record. Says for each backup whether it can be restored "
         "whole, and for each cluster how far WAL is continuous and which moments between older backups "
         "nothing "
-        "recovers any more. Nothing is sampled; --backup, --depth and "
+        "recovers any more, but for holes that retention leaves. Nothing is sampled; --backup, --depth and "
         "--cluster do less on request.\n\n"
         "The verdict is kept in the repository: list shows it, expire never lets the newest verified backup "
         "go. "
@@ -277,7 +278,7 @@ constinit const Command kVerifyCommand = {
       "cluster": {"type": "string"}, "lineage": {"type": "string"}, "from_backup": {"type": ["string", "null"]},
       "timeline": {"type": "integer"}, "begin": {"type": "string"}, "end": {"type": "string"},
       "problems": {"type": "array", "items": {"type": "string"}},
-      "lost_moments": {"type": "array", "items": {"type": "object", "required": ["after", "until", "segment"], "properties": {
+      "lost_moments": {"type": ["array", "null"], "description": "null: not known", "items": {"type": "object", "required": ["after", "until", "segment"], "properties": {
         "after": {"type": ["string", "null"]}, "until": {"type": ["string", "null"]}, "segment": {"type": "string"}}}}}}},
     "damage": {"type": "array", "items": {"type": "object", "required": ["kind", "object", "message"], "properties": {
       "kind": {"enum": ["unreadable", "damaged", "missing", "conflict", "inconsistent"]},

@@ -186,6 +186,7 @@ Result<int> handle(const Invocation& invocation) {
   if (result.findings.empty() && !request.table.empty() &&
       (request.what == ops::FindWhat::dropped || request.what == ops::FindWhat::truncated)) {
     const std::string near = nearly_named(chosen, request, reporter, invocation.stop());
+    TRY(invocation.stop().check());
     if (!near.empty())
       result.notes.push_back(cat("nothing of ", request.table, ": did you mean ", near, "?"));
   }

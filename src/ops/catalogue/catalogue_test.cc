@@ -188,6 +188,9 @@ TEST_F(CatalogueTest, what_the_operator_asked_is_told_apart_from_damage) {
   prove(id, "drill", false, ProofLevel::none);
   const BackupProofs damaged = proofs(id);
   EXPECT_FALSE(failed_proof(damaged)->by_questions);
+  record.time = {tiny_.clock.unix_us() + 1};
+  ASSERT_TRUE(repo::write_evidence(tiny_.repo, record.time, encode_proof(record)));
+  EXPECT_FALSE(failed_proof(proofs(id))->by_questions) << "questions do not hide damage";
   prove(id, "drill", true, ProofLevel::asserted);
   EXPECT_EQ(failed_proof(proofs(id)), nullptr);
 }

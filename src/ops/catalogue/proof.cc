@@ -39,9 +39,13 @@ struct Word {
   BackupProof proof;
 };
 
-// `lost` is that of the newest record that has it, because they are read by time.
-Status read_record(const std::string& id, const std::string& text, std::vector<Word>& words,
-                   std::vector<ProvenLoss>& lost) {
+// What the newest record that says it says of lost moments.
+struct Lost {
+  Timestamp time;
+  std::vector<ProvenLoss> moments;
+};
+
+Status read_record(const std::string& id, const std::string& text, std::vector<Word>& words, Lost& lost) {
   auto damaged = [&](std::string_view what) {
     return make_error(ErrorKind::damaged, cat("evidence ", id), std::string(what));
   };
@@ -66,7 +70,8 @@ Status read_record(const std::string& id, const std::string& text, std::vector<W
       proof.rpo_seconds = optional_number(document, "rpo_seconds");
       found.push_back({*backup, kind == "verify", std::move(proof)});
     }
-    if (document.contains("lost_moments")) lost = read_lost(document);
+    const Timestamp time{document.at("time_us").get<int64_t>()};
+    if (document.contains("lost_moments") && time >= lost.time) lost = {time, read_lost(document)};
     std::ranges::move(found, std::back_inserter(words));
   } catch (const json::exception& exception) {
     return damaged("not a record of proofs").with_cause(exception.what());
@@ -74,9 +79,11 @@ Status read_record(const std::string& id, const std::string& text, std::vector<W
   return {};
 }
 
-// A shallow check that passes neither takes away what a deeper one proved nor clears what one found.
+// A shallow check that passes neither takes away what a deeper one proved nor clears what one found, and
+// questions that failed do not hide damage.
 bool has_the_last_word(const BackupProof& later, const std::optional<BackupProof>& earlier) {
-  if (!earlier || !later.passed) return true;
+  if (!earlier) return true;
+  if (!later.passed) return !later.by_questions || earlier->passed || earlier->by_questions;
   return later.level >= (earlier->passed ? earlier->level : ProofLevel::wal);
 }
 
@@ -154,6 +161,7 @@ std::set<BackupId> Proofs::verified() const {
 Result<Proofs> read_proofs(const repo::LineageRepo& repo) {
   Proofs proofs;
   std::vector<Word> words;
+  Lost lost;
   TRY_ASSIGN(auto ids, repo::list_evidence(repo));
   for (const std::string& id : ids) {
     auto text = repo::read_evidence(repo, id);
@@ -162,10 +170,11 @@ Result<Proofs> read_proofs(const repo::LineageRepo& repo) {
       proofs.unreadable.push_back(text.error().to_string());
       continue;
     }
-    if (auto read = read_record(id, *text, words, proofs.lost); !read) {
+    if (auto read = read_record(id, *text, words, lost); !read) {
       proofs.unreadable.push_back(read.error().to_string());
     }
   }
+  proofs.lost = std::move(lost.moments);
   // Ids are ordered by the second only.
   std::ranges::stable_sort(words, {}, [](const Word& word) { return word.proof.time; });
   for (Word& word : words) {

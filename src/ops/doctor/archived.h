@@ -32,7 +32,7 @@ bool archiving_is_proven(const DoctorFacts& facts);
 // What the newest verification of all WAL found to be out of reach, as far as a backup from before it is
 // there.
 std::vector<ProvenLoss> known_losses(const RepositoryFacts& known);
-// "no moment after … and before … can be recovered: segment … is in the way (verify)"
+// "no moment after … and before … can be recovered: segment … is in the way (found by verify)"
 std::string describe(const ProvenLoss& lost);
 
 // "the server says that … was archived, and the repository does not have it"

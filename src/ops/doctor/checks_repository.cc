@@ -181,9 +181,10 @@ void look_at_continuity(const DoctorFacts& facts, Finding& finding) {
                "the server was rolled back to before it, or failed over without it", {take_new});
   if (const std::vector<ProvenLoss> losses = known_losses(known); !losses.empty())
     return bad(finding, Severity::warning, describe(losses.back()),
-               "WAL before the newest backup was removed from the repository, or never came",
+               "WAL before the newest backup was removed from the repository, never came, or came twice",
                {our_command(facts, "wal status", "  # names every hole"),
-                "nothing brings it back; it is told until the backups before it are expired"});
+                "# where a copy of it is, store it (wal push); else it is told until the backups before it "
+                "are expired"});
   good(finding, cat("from backup ", wal.backup.text, " to ", wal.end.to_string(), " on timeline ",
                     wal.timeline.value));
 }

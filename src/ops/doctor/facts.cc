@@ -291,6 +291,20 @@ Result<ArchivedWalFacts> look_for_archived_wal(const ChosenLineage& lineage, con
   return archived;
 }
 
+// Of what was lost when WAL was verified, what is stored by now is not.
+Status forget_what_came_later(const ChosenLineage& lineage, std::vector<ProvenLoss>& lost) {
+  repo::WalStore wal(lineage.repo);
+  std::vector<ProvenLoss> still;
+  for (ProvenLoss& one : lost) {
+    auto name = WalFileName::parse(one.segment);
+    if (!name) continue;
+    TRY_ASSIGN(auto stored, wal.find_all(*name));
+    if (stored.size() != 1) still.push_back(std::move(one));
+  }
+  lost = std::move(still);
+  return {};
+}
+
 Status read_catalogue_of(const DoctorRequest& request, const repo::Repository& repository,
                          DoctorFacts& facts) {
   RepositoryFacts& known = facts.repository;
@@ -307,6 +321,7 @@ Status read_catalogue_of(const DoctorRequest& request, const repo::Repository& r
   TRY_ASSIGN(auto condemned, repo::read_condemned(lineage.repo));
   TRY_ASSIGN(auto cards, repo::read_cards(lineage.repo));
   TRY_ASSIGN(known.proofs, read_proofs(lineage.repo));
+  TRY(forget_what_came_later(lineage, known.proofs.lost));
   for (repo::Card& card : cards) {
     if (card.state == repo::BackupState::aborted) {
       known.attempts.push_back(std::move(card));
@@ -320,7 +335,8 @@ Status read_catalogue_of(const DoctorRequest& request, const repo::Repository& r
   if (facts.server && facts.server->archiver && facts.data) {
     auto name = WalFileName::parse(facts.server->archiver->last_failed_wal);
     if (name) {
-      TRY_ASSIGN(known.failed_wal, compare_failed_wal(facts, lineage, *name));
+      // What keeps the server's own file from being read is no fault of the repository.
+      if (auto compared = compare_failed_wal(facts, lineage, *name)) known.failed_wal = std::move(*compared);
     }
   }
   if (facts.server && facts.server->archiver) {

@@ -183,6 +183,16 @@ std::string known_against(const repo::Card& card, const Proofs& proofs) {
              "): ", first_problem(*failed));
 }
 
+// It came back, so it is taken; whoever restores may want to know.
+void tell_of_questions(const Proofs& proofs, ChosenBackup& chosen) {
+  const BackupProofs* of = proofs.of(chosen.card.id);
+  const BackupProof* failed = of == nullptr ? nullptr : failed_proof(*of);
+  if (failed != nullptr && failed->by_questions)
+    chosen.warnings.push_back(cat("in the last drill of backup ", chosen.card.id.text,
+                                  " an answer was not as expected (", failed->evidence,
+                                  "): ", first_problem(*failed)));
+}
+
 }  // namespace
 
 Result<ChosenBackup> choose_backup(const ChosenLineage& lineage, const RestoreOptions& options,
@@ -207,6 +217,7 @@ Result<ChosenBackup> choose_backup(const ChosenLineage& lineage, const RestoreOp
     TRY_ASSIGN(ChosenBackup chosen, chooser.asked(*card));
     if (std::string against = known_against(*card, proofs); !against.empty())
       chosen.warnings.push_back(against);
+    tell_of_questions(proofs, chosen);
     return chosen;
   }
 
@@ -232,6 +243,7 @@ Result<ChosenBackup> choose_backup(const ChosenLineage& lineage, const RestoreOp
   if (!good.empty()) {
     auto chosen = chooser.newest(good);
     if (chosen) {
+      tell_of_questions(proofs, *chosen);
       // Replaying from an older one costs time, and whoever restores may know better.
       for (const repo::Card& card : doubtful) {
         if (card.id < chosen->card.id) continue;

@@ -72,6 +72,23 @@ TEST_F(ReplayCheckTest, a_commit_time_that_goes_back_ends_recovery_earlier_than_
   EXPECT_TRUE(get(wal_.last_index())) << "recovery ends before it; whoever asks is not kept waiting";
 }
 
+// What is read to find that end is not put there.
+TEST_F(ReplayCheckTest, an_earlier_end_is_looked_for_behind_what_was_put_into_pg_wal) {
+  commit(10);
+  Lsn ahead = commit(1000);
+  for (int i = 0; i < 40; ++i) commit(20 + i * 0.1);
+  options_.asked.kind = pg::TargetKind::time;
+  options_.asked.time = at(35);
+  PlacingOptions& placing = options_.placing.emplace();
+  placing.directory = scratch_ / "placed";
+  placing.owner = {"", getuid(), getgid()};
+  placing.needless = [](const pg::WalRecord&) { return false; };
+  begin();
+  auto stop = checking_->stop();
+  ASSERT_TRUE(stop) << stop.error().to_string();
+  EXPECT_EQ(*stop, ahead);
+}
+
 TEST_F(ReplayCheckTest, nothing_strange_ends_where_it_was_planned) {
   for (double seconds : {10.0, 20.0, 30.0}) commit(seconds);
   begin();

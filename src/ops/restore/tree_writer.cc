@@ -313,7 +313,7 @@ class TreeWriter {
       TRY(hands.reader.read(inside, {file.path}, &stop_, [&](repo::Piece& piece, ByteView plain) -> Status {
         if (options_.written) piece.crc = crc_of(plain);
         // std::ranges::copy becomes a loop of single bytes (GCC 12).
-        std::memcpy(window.data() + (piece.offset - begin), plain.data(), plain.size());
+        if (!plain.empty()) std::memcpy(window.data() + (piece.offset - begin), plain.data(), plain.size());
         return {};
       }));
       TRY(pwrite_bulk(fd, begin, window, file.absolute));

@@ -3,7 +3,8 @@
 //
 // A segment is handed on when whoever reads says so, after every record that begins in it was seen and
 // judged: the last one may end in a later segment. Memory: the segments that one record spans, and at most
-// kMostPending of them; a record that spans more is `unsupported`.
+// kMostPending of them; a record that spans more is `unsupported`. And some 50 bytes for each changed record
+// of those segments.
 //
 // The scan reads the very bytes that are handed on, so a record is changed only when its segment is.
 #pragma once

@@ -147,7 +147,7 @@ void deliver_rpo(const ReportFacts& facts, DeliveredNow& result) {
   result.rpo_seconds = static_cast<double>(*seconds) + *lag->value;
   // The archiver's pause: src/backend/postmaster/pgarch.c, PGARCH_AUTOWAKE_INTERVAL, which plans count in.
   result.rpo_basis = cat("archive_timeout ", *seconds, " s, and WAL waits ", format_seconds(*lag->value),
-                         " to be stored; up to 60 s more once archive_command has failed three times");
+                         " to be stored; up to 60 s more once archiving has failed three times");
   result.evidence = {"doctor/archive_timeout", "signal/wal_archive_lag"};
 }
 

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <set>
 
+#include "ops/doctor/archived.h"
 #include "ready/report/looks.h"
 #include "util/strings.h"
 
@@ -83,6 +84,13 @@ void window_is_whole(const ReportFacts& facts, ItemAnswer& answer) {
   }
 }
 
+// What doctor warns of then lies before the newest backup: window_is_whole() judges that.
+bool is_whole_since_then(const ReportFacts& facts) {
+  const auto& wal = facts.doctor().repository.continuity;
+  return wal && !wal->missing && !wal->conflict && !wal->left_behind &&
+         !ops::known_losses(facts.doctor().repository).empty();
+}
+
 }  // namespace
 
 void look_at_pitr_from_wal(const ReportFacts& facts, ItemAnswer& answer) {
@@ -94,7 +102,7 @@ void look_at_pitr_from_wal(const ReportFacts& facts, ItemAnswer& answer) {
                  {cat("backup/", newest->id.text)});
   }
   const ops::Finding* continuity = facts.finding("wal_continuity");
-  if (continuity != nullptr && continuity->severity == ops::Severity::ok) {
+  if (continuity != nullptr && (continuity->severity == ops::Severity::ok || is_whole_since_then(facts))) {
     answer.shows(cat("WAL since then: ", continuity->found), {"doctor/wal_continuity"});
   } else {
     answer.lacks(continuity == nullptr ? "continuity of WAL was not looked at"
@@ -130,13 +138,15 @@ void look_at_drill_automated(const ReportFacts& facts, ItemAnswer& answer) {
 namespace {
 
 // An option of the command wins over what the configuration states. "": none of them keeps less.
-std::string keeps_less(const std::vector<std::string_view>& words, const repo::RetentionPolicy& stated) {
+std::string keeps_less(std::string_view command, const ReportSettings& settings) {
+  const std::vector<std::string_view> words = split(command, ' ');
   for (size_t i = 0; i < words.size(); ++i) {
     const size_t equals = std::min(words[i].find('='), words[i].size());
     const std::string_view option = words[i].substr(0, equals);
-    const auto& days = option == "--pitr-days"   ? stated.pitr_days
-                       : option == "--keep-days" ? stated.keep_days
-                                                 : std::optional<double>();
+    const auto& days = option == "--pitr-days"        ? settings.retention.pitr_days
+                       : option == "--keep-days"      ? settings.retention.keep_days
+                       : option == "--dump-keep-days" ? settings.dump_retention.keep_days
+                                                      : std::optional<double>();
     if (!days) continue;
     const bool apart = equals == words[i].size();
     if (apart && i + 1 == words.size()) continue;
@@ -157,13 +167,16 @@ void look_at_retention_stated(const ReportFacts& facts, ItemAnswer& answer) {
     answer.shows(cat("recovery to any moment of the last ", static_cast<int64_t>(*policy.pitr_days), " days"),
                  {"config/pitr-days"});
   }
+  for (const ScheduledJob& job : settings.jobs) {
+    const std::string less = job.verb == "expire" ? keeps_less(job.command, settings) : "";
+    if (!less.empty())
+      answer.lacks(cat("job ", job.name, " has ", less, ", which wins over the retention that is stated"),
+                   cat("take ", less, " out of ", in_config(facts, job.name, "schedule")));
+  }
   const ScheduledJob* expire = facts.job("expire");
   if (expire == nullptr) {
     answer.lacks("nothing expires what is over: expire is not scheduled",
                  in_config(facts, "expire = \"45 1 * * *\"", "schedule"));
-  } else if (const std::string less = keeps_less(split(expire->command, ' '), policy); !less.empty()) {
-    answer.lacks(cat("job ", expire->name, " has ", less, ", which wins over the retention that is stated"),
-                 in_config(facts, cat(expire->name, " = \"", expire->when, "\""), "schedule"));
   } else {
     answer.shows(cat("expire at \"", expire->when, "\" (UTC)"), {cat("schedule/", expire->name)});
   }

@@ -73,6 +73,11 @@ bool has_library(const pg::ServerFacts& server) {
   return library != server.settings.end() && !library->second.empty();
 }
 
+// Whatever this host sees of the program, which may lie in the server's container: WAL comes, and none waits.
+bool arrives(const SignalFacts& facts) {
+  return ops::archiving_is_proven(facts.doctor) && facts.server.waiting && facts.server.waiting->files == 0;
+}
+
 // archive_mode is on: does what the archiver hands over come here?
 void look_behind_archive_mode(const SignalFacts& facts, Reading& reading) {
   if (auto lost = ops::lost_wal(facts.doctor)) {
@@ -85,7 +90,8 @@ void look_behind_archive_mode(const SignalFacts& facts, Reading& reading) {
   if (server.in_recovery || ops::streams_wal(facts.doctor)) return;
   // Exit codes 126 and 127 of the shell are counted nowhere (T21).
   const ops::Finding* program = finding_of(facts, "archive_program");
-  if (program != nullptr && program->severity == Severity::critical && !has_library(server))
+  if (program != nullptr && program->severity == Severity::critical && !has_library(server) &&
+      !arrives(facts))
     return measured(reading, 1, cat("archive_command cannot run: ", program->found));
   if (command == nullptr || command->severity != Severity::critical) return;
   // Backups bring their own WAL, so what came is no proof of it, unless it came after the newest one.

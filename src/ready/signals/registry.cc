@@ -143,8 +143,8 @@ constexpr SignalInfo kSignals[] = {
      .thresholds = {1, 1},
      .action =
          "see to the disk first; lifeboat heal blocks finds the damaged blocks and rebuilds them from "
-         "the backup. Once they are whole, SELECT pg_stat_reset() and then ANALYZE in that database end the "
-         "count",
+         "the backup. Once they are whole, SELECT pg_stat_reset() and then ANALYZE in that database end "
+         "the count; that of shared objects ends only with all statistics",
      .metric = "lifeboat_checksum_failures",
      .read = read_checksum_failures},
     {.id = "storage_used",
