@@ -33,7 +33,8 @@ void look_at_repository(const DoctorFacts& facts, Finding& finding) {
     case ErrorKind::unavailable:
       cause = known.directory.empty() ? "the store does not answer, or the repository was never made"
                                       : "the repository is not there: never made, moved, or not mounted";
-      fix = {"# mount it, or make it:", our_command(facts, "init")};
+      fix = {"# mount it, or bring it back; only where there never was one, make it:",
+             our_command(facts, "init")};
       break;
     case ErrorKind::wrong_key:
       cause = known.key.kind == repo::KeySourceKind::none ? "no key was given"
@@ -96,8 +97,8 @@ void look_at_key_slots(const DoctorFacts& facts, Finding& finding) {
 void look_at_same_device(const DoctorFacts& facts, Finding& finding) {
   if (facts.repository.directory.empty())
     return good(finding, "the repository is not a directory of this host");
-  if (!facts.repository_disk || !facts.data_disk)
-    return skip(finding, "the data directory is not on this host");
+  if (!facts.repository_disk) return skip(finding, "the repository is not there");
+  if (!facts.data_disk) return skip(finding, "the data directory is not on this host");
   if (facts.repository_disk->device != facts.data_disk->device) return good(finding, "another file system");
   bad(finding, Severity::warning,
       cat(facts.repository.directory, " and ", facts.data_disk->path, " are on one file system"),

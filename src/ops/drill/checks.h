@@ -64,7 +64,10 @@ Result<DrillCheck> check_page_checksums(const pg::PgBin& bin, const std::string&
                                         const StopToken& stop);
 
 // The operator's SQL: one row whose first column is true.
-Result<DrillCheck> check_assertion(pg::PgServer& server, const std::string& database, const std::string& sql);
+//
+// A paused recovery holds the locks of the transaction that it stopped before: who waits for one fails.
+Result<DrillCheck> check_assertion(pg::PgServer& server, const std::string& database, const std::string& sql,
+                                   const StopToken& stop);
 
 // A program of the operator's: it finds the copy by PGHOST, PGPORT, PGUSER and PGDATABASE, and exit code 0
 // says that all is well. The last line that it printed is the detail.

@@ -180,7 +180,7 @@ Status ask_operators_checks(const DrillOptions& options, const AskedDatabase& as
     return {};
   }
   for (const std::string& sql : options.assertions) {
-    TRY_ASSIGN(DrillCheck check, check_assertion(server, options.assertion_database, sql));
+    TRY_ASSIGN(DrillCheck check, check_assertion(server, options.assertion_database, sql, stop));
     outcome.checks.push_back(std::move(check));
   }
   for (const DrillProgram& program : options.programs) {

@@ -155,7 +155,7 @@ class DumpDrill {
     TRY_ASSIGN(std::vector<DrillCheck> catalogues, check_catalogues(*server_, stop_));
     outcome_.checks.insert(outcome_.checks.end(), catalogues.begin(), catalogues.end());
     for (const std::string& sql : options_.assertions) {
-      TRY_ASSIGN(DrillCheck asserted, check_assertion(*server_, database, sql));
+      TRY_ASSIGN(DrillCheck asserted, check_assertion(*server_, database, sql, stop_));
       outcome_.checks.push_back(std::move(asserted));
     }
     for (const DrillProgram& program : options_.programs) {

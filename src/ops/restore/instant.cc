@@ -30,6 +30,8 @@ namespace {
 constexpr int64_t kPollUs = 100'000;
 constexpr int64_t kStopMs = 600'000;
 constexpr int64_t kFinishMs = 120'000;
+// What a process has done last is seen by then.
+constexpr int64_t kGoneUs = 500'000;
 constexpr int64_t kKillMs = 10'000;
 constexpr uint64_t kConfigLimit = 16 << 20;
 
@@ -382,7 +384,7 @@ class Instant {
     if (running) TRY(pg::stop_server(*running, pg::StopMode::fast, kStopMs, nullptr));
     fault::passed(point);
     point = fault::point("instant.unmount");
-    TRY(end_mount(status->pid));
+    TRY(become_plain(status->pid));
     fault::passed(point);
     if (next) {
       point = fault::point("instant.start");
@@ -448,14 +450,41 @@ class Instant {
     if (client) (void)client->query("CHECKPOINT");
   }
 
-  Status end_mount(pid_t pid) {
+  // Whoever serves the mount may be killed before it has ended it, or may have lost what unmounts for it:
+  // then it is mounted once more. Every block is there, so that takes a moment.
+  Status become_plain(pid_t pid) {
+    TRY_ASSIGN(bool plain, end_mount(pid));
+    if (plain) return {};
+    reporter_.note(NoteLevel::warning,
+                   "the process that served the mount has ended too early; it is mounted once more");
+    TRY(mount());
+    auto status = read_status(directory_);
+    if (status) {
+      TRY_ASSIGN(plain, end_mount(status->pid));
+    }
+    if (plain) return {};
+    return make_error(ErrorKind::failed, directory_, "the process that serves the mount has ended, twice")
+        .with_hint("the same command goes on");
+  }
+
+  // False: process `pid` is gone, and the directory is not plain.
+  Result<bool> end_mount(pid_t pid) {
     if (kill(pid, SIGTERM) != 0 && errno != ESRCH) return errno_error(errno, cat("process ", pid), "end");
     const int64_t began = Clock::system().monotonic_us();
+    std::optional<int64_t> gone_us;  // since when
     for (;;) {
       TRY_ASSIGN(bool mounted, is_mounted(directory_));
       if (!mounted) {
         TRY_ASSIGN(bool ours, path_exists(cat(directory_, "/", kMountFolder)));
-        if (!ours) return {};
+        if (!ours) return true;
+      }
+      const int64_t now = Clock::system().monotonic_us();
+      if (!ended(pid)) {
+        gone_us.reset();
+      } else if (!gone_us) {
+        gone_us = now;
+      } else if (now - *gone_us > kGoneUs) {
+        return false;
       }
       if (Clock::system().monotonic_us() - began > kFinishMs * 1000) {
         return make_error(ErrorKind::timeout, directory_, "does not become a plain directory")

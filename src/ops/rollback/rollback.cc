@@ -60,7 +60,7 @@ Status ask_operators_checks(pg::PgServer& server, const RollbackChecks& asked,
     return {};
   }
   for (const std::string& sql : asked.assertions) {
-    TRY_ASSIGN(DrillCheck check, check_assertion(server, asked.assertion_database, sql));
+    TRY_ASSIGN(DrillCheck check, check_assertion(server, asked.assertion_database, sql, stop));
     checks.push_back(std::move(check));
   }
   for (const DrillProgram& program : asked.programs) {

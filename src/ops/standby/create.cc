@@ -133,6 +133,7 @@ class Creation {
         streaming.timeline = {static_cast<uint32_t>(rows.u64(0, 4).value_or(0))};
         streaming.seconds = seconds_since(began);
         outcome_.restored.recovery->replayed = streaming.received;
+        outcome_.restored.next_command.clear();  // it is started
         return {};
       }
       if (seconds_since(began) * 1000 > static_cast<double>(limit_ms)) {

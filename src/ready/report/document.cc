@@ -22,6 +22,9 @@ std::vector<ReportGap> gaps_of(const std::vector<JudgedItem>& items) {
         known->items.emplace_back(item.info->id);
     }
   }
+  // Nothing of the rest can be told before that is mended.
+  std::ranges::stable_partition(
+      gaps, [](const ReportGap& gap) { return gap.what.starts_with("the repository cannot be read"); });
   return gaps;
 }
 

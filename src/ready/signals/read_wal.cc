@@ -161,8 +161,14 @@ void read_wal_gaps(const SignalFacts& facts, const SignalPolicy&, Reading& readi
                 " the newest: nothing since then can be recovered");
   }
   measured(reading, gaps, std::move(found));
-  for (const ops::ProvenLoss& lost : ops::known_losses(facts.doctor.repository))
+  for (const ops::ProvenLoss& lost : ops::known_losses(facts.doctor.repository)) {
+    if (gaps == 0)
+      reading.action =
+          "store the segment again where a copy of it is left, then lifeboat verify; else nothing brings "
+          "those "
+          "moments back, and it is told until the backups before them are expired";
     raise_to(reading, Verdict::warning, ops::describe(lost));
+  }
   if (continuity->left_behind && continuity->left_behind != continuity->backup)
     raise_to(reading, Verdict::warning,
              cat("the newest backup, ", continuity->left_behind->text,
