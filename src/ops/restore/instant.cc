@@ -471,7 +471,7 @@ class Instant {
   Result<bool> end_mount(pid_t pid) {
     if (kill(pid, SIGTERM) != 0 && errno != ESRCH) return errno_error(errno, cat("process ", pid), "end");
     const int64_t began = Clock::system().monotonic_us();
-    std::optional<int64_t> gone_us;  // since when
+    int64_t gone_us = 0;  // since when; 0: it runs
     for (;;) {
       TRY_ASSIGN(bool mounted, is_mounted(directory_));
       if (!mounted) {
@@ -480,10 +480,10 @@ class Instant {
       }
       const int64_t now = Clock::system().monotonic_us();
       if (!ended(pid)) {
-        gone_us.reset();
-      } else if (!gone_us) {
+        gone_us = 0;
+      } else if (gone_us == 0) {
         gone_us = now;
-      } else if (now - *gone_us > kGoneUs) {
+      } else if (now - gone_us > kGoneUs) {
         return false;
       }
       if (Clock::system().monotonic_us() - began > kFinishMs * 1000) {
