@@ -4,6 +4,7 @@ all, each process of it: nothing starts on what is not whole, the same command g
 
 LIFEBOAT_SOAK=1 takes every step; else those of the switch and some others."""
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -117,6 +118,29 @@ class InstantSwitchTest(InstantCase):
         amcheck(copy)
         # Done is done.
         self.assertFails(run(argv, user=MOUNTER, check=False), 14)
+        copy.stop()
+
+    def test_the_mount_is_killed_while_the_server_is_stopped(self):
+        """Nobody has to come and give the command once more: there is no server meanwhile."""
+        server, lb = self.source(15)
+        data, sockets, argv = self.place_of(lb)
+        copy = self.attach(data, sockets)
+        first = Background(argv, user=MOUNTER)
+        serving = []
+
+        def stopping():
+            if not serving and (data / "lifeboat.mount.status").exists():
+                serving[:] = [int((data / "lifeboat.mount.status").read_text().split()[1])]
+            return "every block is there" in first.result().err
+        wait_until(lambda: stopping() or not first.running, "the switch", timeout=120, interval=0.001)
+        os.kill(serving[0], signal.SIGKILL)
+        began = time.monotonic()
+        done = first.wait(60)
+        print(f"{time.monotonic() - began:.2f} s from the kill to the plain directory", flush=True)
+        self.assertIn("mounted once more", done.err)
+        harness_forget(copy)
+        self.assert_done(server, copy, done, data)
+        amcheck(copy)
         copy.stop()
 
     def test_one_that_is_started_by_hand_is_left_running(self):

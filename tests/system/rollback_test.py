@@ -260,7 +260,11 @@ class Rollback(SystemTest):
                 self.assertEqual(copy.value("SELECT pg_is_in_recovery()"), "t")
                 copy.promote()
                 copy.stop()
+                # A paused recovery holds what the transaction has locked that it stopped before.
                 server.moment = wrong
+                done, copy = beside(6204, "--sql", "SELECT count(*) = 0 FROM locked")
+                self.assertFails(done, CHECK_FAILED, "lock timeout", "until the server is promoted")
+                copy.stop()
                 done, copy = beside(6202, "--config", config)
                 self.assertFails(done, CHECK_FAILED, "ledger_pkey", "counted")
                 self.assertEqual(copy.value("SELECT pg_is_in_recovery()"), "t")

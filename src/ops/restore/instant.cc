@@ -451,18 +451,20 @@ class Instant {
   }
 
   // Whoever serves the mount may be killed before it has ended it, or may have lost what unmounts for it:
-  // then it is mounted once more. Every block is there, so that takes a moment.
+  // then it is mounted once more, which brings what was not kept yet.
   Status become_plain(pid_t pid) {
     TRY_ASSIGN(bool plain, end_mount(pid));
     if (plain) return {};
     reporter_.note(NoteLevel::warning,
                    "the process that served the mount has ended too early; it is mounted once more");
     TRY(mount());
+    TRY(wait_until_complete());
     auto status = read_status(directory_);
     if (status) {
       TRY_ASSIGN(plain, end_mount(status->pid));
     }
-    if (plain) return {};
+    // The server could not end well either.
+    if (plain) return remove_stale_pid_file(directory_);
     return make_error(ErrorKind::failed, directory_, "the process that serves the mount has ended, twice")
         .with_hint("the same command goes on");
   }
