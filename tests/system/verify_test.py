@@ -226,6 +226,7 @@ class Damaged(VerifyCase):
         between = sorted(path for path in lb.repo_path.glob("clusters/*/*/wal/*/*/*")
                          if shown[0]["last_wal"] < path.name[:24] < shown[1]["first_wal"])
         self.assertTrue(between, "there is WAL that only recovery to a moment between them needs")
+        kept = between[0].read_bytes()
         between[0].unlink()
         found = self.verdict(lb)
         self.assertTrue(found["ok"])
@@ -238,6 +239,12 @@ class Damaged(VerifyCase):
         self.assertIn(lost["segment"], gaps["found"])
         checks = {one["id"]: one for one in lb("doctor", live=True).json["checks"]}
         self.assertEqual(checks["wal_continuity"]["severity"], "warning", checks["wal_continuity"])
+        # What is stored again is lost no longer, before anybody verifies.
+        between[0].write_bytes(kept)
+        give(between[0])
+        gaps = {one["id"]: one for one in lb("status", "--owner", "dba", live=True).json["signals"]}["wal_gaps"]
+        self.assertEqual(gaps["verdict"], "ok", gaps)
+        between[0].unlink()
         lb("expire", "--keep-count", "1", "--yes", "--grace", "0s").ok()
         gaps = {one["id"]: one for one in lb("status", "--owner", "dba", live=True).json["signals"]}["wal_gaps"]
         self.assertEqual(gaps["verdict"], "ok", gaps)

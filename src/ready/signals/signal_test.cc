@@ -315,6 +315,14 @@ TEST(wal, a_command_that_cannot_run_is_critical) {
   facts.findings.push_back(program);
   EXPECT_EQ(read(facts, "archive_off").verdict, Verdict::critical);
   EXPECT_THAT(read(facts, "archive_off").found, HasSubstr("is not there"));
+  // What the server archives arrives: its program lies where this host does not see it.
+  SignalFacts elsewhere = facts;
+  elsewhere.doctor.server->archiver.emplace();
+  elsewhere.doctor.server->archiver->last_archived_time = kNow;
+  elsewhere.doctor.repository.archived_wal = {SegmentName{{1}, 0, 3}, true, std::nullopt};
+  EXPECT_EQ(read(elsewhere, "archive_off").verdict, Verdict::ok);
+  elsewhere.server.waiting = Asked<WaitingWal>(Result(WaitingWal{1, 5.0}));
+  EXPECT_EQ(read(elsewhere, "archive_off").verdict, Verdict::critical) << "it has ended";
   facts.doctor.server->settings["archive_library"] = "lifeboat_archive";
   EXPECT_EQ(read(facts, "archive_off").verdict, Verdict::ok) << "the library is what archives";
 }
