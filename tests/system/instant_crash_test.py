@@ -16,7 +16,8 @@ from system.harness import amcheck, checksums, main, new_directory, run, wait_un
 from system.instant_test import InstantCase  # noqa: E402
 from system.mount_test import MOUNTER, end_server  # noqa: E402
 
-ROUNDS = 12 if os.environ.get("LIFEBOAT_SOAK") else 4
+SOAK = bool(os.environ.get("LIFEBOAT_SOAK"))
+ROUNDS = 12 if SOAK else 4
 
 
 class Writer:
@@ -50,7 +51,12 @@ class Writer:
 class InstantCrashTest(InstantCase):
     def test_whatever_is_killed_what_was_committed_is_there(self):
         chance = harness.rng(self.id())
-        server = self.cluster(major=15)
+        for major in harness.majors() if SOAK else self.two_majors()[-1:]:
+            with self.subTest(major=major):
+                self.crash(major, chance)
+
+    def crash(self, major, chance):
+        server = self.cluster(major=major)
         lb = self.lifeboat(server)
         lb("init", "--yes", live=True).ok()
         server.archive_with(lb.archive_command())

@@ -165,6 +165,28 @@ class InstantTest(InstantCase):
         self.assertTrue(run(self.argv(lb, data, sockets), user=MOUNTER).json["instant"]["running"])
         self.attach(data, sockets).stop()
 
+    def test_gone_on_with_it_listens_where_it_is_asked_to_now(self):
+        """An earlier call may have ended because that place was taken."""
+        server, lb, _ = self.source(15)
+        data, sockets, others = self.place(), new_directory("s"), new_directory("o")
+        command = self.instant(lb, data, sockets, "--hydrate-rate", "20MB")
+        self.accepting(command)
+        self.assertIn("read only until it is promoted", command.result().err)
+        copy = self.attach(data, sockets)
+        copy.wait_recovered()
+        command.kill()
+        elsewhere = lb.argv("restore", "--instant", "--to", data, "--port", PORT + 1, "--socket-dir", others, json=True)
+        done = run(elsewhere, user=MOUNTER)
+        self.assertIn("listens where it did until the switch", done.err)
+        self.assertEqual(PORT + 1, done.json["recovery"]["port"])
+        self.assertIsNone(done.json["recovery"]["replayed_lsn"])
+        copy.place, copy.port = others, PORT + 1
+        self.assertEqual(str(PORT + 1), copy.value("SHOW port"))
+        in_files = "SELECT setting FROM pg_file_settings WHERE name = 'port' ORDER BY seqno DESC LIMIT 1"
+        self.assertEqual(str(PORT + 1), copy.value(in_files))
+        self.assertEqual(server.value(self.SUMS), copy.value(self.SUMS))
+        copy.stop()
+
 
 if __name__ == "__main__":
     main()

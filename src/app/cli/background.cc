@@ -1,7 +1,6 @@
 #include "app/cli/background.h"
 
 #include <fcntl.h>
-#include <poll.h>
 #include <unistd.h>
 
 #include <array>
@@ -9,6 +8,7 @@
 
 #include "ops/mount/shown_names.h"
 #include "ops/wal/commands.h"
+#include "util/clock.h"
 #include "util/files.h"
 #include "util/process.h"
 #include "util/strings.h"
@@ -16,7 +16,7 @@
 namespace lifeboat::app {
 namespace {
 
-constexpr int kPollMs = 100;
+constexpr int64_t kPollUs = 2'000;
 constexpr uint64_t kLogLimit = 64 << 20;
 constexpr int64_t kEndMs = 10'000;
 
@@ -30,39 +30,36 @@ std::string last_line(const std::string& log_file) {
 }  // namespace
 
 Result<pid_t> start_in_background(const BackgroundCommand& command, const StopToken& stop) {
-  int ends[2];
-  if (pipe2(ends, O_CLOEXEC) != 0) return errno_error(errno, "", "create a pipe");
-  Fd reading(ends[0]);
-  Fd writing(ends[1]);
-  TRY_ASSIGN(Fd log,
-             open_file(command.log_file, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600));
+  TRY_ASSIGN(Fd log, open_file(command.log_file, O_RDWR | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600));
+  off_t read_to = lseek(log.get(), 0, SEEK_END);
   ProcessSpec spec;
   spec.argv = command.arguments;
   spec.new_session = true;
   spec.cwd.assign(1, '/');
-  TRY_ASSIGN(ChildProcess child,
-             ChildProcess::start(spec, {command.standard_input, writing.get(), log.get()}));
-  writing = Fd();
+  TRY_ASSIGN(ChildProcess child, ChildProcess::start(spec, {command.standard_input, log.get(), log.get()}));
   std::string said;
   for (;;) {
     if (auto stopped = stop.check(); !stopped) {
       child.end(kEndMs);
       return std::move(stopped).error();
     }
-    pollfd watched{reading.get(), POLLIN, 0};
-    if (poll(&watched, 1, kPollMs) <= 0) continue;
+    const bool running = child.running();
     std::array<char, 4096> piece{};
-    ssize_t size = read(reading.get(), piece.data(), piece.size());
-    if (size < 0 && errno == EINTR) continue;
-    if (size <= 0) break;
-    said.append(piece.data(), static_cast<size_t>(size));
-    for (std::string_view line : split(said, '\n')) {
-      if (line.starts_with(command.first_line)) return child.release();
+    const ssize_t size = pread(log.get(), piece.data(), piece.size(), read_to);
+    if (size > 0) {
+      read_to += size;
+      said.append(piece.data(), static_cast<size_t>(size));
+      for (std::string_view line : split(said, '\n')) {
+        if (line.starts_with(command.first_line)) return child.release();
+      }
+    } else if (running) {
+      Clock::system().sleep_us(kPollUs);
+    } else {
+      break;
     }
   }
-  TRY_ASSIGN(ProcessOutcome outcome, child.wait(kEndMs));
   return make_error(ErrorKind::failed, command.arguments[1],
-                    cat("the process in the background ended: ", outcome.describe()))
+                    cat("the process in the background ended: ", child.outcome()->describe()))
       .with_cause(last_line(command.log_file))
       .with_hint(cat("its log is ", command.log_file));
 }

@@ -15,12 +15,11 @@ namespace lifeboat::app {
 struct BackgroundCommand {
   std::vector<std::string> arguments;  // with the program, absolute
   int standard_input = -1;             // -1: /dev/null
-  std::string log_file;                // its standard error is appended there
+  std::string log_file;                // what it says is appended there
   std::string first_line;              // how the line begins that says that it is at work
 };
-// Starts it in a session of its own and waits until its standard output has a line that begins so. Returns
-// its process number. When it ends before that, the error has the last line of its log as cause; `cancelled`
-// ends it.
+// Starts it in a session of its own and waits until it has said a line that begins so. Returns its process
+// number. When it ends before that, the error has the last line of its log as cause; `cancelled` ends it.
 Result<pid_t> start_in_background(const BackgroundCommand& command, const StopToken& stop);
 
 // A process that mounts and serves the mount that `directory` holds; returns when it is mounted.

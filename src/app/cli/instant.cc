@@ -4,6 +4,7 @@
 
 #include "app/cli/background.h"
 #include "app/cli/heal_indexes.h"
+#include "app/cli/restore_output.h"
 #include "app/output.h"
 #include "app/render.h"
 #include "app/reporter.h"
@@ -25,11 +26,14 @@ Json or_null(double seconds) {
 Json outcome_json(const ops::InstantOutcome& outcome) {
   Json recovery = nullptr;
   if (outcome.recovery) {
-    recovery = {{"phase", pg::to_string(outcome.recovery->phase)},
-                {"replayed_lsn", outcome.recovery->replayed.to_string()},
-                {"port", outcome.recovery->port},
-                {"socket_directory", outcome.recovery->socket_directory},
-                {"pid", outcome.recovery->pid}};
+    recovery = {
+        {"phase", pg::to_string(outcome.recovery->phase)},
+        {"replayed_lsn",
+         outcome.recovery->replayed == Lsn{} ? Json(nullptr) : Json(outcome.recovery->replayed.to_string())},
+        {"port", outcome.recovery->port},
+        {"socket_directory", outcome.recovery->socket_directory},
+        {"pid", outcome.recovery->pid},
+        {"locked", locked_json(*outcome.recovery)}};
   }
   return {{"dry_run", false},
           {"directory", outcome.state.trees.front().path},
@@ -42,7 +46,14 @@ Json outcome_json(const ops::InstantOutcome& outcome) {
             {"running", outcome.running}}},
           {"notes", outcome.notes},
           {"recovery", recovery},
+          {"copy_out_commands", outcome.copy_out_commands},
           {"next_command", outcome.next_command.empty() ? Json(nullptr) : Json(outcome.next_command)}};
+}
+
+// Where it was replayed to is not known of one that had been recovered before this call.
+std::string recovery_text(const ops::RecoveryResult& recovery) {
+  std::string text(pg::to_string(recovery.phase));
+  return recovery.replayed == Lsn{} ? text : cat(text, " at ", recovery.replayed.to_string());
 }
 
 std::string outcome_text(const ops::InstantOutcome& outcome) {
@@ -57,11 +68,13 @@ std::string outcome_text(const ops::InstantOutcome& outcome) {
   if (outcome.switch_seconds > 0)
     time += cat(", no answer for ", format_seconds(outcome.switch_seconds), " at the switch");
   facts.add("time", time);
-  if (outcome.recovery)
-    facts.add("recovery",
-              cat(pg::to_string(outcome.recovery->phase), " at ", outcome.recovery->replayed.to_string()));
+  if (outcome.recovery) {
+    facts.add("recovery", recovery_text(*outcome.recovery));
+    add_locked(facts, *outcome.recovery);
+  }
   if (!outcome.running) facts.add("server", "does not run");
   std::string text = facts.to_string();
+  text += copy_out_text(outcome.copy_out_commands);
   if (!outcome.next_command.empty()) text += cat("next:\n", outcome.next_command, "\n");
   return text;
 }
@@ -90,6 +103,8 @@ Result<int> go_on_in_background(const Invocation& invocation, const ops::Restore
   if (auto rate = invocation.text("hydrate-rate")) add("--hydrate-rate", *rate);
   if (invocation.flag("rebuild-indexes")) command.arguments.emplace_back("--rebuild-indexes");
   if (restore.recovery_timeout_ms > 0) add("--recovery-timeout", cat(restore.recovery_timeout_ms, "ms"));
+  if (restore.port) add("--port", cat(*restore.port));
+  if (restore.socket_directory) add("--socket-dir", *restore.socket_directory);
   command.standard_input = invocation.mounter_socket();
   command.log_file = join_path(restore.directory, ops::kInstantLog);
   command.first_line = kAccepting;
@@ -122,9 +137,10 @@ Result<int> restore_instantly(const Invocation& invocation, const ops::RestoreOp
     TRY(start_mount(invocation, directory, Bring::everything));
     return {};
   };
-  options.accepting = [&](double seconds, int port, const std::string& sockets) {
-    std::string line = cat(kAccepting, " after ", format_seconds(seconds), ": psql -h ", shell_quote(sockets),
-                           " -p ", port, " postgres");
+  options.accepting = [&](const ops::InstantOptions::Accepting& now) {
+    std::string line = cat(kAccepting, " after ", format_seconds(now.seconds),
+                           now.recovering ? ", read only until it is promoted" : "", ": psql -h ",
+                           shell_quote(now.socket_directory), " -p ", now.port, " postgres");
     invocation.output().text(line);
     if (invocation.output().json()) invocation.output().note(LogLevel::info, line);
   };

@@ -89,7 +89,10 @@ Json mounted_json(const ops::MountState& state) {
 std::string mounted_text(const ops::MountState& state) {
   std::string text = cat("mounted ", state.trees.front().path, ": backup ", state.backup.text, ", ",
                          format_bytes(state.bytes), " in ", counted(state.files, "file"), "\n");
-  if (!state.next.empty() && !state.read_only) text += cat("next:\n", state.next, "\n");
+  if (state.next.empty() || state.read_only) return text;
+  text += cat("next:\n", state.next, "\n");
+  if (state.action == pg::TargetAction::pause)
+    text += "recovery ends paused: that server can be read, and written to after SELECT pg_promote()\n";
   return text;
 }
 

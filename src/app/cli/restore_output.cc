@@ -90,14 +90,18 @@ Json plan_json(const ops::RestorePlan& plan) {
           {"warnings", plan.warnings}};
 }
 
+Json locked_json(const ops::RecoveryResult& recovery) {
+  Json locked = Json::array();
+  for (const ops::LockedTable& one : recovery.locked) {
+    locked.push_back({{"database", one.database}, {"table", one.table}});
+  }
+  return locked;
+}
+
 Json outcome_json(const ops::RestoreOutcome& outcome) {
   Json recovery = nullptr;
   if (outcome.recovery) {
     const ops::RecoveryResult& r = *outcome.recovery;
-    Json locked = Json::array();
-    for (const ops::LockedTable& one : r.locked) {
-      locked.push_back({{"database", one.database}, {"table", one.table}});
-    }
     recovery = {{"phase", to_string(r.phase)},
                 {"replayed_lsn", r.replayed.to_string()},
                 {"last_commit", json_time(r.last_commit)},
@@ -106,7 +110,7 @@ Json outcome_json(const ops::RestoreOutcome& outcome) {
                 {"socket_directory", r.socket_directory},
                 {"log_file", r.log_file},
                 {"pid", r.pid},
-                {"locked", locked}};
+                {"locked", locked_json(r)}};
   }
   return {{"dry_run", false},
           {"directory", outcome.plan.placements.front().final_path},
@@ -122,6 +126,22 @@ Json outcome_json(const ops::RestoreOutcome& outcome) {
           {"recovery", recovery},
           {"copy_out_commands", outcome.copy_out_commands},
           {"next_command", or_null(outcome.next_command)}};
+}
+
+void add_locked(Facts& facts, const ops::RecoveryResult& recovery) {
+  for (const ops::LockedTable& locked : recovery.locked) {
+    facts.add("locked",
+              cat(locked.table, " in database ", locked.database,
+                  ": a transaction that the target cuts off holds it, and reading it waits until the copy "
+                  "is promoted, which rolls that transaction back"));
+  }
+}
+
+std::string copy_out_text(const std::vector<std::string>& commands) {
+  std::string text;
+  if (!commands.empty()) text = "once it is promoted, copied out by:\n";
+  for (const std::string& command : commands) text += cat(command, "\n");
+  return text;
 }
 
 std::string outcome_text(const ops::RestoreOutcome& outcome) {
@@ -156,20 +176,12 @@ std::string outcome_text(const ops::RestoreOutcome& outcome) {
   facts.add("time", time + ")");
   for (const std::string& file : outcome.rescued) facts.add("rescued", file);
   for (const std::string& kept : outcome.kept) facts.add("kept", kept);
-  if (outcome.recovery) facts.add("recovery", recovery_text(*outcome.recovery));
   if (outcome.recovery) {
-    for (const ops::LockedTable& locked : outcome.recovery->locked) {
-      facts.add("locked",
-                cat(locked.table, " in database ", locked.database,
-                    ": a transaction that the target cuts off holds it, and reading it waits until the copy "
-                    "is promoted, which rolls that transaction back"));
-    }
+    facts.add("recovery", recovery_text(*outcome.recovery));
+    add_locked(facts, *outcome.recovery);
   }
   std::string text = facts.to_string();
-  if (!outcome.copy_out_commands.empty()) {
-    text += "once it is promoted, copied out by:\n";
-    for (const std::string& command : outcome.copy_out_commands) text += cat(command, "\n");
-  }
+  text += copy_out_text(outcome.copy_out_commands);
   if (!outcome.next_command.empty()) text += cat("next:\n", outcome.next_command, "\n");
   return text;
 }

@@ -65,9 +65,9 @@ Status clear_dead(const std::string& directory, Mounter& mounter) {
                       user != 0 ? cat("the process that served the mount has ended, but process ", user,
                                       " still uses it")
                                 : "the process that served the mount has ended, but somebody still uses it")
-        .with_hint(
-            "end the server that runs there first, for example: pg_ctl stop -m immediate, or kill its "
-            "process");
+        .with_hint(server ? cat("its files answer nothing, so pg_ctl cannot end that server; kill -QUIT ",
+                                user, " can (or -KILL), and what was committed is kept")
+                          : std::string("end it first"));
   }
 }
 

@@ -37,6 +37,14 @@ std::optional<repo::KeySourceKind> parse_key_kind(std::string_view text) {
   return std::nullopt;
 }
 
+std::optional<pg::TargetAction> parse_action(std::string_view text) {
+  for (pg::TargetAction action :
+       {pg::TargetAction::pause, pg::TargetAction::promote, pg::TargetAction::shutdown}) {
+    if (pg::to_string(action) == text) return action;
+  }
+  return std::nullopt;
+}
+
 // A value on one line: paths may hold anything.
 std::string quoted(std::string_view text) {
   std::string line;
@@ -71,21 +79,10 @@ bool parse_instant(std::string_view name, const std::string& value, std::optiona
   };
   if (name == "target") {
     into->target = value;
-  } else if (name == "action") {
-    for (pg::TargetAction action :
-         {pg::TargetAction::pause, pg::TargetAction::promote, pg::TargetAction::shutdown}) {
-      if (value == pg::to_string(action)) {
-        into->action = action;
-        return true;
-      }
-    }
-    return false;
   } else if (name == "pg_bin") {
     into->pg_bin = value;
-  } else if (name == "socket_directory") {
-    into->socket_directory = value;
   } else {
-    auto parsed = number(name == "port" ? 65535 : name == "timeline" ? UINT32_MAX : UINT64_MAX);
+    auto parsed = number(name == "timeline" ? UINT32_MAX : UINT64_MAX);
     if (!parsed) return false;
     if (name == "timeline") {
       into->timeline = Timeline{static_cast<uint32_t>(*parsed)};
@@ -99,8 +96,6 @@ bool parse_instant(std::string_view name, const std::string& value, std::optiona
       into->replay_from = Lsn{*parsed};
     } else if (name == "wal_bytes") {
       into->wal_bytes = *parsed;
-    } else if (name == "port") {
-      into->port = static_cast<int>(*parsed);
     } else {
       return false;
     }
@@ -139,9 +134,9 @@ std::string MountState::to_text() const {
   line("hydrate", hydrate ? "yes" : "no");
   line("owner", owner);
   line("next", next);
+  line("action", pg::to_string(action));
   if (instant) {
     line("instant_target", instant->target);
-    line("instant_action", pg::to_string(instant->action));
     line("instant_stop", cat(instant->stop.value));
     line("instant_timeline", cat(instant->timeline.value));
     if (instant->time) line("instant_time", cat(static_cast<uint64_t>(instant->time->unix_us)));
@@ -149,8 +144,6 @@ std::string MountState::to_text() const {
     line("instant_replay_from", cat(instant->replay_from.value));
     line("instant_wal_bytes", cat(instant->wal_bytes));
     line("instant_pg_bin", instant->pg_bin);
-    line("instant_port", cat(instant->port));
-    line("instant_socket_directory", instant->socket_directory);
   }
   for (const MountedTree& tree : trees) line("tree", cat(tree.tablespace, " ", tree.path));
   line("end", "");
@@ -221,6 +214,10 @@ Result<MountState> MountState::parse(std::string_view object, std::string_view t
       state.owner = value;
     } else if (name == "next") {
       state.next = value;
+    } else if (name == "action") {
+      auto action = parse_action(value);
+      good = action.has_value();
+      if (good) state.action = *action;
     } else if (name.starts_with("instant_")) {
       good = parse_instant(name.substr(8), value, state.instant);
     } else if (name == "tree") {

@@ -31,17 +31,14 @@ struct MountedTree {
 
 // Of a mount that `restore --instant` made: what it needs to go on after it was killed.
 struct InstantRestore {
-  std::string target;  // as it was asked for, to tell whether the same is asked again
-  pg::TargetAction action = pg::TargetAction::pause;
+  std::string target;             // as it was asked for, to tell whether the same is asked again
   Lsn stop;                       // where recovery must end
   Timeline timeline;              // that it follows
   std::optional<Timestamp> time;  // of a target that is one, which an earlier commit may meet (T31)
   bool exclusive = false;         // of that time
   Lsn replay_from;                // for progress
   uint64_t wal_bytes = 0;
-  std::string pg_bin;            // directory
-  int port = 0;                  // 0: as the settings say
-  std::string socket_directory;  // "": likewise
+  std::string pg_bin;  // directory
 };
 
 struct MountState {
@@ -60,6 +57,7 @@ struct MountState {
   bool hydrate = false;  // everything is brought, then the directory stands on its own
   std::string owner;     // of the files
   std::string next;      // the command that starts the server, for people
+  pg::TargetAction action = pg::TargetAction::pause;  // of that server, at its target
   std::optional<InstantRestore> instant;
   std::vector<MountedTree> trees;  // [0] is the data directory
 

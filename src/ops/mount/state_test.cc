@@ -18,14 +18,13 @@ MountState example() {
   state.table_hash = "00";
   state.hydrate = true;
   state.next = "pg_ctl -D '/srv/100%\n' start";
+  state.action = pg::TargetAction::promote;
   state.instant.emplace();
   state.instant->target = "time 2026-11-20 10:56:25+00";
-  state.instant->action = pg::TargetAction::promote;
   state.instant->stop = Lsn{0x3000028};
   state.instant->timeline = Timeline{2};
   state.instant->time = Timestamp{1'790'000'000'000'000};
   state.instant->exclusive = true;
-  state.instant->port = 5433;
   state.trees = {{0, "/srv/two words"}, {16385, "/srv/100%\n"}};
   return state;
 }
@@ -38,6 +37,7 @@ TEST(MountStateTest, what_was_written_is_read_back) {
   EXPECT_EQ(read->trees[1].path, "/srv/100%\n");
   EXPECT_EQ(read->location.key.path, "/etc/lifeboat/main.key");
   EXPECT_TRUE(read->hydrate);
+  EXPECT_EQ(read->action, pg::TargetAction::promote);
   EXPECT_FALSE(read->throw_away);
 }
 

@@ -10,6 +10,7 @@
 #include "ops/mount/mount.h"
 #include "ops/mount/status.h"
 #include "ops/mount/users.h"
+#include "ops/restore/config_text.h"
 #include "ops/restore/replay_check.h"
 #include "ops/restore/replayed_wal.h"
 #include "ops/restore/start.h"
@@ -132,18 +133,21 @@ class Instant {
     TRY_ASSIGN(std::optional<MountState> plain, switched_already(directory_));
     if (plain) {
       TRY(open(std::move(*plain)));
+      TRY(listen_where_asked());
       TRY(start_plain());
     } else {
       TRY(mount());
       TRY_ASSIGN(std::optional<MountState> state, read_mounted_state(directory_));
       if (!state) return make_error(ErrorKind::failed, directory_, "the mount does not answer");
       TRY(open(std::move(*state)));
+      TRY(listen_where_asked());
       TRY(start());
       TRY(wait_until_complete());
       TRY(change_over());
     }
     TRY(leave_nothing());
     outcome_.notes.insert(outcome_.notes.end(), restored_.notes.begin(), restored_.notes.end());
+    outcome_.copy_out_commands = restored_.copy_out_commands;
     outcome_.next_command = restored_.next_command;
     return std::move(outcome_);
   }
@@ -178,15 +182,13 @@ class Instant {
     start_options_.location.patience = options_.restore.location.patience;
     start_options_.lineage = outcome_.state.lineage;
     start_options_.backup = outcome_.state.backup;
-    if (instant.port != 0) start_options_.port = instant.port;
-    if (!instant.socket_directory.empty()) start_options_.socket_directory = instant.socket_directory;
     TRY_ASSIGN(source_, open_restore(start_options_));
     RestorePlan& plan = restored_.plan;
     plan.cluster = outcome_.state.location.cluster;
     plan.lineage = outcome_.state.lineage;
     plan.owner = outcome_.state.owner;
     TRY_ASSIGN(plan.backup, repo::read_card(source_.repo(), outcome_.state.backup));
-    plan.action = instant.action;
+    plan.action = outcome_.state.action;
     plan.reach.stop = instant.stop;
     plan.reach.wal_bytes = instant.wal_bytes;
     plan.replay_from = instant.replay_from;
@@ -199,9 +201,23 @@ class Instant {
     return {};
   }
 
-  void announce(int port, const std::string& sockets) {
-    outcome_.accepting_seconds = seconds_since(began_us_);
-    if (options_.accepting) options_.accepting(outcome_.accepting_seconds, port, sockets);
+  // An earlier call may have ended because that place was taken: what is asked for now counts.
+  Status listen_where_asked() {
+    const std::string path = join_path(directory_, "postgresql.auto.conf");
+    TRY_ASSIGN(std::string text, read_text(path, kConfigLimit));
+    std::string added;
+    auto ask = [&](std::string_view name, const std::string& value) {
+      if (last_setting(text, name) != value) added += cat(name, " = ", pg::quote_setting(value), "\n");
+    };
+    if (auto port = options_.restore.port) ask("port", cat(*port));
+    if (auto sockets = options_.restore.socket_directory) ask("unix_socket_directories", *sockets);
+    return added.empty() ? Status() : rewrite_file_durable(path, as_bytes(text + added));
+  }
+
+  void announce(int port, const std::string& sockets, bool recovering) {
+    const double seconds = seconds_since(began_us_);
+    if (recovering) outcome_.accepting_seconds = seconds;
+    if (options_.accepting) options_.accepting({seconds, port, sockets, recovering});
   }
 
   Status start() {
@@ -219,10 +235,11 @@ class Instant {
     if (running) {
       // Somebody may be working with it; it goes on until the switch.
       reporter_.note(NoteLevel::info,
-                     cat("the server of an earlier call runs, process ", running->pid_file.pid));
+                     cat("the server of an earlier call runs, process ", running->pid_file.pid,
+                         ", and listens where it did until the switch"));
       port_ = running->pid_file.port;
       sockets_ = running->pid_file.socket_directory;
-      if (options_.accepting) options_.accepting(seconds_since(began_us_), port_, sockets_);
+      announce(port_, sockets_, false);
       return {};
     }
     start_options_.start_settings = replay_settings();
@@ -237,7 +254,9 @@ class Instant {
   Status start_recovered() {
     // Of a call that was killed: all of it is replayed.
     TRY(remove_file(join_path(directory_, kWalGateFile)));
-    start_options_.accepting = [this](int port, const std::string& sockets) { announce(port, sockets); };
+    start_options_.accepting = [this](int port, const std::string& sockets) {
+      announce(port, sockets, false);
+    };
     TRY_ASSIGN(StartAgain next,
                StartAgain::prepare(source_, start_options_, as_, restored_, reporter_, stop_));
     return next.start();
@@ -277,7 +296,7 @@ class Instant {
       start_options_.expected_stop = [&] { return checking->stop(); };
       start_options_.watching = [&](const pg::ServerState& state) { checking->watch(state); };
       start_options_.accepting = [&](int port, const std::string& sockets) {
-        announce(port, sockets);
+        announce(port, sockets, true);
         checking->go_on();
       };
       Status recovered = start_restored(source_, start_options_, restored_, reporter_, stop_);

@@ -29,8 +29,13 @@ struct InstantOptions {
   Mounter* mounter = nullptr;
   // Starts the process that mounts and serves the directory, which exists; returns when it is mounted.
   std::function<Status(const std::string& directory)> start_mount;
-  // Queries are answered; `seconds` since the command began.
-  std::function<void(double seconds, int port, const std::string& socket_directory)> accepting;
+  struct Accepting {
+    double seconds = 0;  // since the command began
+    int port = 0;
+    std::string socket_directory;
+    bool recovering = false;  // read only until it is promoted
+  };
+  std::function<void(const Accepting&)> accepting;  // queries are answered
 };
 
 struct InstantOutcome {
@@ -42,6 +47,7 @@ struct InstantOutcome {
   double switch_seconds = 0;     // in which the server did not answer
   bool running = false;          // at the end
   std::vector<std::string> notes;
+  std::vector<std::string> copy_out_commands;  // as of a RestoreOutcome
   std::string next_command;
 };
 

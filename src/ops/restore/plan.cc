@@ -279,7 +279,7 @@ class Planner {
   // A copy with the original's port and socket directory cannot start beside it. Where they come from the
   // backup, the files may say otherwise, which is known only when they are written.
   Status look_at_port() {
-    if (options_.replace) return {};
+    if (options_.replace || options_.read_only) return {};
     int port = options_.port.value_or(
         static_cast<int>(parse_u64(recorded_setting(manifest_, "port")).value_or(5432)));
     std::string sockets =

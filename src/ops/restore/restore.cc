@@ -352,10 +352,10 @@ class Execution {
     state.hydrate = options_.hydrate;
     state.owner = owner_.user;
     state.next = start_command(plan(), manifest_);
+    state.action = plan().action;
     if (options_.instant) {
       InstantRestore& instant = state.instant.emplace();
       instant.target = options_.target.to_string();
-      instant.action = plan().action;
       instant.stop = plan().reach.stop;
       instant.timeline = plan().reach.timeline;
       if (options_.target.kind == pg::TargetKind::time) {
@@ -365,8 +365,6 @@ class Execution {
       instant.replay_from = plan().replay_from;
       instant.wal_bytes = plan().reach.wal_bytes;
       if (plan().pg_bin) instant.pg_bin = plan().pg_bin->directory;
-      instant.port = options_.port.value_or(0);
-      instant.socket_directory = options_.socket_directory.value_or("");
     }
     for (const Placement& place : plan().placements) {
       TRY_ASSIGN(std::string path, resolve_path(place.final_path));
