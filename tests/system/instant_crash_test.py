@@ -24,7 +24,7 @@ class Writer:
     """Commits numbers one by one on a connection of its own, and knows which ones were acknowledged."""
 
     def __init__(self, cluster, first):
-        self.cluster, self.next, self.acknowledged = cluster, first, []
+        self.cluster, self.next, self.acknowledged, self.times = cluster, first, [], []
         self.stopped = threading.Event()
         self.thread = threading.Thread(target=self.work, daemon=True)
         self.thread.start()
@@ -39,6 +39,7 @@ class Writer:
                                   capture_output=True, check=False, timeout=60, env=harness.environment(), **harness.account())
             if done.returncode == 0:
                 self.acknowledged.append(number)
+                self.times.append(time.monotonic())
             else:
                 time.sleep(0.05)
 
@@ -56,23 +57,12 @@ class InstantCrashTest(InstantCase):
                 self.crash(major, chance)
 
     def crash(self, major, chance):
-        server = self.cluster(major=major)
-        lb = self.lifeboat(server)
-        lb("init", "--yes", live=True).ok()
-        server.archive_with(lb.archive_command())
-        server.pgbench("-i", "-q", "-s", 25)
-        server.psql("CREATE TABLE acknowledged (n bigint PRIMARY KEY)")
-        server.checkpoint()
-        lb("backup", live=True).ok()
-        server.pgbench("-n", "-t", 300, "-c", 2)
-        server.wait_archived(server.switch_wal())
-        server.stop()
-
+        lb = self.source_of_load(major)
         data, sockets = self.place(), new_directory("s")
-        copy = self.attach(data, sockets)
+        copy = self.attach(data, sockets, major)
         acknowledged, number = [], 1
         for turn in range(ROUNDS):
-            command = self.instant(lb, data, sockets, "--hydrate-rate", "4MB")
+            command = self.instant(lb, data, sockets, "--hydrate-rate", "4MB", "--pg-bin", copy.bin)
             wait_until(lambda: self.works(copy, command) or not command.running, "promotion", timeout=120)
             if not command.running:
                 raise harness.CommandFailed(command.result())
@@ -103,9 +93,57 @@ class InstantCrashTest(InstantCase):
         self.assertTrue(done["instant"]["running"])
         self.assert_plain(data)
         copy.wait_recovered()
+        self.assertGreater(len(acknowledged), ROUNDS)
+        self.assert_whole(copy, acknowledged)
+
+    def test_load_during_the_bringing_and_across_the_switch(self):
+        for major in harness.majors() if SOAK else [15]:
+            with self.subTest(major=major):
+                self.across(major)
+
+    def across(self, major):
+        lb = self.source_of_load(major)
+        data, sockets = self.place(), new_directory("s")
+        copy = self.attach(data, sockets, major)
+        command = self.instant(lb, data, sockets, "--hydrate-rate", "40MB", "--pg-bin", copy.bin)
+        wait_until(lambda: self.works(copy, command) or not command.running, "promotion", timeout=120)
+        writer = Writer(copy, 1)
+        self.addCleanup(writer.stopped.set)
+        before = after = 0
+        while command.running:
+            # Ends with its connections when the server is stopped for the switch.
+            copy.pgbench("-n", "-T", 2, "-c", 3, background=True).wait(60, check=False)
+            before += 1
+        done = command.wait(10).json
+        for _ in range(2):
+            copy.pgbench("-n", "-t", 100, "-c", 3)
+            after += 1
+        acknowledged = writer.stop()
+        gap = max(b - a for a, b in zip(writer.times, writer.times[1:]))
+        print(f"{major}: {len(acknowledged)} commits beside {before} rounds of pgbench before the switch and {after} after it; "
+              f"longest time without one {gap:.2f} s, switch {done['instant']['switch_seconds']:.2f} s", flush=True)
+        self.assertTrue(done["instant"]["running"])
+        self.assertGreater(before, 1)
+        self.assert_plain(data)
+        self.assert_whole(copy, acknowledged)
+
+    def source_of_load(self, major):
+        server = self.cluster(major=major)
+        lb = self.lifeboat(server)
+        lb("init", "--yes", live=True).ok()
+        server.archive_with(lb.archive_command())
+        server.pgbench("-i", "-q", "-s", 25)
+        server.psql("CREATE TABLE acknowledged (n bigint PRIMARY KEY)")
+        server.checkpoint()
+        lb("backup", live=True).ok()
+        server.pgbench("-n", "-t", 300, "-c", 2)
+        server.wait_archived(server.switch_wal())
+        server.stop()
+        return lb
+
+    def assert_whole(self, copy, acknowledged):
         there = {int(row[0]) for row in copy.rows("SELECT n FROM acknowledged")}
         self.assertEqual(set(), set(acknowledged) - there, "committed, acknowledged and lost")
-        self.assertGreater(len(acknowledged), ROUNDS)
         sums = copy.rows("SELECT (SELECT sum(abalance) FROM pgbench_accounts), (SELECT sum(bbalance) FROM pgbench_branches),"
                          "(SELECT sum(tbalance) FROM pgbench_tellers), (SELECT sum(delta) FROM pgbench_history)")[0]
         self.assertEqual(1, len(set(sums)), sums)
