@@ -120,7 +120,15 @@ Result<ops::RebuildRequest> rebuild_request(const Invocation& invocation, const 
   return request;
 }
 
-// What was done to a data directory is in the audit trail, with what came of it.
+// What was done to a data directory is in the audit trail.
+Status file_in_trail(const Invocation& invocation, const Found& found, const ops::HealRecord& record) {
+  TRY_ASSIGN(ops::RepoLocation where, repo_location(invocation));
+  TRY_ASSIGN(repo::Repository repository, ops::open_repository(where));
+  TRY_ASSIGN(ops::ChosenLineage lineage, ops::lineage_of(repository, where.cluster, found.data_dir.lineage));
+  return ops::file_record(lineage.repo, record);
+}
+
+// With what came of it.
 void file_repair(const Invocation& invocation, const Found& found, ops::HealRecord record,
                  const Result<ops::RebuildOutcome>& result) {
   record.ended = {invocation.clock().unix_us()};
@@ -139,14 +147,7 @@ void file_repair(const Invocation& invocation, const Found& found, ops::HealReco
   } else {
     record.says = result.error().to_string();
   }
-  auto filed = [&]() -> Status {
-    TRY_ASSIGN(ops::RepoLocation where, repo_location(invocation));
-    TRY_ASSIGN(repo::Repository repository, ops::open_repository(where));
-    TRY_ASSIGN(ops::ChosenLineage lineage,
-               ops::lineage_of(repository, where.cluster, found.data_dir.lineage));
-    return ops::file_record(lineage.repo, record);
-  }();
-  if (!filed)
+  if (Status filed = file_in_trail(invocation, found, record); !filed)
     invocation.output().note(LogLevel::warning,
                              cat("the repair is not in the trail: ", filed.error().to_string()));
 }
@@ -162,6 +163,8 @@ Status rebuild(const Invocation& invocation, Found& found, const std::string& to
   record.object = found.data_dir.path;
   record.finding = "corruption";
   record.saw = counted(found.scan.damaged.size(), "damaged block");
+  // A call that is cut off leaves that it had begun to write into the directory.
+  if (request.place == ops::PatchPlace::in_place) TRY(file_in_trail(invocation, found, record));
   auto rebuilt = ops::rebuild_blocks(std::move(request), reporter, invocation.stop());
   file_repair(invocation, found, std::move(record), rebuilt);
   TRY_ASSIGN(found.rebuilt, std::move(rebuilt));

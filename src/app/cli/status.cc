@@ -6,6 +6,7 @@
 #include "app/output.h"
 #include "app/readings.h"
 #include "app/render.h"
+#include "ops/doctor/facts.h"
 #include "ready/signals/report_json.h"
 #include "util/strings.h"
 
@@ -13,9 +14,16 @@ namespace lifeboat::app {
 namespace {
 
 Result<int> handle(const Invocation& invocation) {
-  TRY_ASSIGN(ready::SignalReport report, read_signals(invocation, Owners::wanted));
+  TRY_ASSIGN(SignalsRead read, read_signals_and_facts(invocation, Owners::wanted));
+  const ready::SignalReport& report = read.report;
+  const std::string command = ops::our_command(read.facts.doctor, "COMMAND");
   invocation.output().text(report_text(report));
-  invocation.output().document(to_json_text(ready::report_json(report)));
+  if (report.worst() != ready::Rank::fine)
+    invocation.output().text(
+        cat("\na command of lifeboat that is named above is, in full:\n", command, "\n"));
+  auto document = ready::report_json(report);
+  document["command"] = command;
+  invocation.output().document(to_json_text(document));
   const std::string cluster = cat("cluster ", report.cluster);
   switch (report.worst()) {
     case ready::Rank::fine:
@@ -63,7 +71,9 @@ constinit const Command kStatusCommand = {
     .schema = R"({
   "type": "object",
   "required": ["cluster", "verdict", "critical", "warnings", "signals"],
-  "properties": {)" LIFEBOAT_REPORT_PROPERTIES R"(
+  "properties": {
+  "command": {"type": "string", "description": "with COMMAND for what an action names, such as doctor"},
+)" LIFEBOAT_REPORT_PROPERTIES R"(
   }
 })",
     .handler = handle,

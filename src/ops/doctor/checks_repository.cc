@@ -103,7 +103,7 @@ void look_at_same_device(const DoctorFacts& facts, Finding& finding) {
   bad(finding, Severity::warning,
       cat(facts.repository.directory, " and ", facts.data_disk->path, " are on one file system"),
       "the disk that takes the database takes the backups with it",
-      {"put the repository on another host or in an object store, or keep a copy of it there"});
+      {"put the repository on a file system of another host, or keep a copy of it there"});
 }
 
 void look_at_newest_backup(const DoctorFacts& facts, Finding& finding) {

@@ -252,15 +252,11 @@ void gather_command(DoctorFacts& facts) {
 // --- the repository
 // ------------------------------------------------------------------------------------------
 
-Result<FailedWalFacts> compare_failed_wal(const DoctorFacts& facts, const ChosenLineage& lineage,
-                                          const WalFileName& name) {
-  FailedWalFacts failed;
-  failed.file = name.text;
-  std::string path = cat(facts.data->path, "/pg_wal/", name.text);
+// nullopt: it is not there.
+Result<std::optional<codec::Hash128>> hash_of_file(const std::string& path) {
   auto fd = open_file(path, 0);
-  if (!fd && fd.error().kind == ErrorKind::not_found) return failed;
+  if (!fd && fd.error().kind == ErrorKind::not_found) return std::optional<codec::Hash128>();
   TRY(fd);
-  failed.here = true;
   codec::Hasher128 hasher;
   Bytes buffer(1 << 20);
   for (;;) {
@@ -268,12 +264,25 @@ Result<FailedWalFacts> compare_failed_wal(const DoctorFacts& facts, const Chosen
     if (count == 0) break;
     hasher.update(ByteView(buffer).first(count));
   }
-  codec::Hash128 here = lineage.repo.keys().name_hash(name.text, hasher.digest());
+  return std::optional(hasher.digest());
+}
+
+Result<std::optional<FailedWalFacts>> compare_failed_wal(const DoctorFacts& facts,
+                                                         const ChosenLineage& lineage,
+                                                         const WalFileName& name) {
+  // What keeps the server's own file from being read is no fault of the repository.
+  auto digest = hash_of_file(cat(facts.data->path, "/pg_wal/", name.text));
+  if (!digest) return std::optional<FailedWalFacts>();
+  FailedWalFacts failed;
+  failed.file = name.text;
+  failed.here = digest->has_value();
+  if (!failed.here) return std::optional(std::move(failed));
+  codec::Hash128 here = lineage.repo.keys().name_hash(name.text, **digest);
   TRY_ASSIGN(auto stored, repo::WalStore(lineage.repo).find_all(name));
   for (const repo::WalObject& object : stored) {
     (object.name_hash == here ? failed.stored_same : failed.stored_other) = true;
   }
-  return failed;
+  return std::optional(std::move(failed));
 }
 
 // The server was asked before the repository is, so what was stored meanwhile is no loss.
@@ -335,8 +344,7 @@ Status read_catalogue_of(const DoctorRequest& request, const repo::Repository& r
   if (facts.server && facts.server->archiver && facts.data) {
     auto name = WalFileName::parse(facts.server->archiver->last_failed_wal);
     if (name) {
-      // What keeps the server's own file from being read is no fault of the repository.
-      if (auto compared = compare_failed_wal(facts, lineage, *name)) known.failed_wal = std::move(*compared);
+      TRY_ASSIGN(known.failed_wal, compare_failed_wal(facts, lineage, *name));
     }
   }
   if (facts.server && facts.server->archiver) {

@@ -86,7 +86,8 @@ DrillCheck compare_counts(const CountedRows& now, const std::optional<EarlierCou
   std::string all = cat(counted(now.counts.size(), "table"), " counted");
   if (now.left_out != 0) all += cat(", ", now.left_out, " left out");
   if (!earlier) {
-    check.detail = cat(all, "; the first counts of this cluster, nothing to compare with");
+    check.detail = cat(
+        all, "; no earlier drill counted these tables on the way here, so there is nothing to compare with");
     return check;
   }
   if (!changes || !changes->complete) {

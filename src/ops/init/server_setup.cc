@@ -5,6 +5,7 @@
 #include "pg/files/remote_source.h"
 #include "pg/format/version.h"
 #include "util/clock.h"
+#include "util/files.h"
 #include "util/strings.h"
 
 namespace lifeboat::ops {
@@ -100,8 +101,10 @@ std::string restart_command(const DoctorFacts& facts) {
     return cat(as_root(facts.person), "systemctl restart postgresql@", parts[0], "-", parts[1]);
   }
   std::string directory = facts.data ? facts.data->path : facts.server ? facts.server->data_directory : "";
-  return cat(their_program(facts, "pg_ctl"), " restart -D ",
-             directory.empty() ? "DATA_DIRECTORY" : shell_quote(directory));
+  if (directory.empty()) directory = "DATA_DIRECTORY";
+  // Without a log the server would go on writing to the terminal.
+  return cat(their_program(facts, "pg_ctl"), " restart -D ", shell_quote(directory), " -l ",
+             shell_quote(join_path(directory, "startup.log")));
 }
 
 std::string role_sql(const std::string& role, int major) {

@@ -103,13 +103,15 @@ TEST(RestartCommand, is_what_the_person_at_the_keyboard_can_paste) {
   facts.pg_bin = "/usr/lib/postgresql/15/bin";
   facts.server->data_directory = "/data/my cluster";
   EXPECT_EQ(restart_command(facts),
-            "sudo -u postgres /usr/lib/postgresql/15/bin/pg_ctl restart -D '/data/my cluster'");
+            "sudo -u postgres /usr/lib/postgresql/15/bin/pg_ctl restart -D '/data/my cluster' -l '/data/my "
+            "cluster/startup.log'");
   facts.person = Person::root;
   EXPECT_EQ(restart_command(facts),
-            "runuser -u postgres -- /usr/lib/postgresql/15/bin/pg_ctl restart -D '/data/my cluster'");
+            "runuser -u postgres -- /usr/lib/postgresql/15/bin/pg_ctl restart -D '/data/my cluster' -l "
+            "'/data/my cluster/startup.log'");
   facts.person = Person::owner;
   facts.pg_bin = "";
-  EXPECT_EQ(restart_command(facts), "pg_ctl restart -D '/data/my cluster'");
+  EXPECT_EQ(restart_command(facts), "pg_ctl restart -D '/data/my cluster' -l '/data/my cluster/startup.log'");
   facts.patroni = true;
   EXPECT_EQ(restart_command(facts), "patronictl restart CLUSTER");
 }
