@@ -129,8 +129,10 @@ class InstantSwitchTest(InstantCase):
         serving = []
 
         def stopping():
-            if not serving and (data / "lifeboat.mount.status").exists():
-                serving[:] = [int((data / "lifeboat.mount.status").read_text().split()[1])]
+            status = data / "lifeboat.mount.status"
+            words = status.read_text().split() if not serving and status.exists() else []
+            if len(words) > 1:
+                serving[:] = [int(words[1])]
             return "every block is there" in first.result().err
         wait_until(lambda: stopping() or not first.running, "the switch", timeout=120, interval=0.001)
         os.kill(serving[0], signal.SIGKILL)

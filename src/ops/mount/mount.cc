@@ -19,6 +19,7 @@
 #include "ops/mount/hydrate.h"
 #include "ops/mount/status.h"
 #include "ops/mount/users.h"
+#include "ops/restore/marker.h"
 #include "repo/lease.h"
 #include "util/clock.h"
 #include "util/strings.h"
@@ -167,6 +168,8 @@ class Serving {
       TRY_ASSIGN(Fd root, open_root(tree.path));
       roots_.push_back(std::move(root));
     }
+    // Of making it, when that was cut off at its last step: whoever restores would clear what bears it.
+    for (const MountedTree& tree : state_.trees) TRY(remove_marker(tree.path));
     if (options_.hydrate && !state_.hydrate) {
       state_.hydrate = true;
       TRY(write_state(options_.directory, state_));

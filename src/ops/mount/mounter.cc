@@ -12,9 +12,9 @@
 #include <climits>
 #include <csignal>
 #include <cstring>
-#include <mutex>
 #include <optional>
 #include <span>
+#include <vector>
 
 #include "ops/mount/pass_through.h"
 #include "util/process.h"
@@ -37,8 +37,10 @@ enum class Ask : uint8_t {
   close_backing
 };
 
-// One question and its answer. A directory goes along with a mount, and its connection comes back; a
-// connection goes along with a backing, and the file with one that is opened.
+// One question and its answer. Along with each question goes a socket for its answer: whoever asks may be
+// killed, and nobody else of those who share the way to ask may then get what it was owed. Behind that go a
+// directory with a mount, whose connection comes back, a connection with a backing, and the file with one
+// that is opened.
 struct Question {
   Ask ask = Ask::unmount;
   uint64_t value = 0;
@@ -48,7 +50,7 @@ struct Answer {
   int error = 0;  // errno
   uint32_t id = 0;
 };
-constexpr size_t kMostDescriptors = 2;
+constexpr size_t kMostDescriptors = 3;
 using Descriptors = std::array<Fd, kMostDescriptors>;
 
 Error no_fuse(int error) {
@@ -135,7 +137,7 @@ class RootMounter {
           break;
         case Ask::mount_read_write:
         case Ask::mount_read_only:
-          answer.error = mount(given[0], question.ask == Ask::mount_read_only, connection);
+          answer.error = mount(given[1], question.ask == Ask::mount_read_only, connection);
           break;
         case Ask::unmount:
           answer.error = unmount(question.directory);
@@ -144,15 +146,15 @@ class RootMounter {
           answer.error = read_ahead(question.directory, question.value);
           break;
         case Ask::open_backing:
-          answer.error = open_backing(given[0], given[1], answer.id);
+          answer.error = open_backing(given[1], given[2], answer.id);
           break;
         case Ask::close_backing:
-          answer.error = close_backing(given[0], static_cast<uint32_t>(question.value));
+          answer.error = close_backing(given[1], static_cast<uint32_t>(question.value));
           break;
       }
       const int back[] = {connection.get()};
-      if (!send_message(socket_.get(), &answer, sizeof answer, std::span(back, connection.valid() ? 1 : 0)))
-        return;
+      // Who has ended meanwhile does not want it.
+      (void)send_message(given[0].get(), &answer, sizeof answer, std::span(back, connection.valid() ? 1 : 0));
     }
   }
 
@@ -288,18 +290,26 @@ class AskingMounter : public Mounter {
     if (directory.size() >= sizeof question.directory)
       return make_error(ErrorKind::usage, directory, "the path is too long");
     std::memcpy(question.directory, directory.data(), directory.size());
+    int ends[2];
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0)
+      return errno_error(errno, "", "make a socket");
+    Fd ours(ends[0]);
+    Fd theirs(ends[1]);
+    std::vector<int> along = {theirs.get()};
+    along.insert(along.end(), given.begin(), given.end());
     Answer answer;
     Descriptors got;
-    std::lock_guard lock(mutex_);
-    if (!send_message(socket_.get(), &question, sizeof question, given) ||
-        receive_message(socket_.get(), &answer, sizeof answer, got) != static_cast<ssize_t>(sizeof answer)) {
+    bool answered = send_message(socket_.get(), &question, sizeof question, along);
+    theirs = Fd();  // or its end would not be seen
+    answered = answered && receive_message(ours.get(), &answer, sizeof answer, got) ==
+                               static_cast<ssize_t>(sizeof answer);
+    if (!answered) {
       return make_error(ErrorKind::failed, directory, "the process that mounts has ended");
     }
     if (connection != nullptr) *connection = std::move(got[0]);
     return answer;
   }
 
-  std::mutex mutex_;  // an answer goes to who asked
   Fd socket_;
 };
 

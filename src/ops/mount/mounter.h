@@ -23,7 +23,7 @@ namespace lifeboat::ops {
 
 enum class MountAccess : uint8_t { read_write, read_only };
 
-// Thread rule: open_backing() and close_backing() from any thread, the others from one at a time.
+// Thread rule: any thread.
 class Mounter {
  public:
   virtual ~Mounter() = default;

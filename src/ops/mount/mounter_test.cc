@@ -1,6 +1,11 @@
 #include "ops/mount/mounter.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <thread>
 
 namespace lifeboat::ops {
 namespace {
@@ -22,6 +27,26 @@ TEST(MounterTest, a_mount_is_found_by_its_exact_place) {
 
 TEST(MounterTest, the_last_mount_at_a_place_is_what_is_seen_there) {
   EXPECT_EQ(mounted_type(kMountinfo, "/srv/covered"), "tmpfs");
+}
+
+TEST(MounterTest, those_who_share_the_way_to_ask_get_their_own_answers) {
+  auto directory = TempDir::make();
+  ASSERT_TRUE(directory) << directory.error().to_string();
+  // The directory is not that user's.
+  auto socket = start_root_mounter(geteuid() + 1, getegid());
+  ASSERT_TRUE(socket) << socket.error().to_string();
+  Fd copy(fcntl(socket->get(), F_DUPFD_CLOEXEC, 3));
+  auto one = ask_root_mounter(std::move(*socket));
+  auto other = ask_root_mounter(std::move(copy));
+  std::atomic<int> refused{0};
+  std::thread mounting([&] {
+    for (int i = 0; i < 2000; ++i) refused += !one->mount(directory->path(), MountAccess::read_only);
+  });
+  int gone = 0;
+  for (int i = 0; i < 2000; ++i) gone += bool(other->unmount(directory->path()));
+  mounting.join();
+  EXPECT_EQ(refused, 2000);
+  EXPECT_EQ(gone, 2000);
 }
 
 }  // namespace
