@@ -169,7 +169,10 @@ class Serving {
       roots_.push_back(std::move(root));
     }
     // Of making it, when that was cut off at its last step: whoever restores would clear what bears it.
-    for (const MountedTree& tree : state_.trees) TRY(remove_marker(tree.path));
+    for (const MountedTree& tree : state_.trees) {
+      TRY_ASSIGN(bool unfinished, path_exists(join_path(tree.path, kMarkerName)));
+      if (unfinished) TRY(remove_marker(tree.path));
+    }
     if (options_.hydrate && !state_.hydrate) {
       state_.hydrate = true;
       TRY(write_state(options_.directory, state_));
