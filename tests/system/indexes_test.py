@@ -2,7 +2,7 @@
 """PR1: after a restore, indexes that are invalid or sorted by another version of a collation are listed, of every access method,
 and rebuilt on request while the server works, each with its time."""
 
-from harness import Cluster, SystemTest, amcheck, binary, main, new_directory, run, skip
+from harness import Cluster, SystemTest, amcheck, binary, main, new_directory, run, skip, there
 
 CHECK_FAILED, USAGE = 17, 2
 
@@ -98,10 +98,14 @@ class Indexes(SystemTest):
         self.assertIsNone(problems["public.words_word"])
 
     def test_vector_indexes(self):
-        """pgvector's, where the package is installed."""
-        server = self.cluster(major=15)
-        if server.value("SELECT count(*) FROM pg_available_extensions WHERE name = 'vector'") == "0":
-            skip("the extension vector (pgvector) is not installed for PostgreSQL 15")
+        """pgvector's, on the first major that has it."""
+        for major in there((17, 18, 15)):
+            server = self.cluster(major=major)
+            if server.value("SELECT count(*) FROM pg_available_extensions WHERE name = 'vector'") == "1":
+                return self.rebuild_vector_index(server)
+        return skip("no PostgreSQL here has the extension vector (pgvector)")
+
+    def rebuild_vector_index(self, server):
         server.psql("CREATE EXTENSION vector; CREATE TABLE items (v vector(3)); INSERT INTO items SELECT ARRAY[g, g, g]::vector(3)"
                     " FROM generate_series(1, 1000) g; CREATE INDEX items_v ON items USING ivfflat (v vector_l2_ops);"
                     "SET allow_system_table_mods = on; UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'items_v'::regclass")
