@@ -9,8 +9,8 @@
 
 #include "ops/mount/mount.h"
 #include "ops/mount/status.h"
-#include "ops/mount/users.h"
 #include "ops/restore/config_text.h"
+#include "ops/restore/lost_server.h"
 #include "ops/restore/replay_check.h"
 #include "ops/restore/replayed_wal.h"
 #include "ops/restore/start.h"
@@ -33,7 +33,6 @@ constexpr int64_t kStopMs = 600'000;
 constexpr int64_t kFinishMs = 120'000;
 // What a process has done last is seen by then.
 constexpr int64_t kGoneUs = 500'000;
-constexpr int64_t kKillMs = 10'000;
 constexpr uint64_t kConfigLimit = 16 << 20;
 
 double seconds_since(int64_t began_us) {
@@ -46,68 +45,6 @@ Result<std::string> real_directory(const std::string& directory) {
   if (real) return real;
   TRY_ASSIGN(std::string parent, resolve_path(parent_path(directory)));
   return join_path(parent, base_name(directory));
-}
-
-bool gone(pid_t pid) {
-  return kill(pid, 0) != 0 && errno == ESRCH;
-}
-
-// A process that has ended and that nobody has waited for is gone as far as anybody is concerned.
-bool ended(pid_t pid) {
-  if (gone(pid)) return true;
-  auto text = read_text(cat("/proc/", pid, "/stat"), 4096);
-  if (!text) return true;
-  size_t name_end = text->rfind(')');
-  return name_end != std::string::npos && text->size() > name_end + 2 && (*text)[name_end + 2] == 'Z';
-}
-
-std::vector<pid_t> servers_in(const std::string& directory) {
-  std::vector<pid_t> found;
-  for (const MountUser& user : mount_users(directory)) {
-    if (user.server) found.push_back(user.pid);
-  }
-  return found;
-}
-
-// A server whose files answer nothing can only be ended.
-Status end_lost_server(const std::string& directory) {
-  for (int number : {SIGQUIT, SIGKILL}) {
-    std::vector<pid_t> lost = servers_in(directory);
-    for (pid_t pid : lost) {
-      if (kill(pid, number) != 0 && errno != ESRCH) return errno_error(errno, cat("process ", pid), "end");
-    }
-    const int64_t began = Clock::system().monotonic_us();
-    while (!std::ranges::all_of(lost, ended) && Clock::system().monotonic_us() - began < kKillMs * 1000)
-      Clock::system().sleep_us(20'000);
-  }
-  if (servers_in(directory).empty()) return {};
-  return make_error(ErrorKind::timeout, directory, "the server that lost its mount does not end");
-}
-
-// A socket of that name may be another server's by now, whose process its lock file names
-// (CreateSocketLockFile in src/backend/utils/init/miscinit.c).
-Status remove_stale_socket(const pg::PidFile& file) {
-  const std::string socket = cat(file.socket_directory, "/.s.PGSQL.", file.port);
-  const std::string lock = cat(socket, ".lock");
-  auto text = read_text(lock, 64 << 10);
-  if (!text) return {};
-  auto owner = pg::PidFile::parse(*text);
-  if (!owner || owner->pid != file.pid) return {};
-  TRY(remove_file(socket));
-  return remove_file(lock);
-}
-
-// What a crash left of locks: its process is certainly gone. (Where process 1 does not reap, it seems alive.)
-Status remove_stale_pid_file(const std::string& directory) {
-  const std::string path = join_path(directory, "postmaster.pid");
-  auto text = read_text(path, 64 << 10);
-  if (!text) return {};
-  auto file = pg::PidFile::parse(*text);
-  if (file && file->pid > 0 && !ended(file->pid)) return {};
-  // Its children may have outlived it.
-  if (!servers_in(directory).empty()) return {};
-  if (file && !file->socket_directory.empty()) TRY(remove_stale_socket(*file));
-  return remove_file(path);
 }
 
 // Its mount is gone and finished, its server has not been seen running there.
@@ -500,7 +437,7 @@ class Instant {
         if (!ours) return true;
       }
       const int64_t now = Clock::system().monotonic_us();
-      if (!ended(pid)) {
+      if (!process_ended(pid)) {
         gone_us = 0;
       } else if (gone_us == 0) {
         gone_us = now;
