@@ -67,7 +67,7 @@ TEST(SecretKeyDeathTest, wrong_size_and_use_after_move_are_bugs) {
       {
         SecretKey key;
         SecretKey other = std::move(key);
-        (void)key.view();
+        (void)key.view();  // NOLINT(bugprone-use-after-move,clang-analyzer-cplusplus.Move)
       },
       "internal error");
 }

@@ -58,7 +58,7 @@ class BackupSession {
  private:
   Status check_timeline();
   BackupSession(PgClient client, BackupStart started)
-      : client_(std::move(client)), started_(std::move(started)) {}
+      : client_(std::move(client)), started_(started) {}
   PgClient client_;
   BackupStart started_;
 };

@@ -114,7 +114,7 @@ class ChangeMap {
     Cached() = default;
     Cached(const Cached&) {}
     Cached(Cached&& other) noexcept { other.changes = nullptr; }  // what it points to has moved away
-    Cached& operator=(const Cached&) {
+    Cached& operator=(const Cached&) {  // NOLINT(bugprone-unhandled-self-assignment): a cache may forget
       changes = nullptr;
       return *this;
     }

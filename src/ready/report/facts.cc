@@ -115,7 +115,7 @@ void deliver_rpo(const ReportFacts& facts, DeliveredNow& result) {
     return;
   }
   if (facts.streams_wal()) {
-    result.rpo_seconds = *lag->value;
+    result.rpo_seconds = lag->value;
     result.rpo_basis =
         cat("WAL is streamed as it is written, and is ", format_seconds(*lag->value), " behind");
     result.evidence = {"doctor/archive_timeout", "signal/wal_archive_lag"};
