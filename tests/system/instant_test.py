@@ -162,8 +162,32 @@ class InstantTest(InstantCase):
         command.kill()
         refused = run(self.argv(lb, data, sockets, "--target", "immediate"), user=MOUNTER, check=False)
         self.assertFails(refused, 14, "holds an instant restore to")
+        # Behind a dead mount its state is seen late.
+        os.kill(int((data / "lifeboat.mount.status").read_text().split()[1]), signal.SIGKILL)
+        refused = run(self.argv(lb, data, sockets, "--target", "immediate"), user=MOUNTER, check=False)
+        self.assertFails(refused, 14, "holds an instant restore to")
+        other = lb("backup", live=True).ok().json["backup"]
+        refused = run(self.argv(lb, data, sockets, "--backup", other), user=MOUNTER, check=False)
+        self.assertFails(refused, 14, "holds an instant restore of backup")
         self.assertTrue(run(self.argv(lb, data, sockets), user=MOUNTER).json["instant"]["running"])
         self.attach(data, sockets).stop()
+
+    def test_what_cannot_be_brought_for_a_while_comes_later(self):
+        server, lb, _ = self.source(15)
+        data, sockets = self.place(), new_directory("s")
+        command = self.instant(lb, data, sockets, "--hydrate-rate", "20MB", "--retry-time", "1s")
+        self.accepting(command)
+        copy = self.attach(data, sockets)
+        copy.wait_recovered()
+        packs = next(lb.repo_path.rglob("packs"))
+        away = packs.with_name("packs.away")
+        packs.rename(away)
+        wait_until(lambda: "cannot be brought now" in command.result().err, "the trouble", timeout=60)
+        away.rename(packs)
+        done = command.wait(120).json
+        self.assertTrue(done["instant"]["running"])
+        self.assertEqual(server.value(self.SUMS), copy.value(self.SUMS))
+        copy.stop()
 
     def test_gone_on_with_it_listens_where_it_is_asked_to_now(self):
         """An earlier call may have ended because that place was taken."""

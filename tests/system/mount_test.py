@@ -278,6 +278,12 @@ class MountTest(MountCase):
 
     def test_brought_whole_it_is_what_a_restore_writes(self):
         server, lb, _ = self.source(15, tablespace=True)
+        # Its owner may not write it, as an administrator leaves a bundle of certificates.
+        bundle = server.data / "ca-bundle.pem"
+        bundle.write_bytes(harness.rng(self.id()).randbytes(200_000))
+        shutil.chown(bundle, harness.OS_USER)
+        bundle.chmod(0o400)
+        lb("backup", live=True).ok()
         whole = self.place("r")
         far = self.tablespace_place(server, whole)
         lb("restore", "--to", whole, "--target", "immediate", *far.mapping).ok()
@@ -300,6 +306,22 @@ class MountTest(MountCase):
                 self.assertEqual([], os.listxattr(os.path.join(directory, name), follow_symlinks=False))
         copy = Cluster.attach(whole, 15, start=True)
         self.assertEqual(str(ROWS), copy.value("SELECT count(*) FROM ledger"))
+
+    def test_moved_away_it_is_refused_and_what_is_there_now_stays(self):
+        _, lb, _ = self.source(15)
+        data = self.place()
+        command = self.mount(lb, "latest", data, "--throw-away")
+        command.kill()
+        unmount(data)
+        moved = data.with_name("moved")
+        data.rename(moved)
+        data.mkdir(mode=0o700)
+        shutil.chown(data, harness.OS_USER)
+        (data / "somebody's").write_text("own")
+        refused = run(lb.argv("mount", moved, json=False), user=MOUNTER, check=False)
+        self.assertFails(refused, 14, f"was made as {data}")
+        self.assertFalse(is_mounted(data))
+        self.assertEqual(["somebody's"], os.listdir(data))
 
     def test_a_throw_away_mount_leaves_nothing(self):
         _, lb, _ = self.source(15)

@@ -29,7 +29,7 @@ std::string last_line(const std::string& log_file) {
 
 }  // namespace
 
-Result<pid_t> start_in_background(const BackgroundCommand& command, const StopToken& stop) {
+Result<std::optional<pid_t>> start_in_background(const BackgroundCommand& command, const StopToken& stop) {
   TRY_ASSIGN(Fd log, open_file(command.log_file, O_RDWR | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600));
   off_t read_to = lseek(log.get(), 0, SEEK_END);
   ProcessSpec spec;
@@ -50,7 +50,7 @@ Result<pid_t> start_in_background(const BackgroundCommand& command, const StopTo
       read_to += size;
       said.append(piece.data(), static_cast<size_t>(size));
       for (std::string_view line : split(said, '\n')) {
-        if (line.starts_with(command.first_line)) return child.release();
+        if (line.starts_with(command.first_line)) return std::optional(child.release());
       }
     } else if (running) {
       Clock::system().sleep_us(kPollUs);
@@ -58,13 +58,15 @@ Result<pid_t> start_in_background(const BackgroundCommand& command, const StopTo
       break;
     }
   }
+  if (child.outcome()->ok()) return std::optional<pid_t>();
   return make_error(ErrorKind::failed, command.arguments[1],
                     cat("the process in the background ended: ", child.outcome()->describe()))
       .with_cause(last_line(command.log_file))
       .with_hint(cat("its log is ", command.log_file));
 }
 
-Result<pid_t> start_mount(const Invocation& invocation, const std::string& directory, Bring bring) {
+Result<std::optional<pid_t>> start_mount(const Invocation& invocation, const std::string& directory,
+                                         Bring bring) {
   TRY_ASSIGN(std::string program, ops::own_program_path());
   BackgroundCommand command;
   command.arguments = {program, "mount", directory, "--jobs", cat(invocation.jobs())};

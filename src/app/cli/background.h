@@ -3,6 +3,7 @@
 
 #include <sys/types.h>
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -19,11 +20,14 @@ struct BackgroundCommand {
   std::string first_line;              // how the line begins that says that it is at work
 };
 // Starts it in a session of its own and waits until it has said a line that begins so. Returns its process
-// number. When it ends before that, the error has the last line of its log as cause; `cancelled` ends it.
-Result<pid_t> start_in_background(const BackgroundCommand& command, const StopToken& stop);
+// number; nullopt when it ended well before that, because nothing was left to do. When it failed, the error
+// has the last line of its log as cause; `cancelled` ends it.
+Result<std::optional<pid_t>> start_in_background(const BackgroundCommand& command, const StopToken& stop);
 
-// A process that mounts and serves the mount that `directory` holds; returns when it is mounted.
+// A process that mounts and serves the mount that `directory` holds; returns when it is mounted. nullopt: all
+// that was left to do was to end it.
 enum class Bring : uint8_t { what_is_read, everything };
-Result<pid_t> start_mount(const Invocation& invocation, const std::string& directory, Bring bring);
+Result<std::optional<pid_t>> start_mount(const Invocation& invocation, const std::string& directory,
+                                         Bring bring);
 
 }  // namespace lifeboat::app

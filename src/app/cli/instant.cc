@@ -108,14 +108,16 @@ Result<int> go_on_in_background(const Invocation& invocation, const ops::Restore
   command.standard_input = invocation.mounter_socket();
   command.log_file = join_path(restore.directory, ops::kInstantLog);
   command.first_line = kAccepting;
-  TRY_ASSIGN(pid_t pid, start_in_background(command, invocation.stop()));
-  invocation.output().text(cat(kAccepting, "; process ", pid,
+  TRY_ASSIGN(std::optional<pid_t> pid, start_in_background(command, invocation.stop()));
+  if (!pid)
+    return make_error(ErrorKind::internal, restore.directory, "the process in the background did nothing");
+  invocation.output().text(cat(kAccepting, "; process ", *pid,
                                " brings the rest and switches to the plain directory, its log is ",
                                command.log_file, "\n"));
   invocation.output().document(to_json_text({{"dry_run", false},
                                              {"directory", restore.directory},
                                              {"plan", Json::object()},
-                                             {"pid", pid},
+                                             {"pid", *pid},
                                              {"log_file", command.log_file}}));
   return 0;
 }

@@ -147,14 +147,22 @@ Result<int> serve_here(const Invocation& invocation, const std::string& director
 Result<int> serve_in_background(const Invocation& invocation, const std::string& directory) {
   TRY_ASSIGN(std::optional<ops::MountState> state, ops::look_at_mount(directory, invocation.mounter()));
   if (!state) return make_error(ErrorKind::not_found, directory, "is no mount of lifeboat's");
-  TRY_ASSIGN(pid_t pid, start_mount(invocation, directory,
-                                    invocation.flag("hydrate") ? Bring::everything : Bring::what_is_read));
-  invocation.output().text(cat("process ", pid, " serves it, its log is ",
-                               join_path(directory, ops::kMountLog), "; to end it: kill ", pid, "\n",
+  TRY_ASSIGN(std::optional<pid_t> pid,
+             start_mount(invocation, directory,
+                         invocation.flag("hydrate") ? Bring::everything : Bring::what_is_read));
+  if (!pid) {
+    invocation.output().text(cat(directory, " was to be ended, and is\n"));
+    Json ended = mounted_json(*state);
+    ended["end"] = to_string(state->removing ? ops::MountEnd::removed : ops::MountEnd::finished);
+    invocation.output().document(to_json_text(ended));
+    return 0;
+  }
+  invocation.output().text(cat("process ", *pid, " serves it, its log is ",
+                               join_path(directory, ops::kMountLog), "; to end it: kill ", *pid, "\n",
                                mounted_text(*state)));
   Json json = mounted_json(*state);
   json["end"] = nullptr;
-  json["pid"] = pid;
+  json["pid"] = *pid;
   invocation.output().document(to_json_text(json));
   return 0;
 }

@@ -77,17 +77,6 @@ Status leave_mark(const std::string& directory, const MountState& state) {
   return {};
 }
 
-// `state` first: without it the rest is not a mount.
-Status forget_mount(const std::string& directory) {
-  TRY(remove_file(state_path(directory)));
-  const std::string folder = cat(directory, "/", kMountFolder);
-  TRY(fsync_dir(folder));
-  TRY(remove_tree(folder));
-  TRY(remove_file(join_path(directory, kMountLog)));
-  TRY(remove_file(join_path(directory, kMountStatus)));
-  return fsync_dir(directory);
-}
-
 Status empty_tree(const std::string& path) {
   TRY_ASSIGN(std::vector<DirEntry> entries, list_dir(path));
   for (const DirEntry& entry : entries) {
@@ -106,6 +95,22 @@ std::vector<std::pair<std::string, std::string>> mount_settings(int major) {
   // Walking over and opening every file before recovery takes longer than all the rest; the mount syncs.
   if (major >= 14) settings.emplace_back("recovery_init_sync_method", "syncfs");
   return settings;
+}
+
+// `state` first: without it the rest is not a mount.
+Status forget_mount(const std::string& directory) {
+  const std::string folder = cat(directory, "/", kMountFolder);
+  TRY_ASSIGN(bool there, path_exists(folder));
+  if (there) {
+    uint64_t point = fault::point("mount.forget");
+    TRY(remove_file(state_path(directory)));
+    TRY(fsync_dir(folder));
+    fault::passed(point);
+    TRY(remove_tree(folder));
+  }
+  TRY(remove_file(join_path(directory, kMountLog)));
+  TRY(remove_file(join_path(directory, kMountStatus)));
+  return fsync_dir(directory);
 }
 
 Status finish_mount(const MountState& state) {

@@ -14,6 +14,9 @@ namespace lifeboat::ops {
 // mount can be mounted again, or the same call goes on.
 Status finish_mount(const MountState& state);
 
+// What stays of a mount when that was cut off at its last steps; nothing when nothing does.
+Status forget_mount(const std::string& directory);
+
 // Settings that a server on a mount has in postgresql.auto.conf and one on a plain directory does not need,
 // with the value that a mount wants (mount-only settings, by major).
 std::vector<std::pair<std::string, std::string>> mount_settings(int major);

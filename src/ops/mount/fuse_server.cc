@@ -13,6 +13,7 @@
 
 #include "ops/mount/fuse_connection.h"
 #include "ops/mount/listings.h"
+#include "ops/mount/own_file.h"
 #include "util/strings.h"
 
 namespace lifeboat::ops {
@@ -467,11 +468,8 @@ class FuseServer::Impl {
 
   bool adopt(OpenNode& node, const std::string& path) const {
     node.control = kind_ == TreeKind::data_directory && path == cat("global/pg_control", kStagedSuffix);
-    auto base = engine_.files.of(node.fd.get(), path, [&]() -> Result<Fd> {
-      int own = openat(root_.get(), path.c_str(), O_RDWR | O_NOFOLLOW | O_CLOEXEC);
-      if (own < 0) return errno_error(errno, path, "open");
-      return Fd(own);
-    });
+    auto base =
+        engine_.files.of(node.fd.get(), path, [&]() -> Result<Fd> { return open_own(root_.get(), path); });
     if (!base) {
       engine_.failed(base.error());
       return false;

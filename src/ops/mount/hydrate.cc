@@ -6,6 +6,7 @@
 #include <mutex>
 #include <utility>
 
+#include "ops/mount/own_file.h"
 #include "ops/work_queue.h"
 #include "util/clock.h"
 #include "util/strings.h"
@@ -111,6 +112,7 @@ class Hydration {
         TRY(walk(path, which, queue));
       } else if (entry.kind == FileKind::regular) {
         auto info = lstat_path(path);
+        if (!info && info.error().kind != ErrorKind::not_found) return std::move(info).error();
         if (!info || info->size == 0) continue;
         if (info->size > kSmall) {
           if (which == Pass::all) TRY(queue.push({std::move(path)}));
@@ -176,10 +178,8 @@ class Hydration {
 
   // null: gone, or not of the backup.
   Result<std::shared_ptr<BaseFile>> find(const std::string& path) {
-    auto fd = open_file(path, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    auto fd = open_own(AT_FDCWD, path);
     if (!fd && fd.error().kind == ErrorKind::not_found) return std::shared_ptr<BaseFile>();
-    // A file that its owner may not write came whole with the skeleton, or was made since.
-    if (!fd && fd.error().kind == ErrorKind::permission) return std::shared_ptr<BaseFile>();
     if (!fd) return std::move(fd).error();
     return files_.of(fd->get(), path, [&]() -> Result<Fd> {
       return open_file(cat("/proc/self/fd/", fd->get()), O_RDWR | O_CLOEXEC);

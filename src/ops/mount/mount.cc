@@ -33,13 +33,8 @@ constexpr int kServeThreads = 3;   // of each tree
 constexpr int64_t kPollUs = 50'000;
 constexpr int64_t kMountWaitUs = 10'000'000;
 constexpr int64_t kUsersEndUs = 10'000'000;
+constexpr int64_t kBringAgainUs = 5'000'000;
 constexpr uint64_t kReadAhead = 1 << 20;
-
-// Asks for what the kernel does not remember.
-bool is_dead(const std::string& directory) {
-  struct statvfs status{};
-  return statvfs(directory.c_str(), &status) != 0 && errno == ENOTCONN;
-}
 
 // Whom to name; 0: nobody can be seen.
 pid_t main_user(const std::vector<MountUser>& users) {
@@ -239,11 +234,14 @@ class Serving {
   Status write_status() {
     MountStatus status;
     status.pid = getpid();
-    status.brought = counting_.brought;
+    const uint64_t brought = counting_.brought;
+    status.brought = brought_before_ + brought;
     status.total = state_.bytes;
     status.complete = complete_;
     {
       std::lock_guard lock(noted_mutex_);
+      // Something comes again.
+      if (bringing_ && brought > 0) problem_.clear();
       status.problem = problem_;
     }
     return status_file_->write(status);
@@ -271,7 +269,19 @@ class Serving {
     return {};
   }
 
+  // What cannot be brought now may be later: a store that is away comes back, a full disk is emptied.
   void bring_rest(MountEngine& engine, const repo::LineageRepo& repo, const StopToken& stop_bringing) {
+    while (!bring_once(engine, repo, stop_bringing)) {
+      const int64_t began = Clock::system().monotonic_us();
+      while (!stop_bringing.stopped() && Clock::system().monotonic_us() - began < kBringAgainUs)
+        Clock::system().sleep_us(kPollUs);
+    }
+  }
+
+  // False: to be tried again.
+  bool bring_once(MountEngine& engine, const repo::LineageRepo& repo, const StopToken& stop_bringing) {
+    brought_before_ += counting_.brought.exchange(0);
+    bringing_ = true;
     HydrateOptions hydrate;
     for (const Fd& root : roots_) hydrate.roots.push_back(cat("/proc/self/fd/", root.get()));
     hydrate.threads = options_.jobs;
@@ -279,21 +289,24 @@ class Serving {
     hydrate.rate = options_.rate;
     Status done =
         hydrate_trees(repo, state_.block_size, engine.files, engine.pool, hydrate, counting_, stop_bringing);
-    if (!done) {
-      if (done.error().kind != ErrorKind::cancelled) {
-        {
-          std::lock_guard lock(noted_mutex_);
-          problem_ = done.error().to_string();
-        }
+    bringing_ = false;
+    if (!done && done.error().kind == ErrorKind::cancelled) return true;
+    std::string problem = done ? "" : done.error().to_string();
+    {
+      std::lock_guard lock(noted_mutex_);
+      if (!problem.empty() && problem != told_problem_)
         reporter_.note(NoteLevel::warning,
-                       cat("not everything could be brought, the directory needs its mount: ",
-                           done.error().to_string()));
-      }
-      return;
+                       cat("not everything can be brought, which is tried again; the directory needs its "
+                           "mount: ",
+                           problem));
+      if (!problem.empty()) told_problem_ = problem;
+      problem_ = std::move(problem);
     }
+    if (!done) return false;
     complete_ = true;
     reporter_.note(NoteLevel::info, "every block is in the directory");
     if (options_.complete) options_.complete();
+    return true;
   }
 
   // Until it is to end and nobody uses it, or somebody has unmounted it.
@@ -374,9 +387,12 @@ class Serving {
   std::vector<Fd> roots_;
   std::vector<std::unique_ptr<FuseServer>> servers_;
   std::atomic<bool> complete_{false};
+  std::atomic<bool> bringing_{false};
+  std::atomic<uint64_t> brought_before_{0};  // by earlier attempts
   std::mutex noted_mutex_;
   std::unordered_set<std::string> noted_;
-  std::string problem_;
+  std::string problem_;  // since when nothing was brought
+  std::string told_problem_;
   bool status_told_ = false;
   CountingReporter counting_;
   std::optional<StatusFile> status_file_;
@@ -384,9 +400,15 @@ class Serving {
 
 }  // namespace
 
+// Asks for what the kernel does not remember.
+bool mount_is_dead(const std::string& directory) {
+  struct statvfs status{};
+  return statvfs(directory.c_str(), &status) != 0 && errno == ENOTCONN;
+}
+
 Result<std::optional<MountState>> look_at_mount(const std::string& directory, Mounter& mounter) {
   TRY_ASSIGN(bool mounted, is_mounted(directory));
-  if (mounted && !is_dead(directory)) {
+  if (mounted && !mount_is_dead(directory)) {
     return make_error(ErrorKind::busy, directory, "is mounted already")
         .with_hint(cat("to end that: umount ", shell_quote(directory), ", or fusermount3 -u ",
                        shell_quote(directory)));

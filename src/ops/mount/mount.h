@@ -53,6 +53,9 @@ Result<ServeOutcome> serve_mount(const ServeOptions& options, Reporter& reporter
 // What is mounted or was: nullopt when `directory` holds no mount; a live one is an error (busy).
 Result<std::optional<MountState>> look_at_mount(const std::string& directory, Mounter& mounter);
 
+// Whether `directory` is mounted by a process that has ended. Does not ask it for a file.
+bool mount_is_dead(const std::string& directory);
+
 // Removes what an unmounted mount left: all its trees' content.
 Status remove_mount(MountState state);
 

@@ -264,7 +264,14 @@ Result<std::optional<MountState>> read_state_file(const std::string& path) {
 }  // namespace
 
 Result<std::optional<MountState>> read_state(const std::string& directory) {
-  return read_state_file(state_path(directory));
+  TRY_ASSIGN(std::optional<MountState> state, read_state_file(state_path(directory)));
+  if (!state) return state;
+  // What stands at the path that the state names may be anybody's by now.
+  TRY_ASSIGN(std::string here, resolve_path(directory));
+  if (here == state->trees.front().path) return state;
+  return make_error(ErrorKind::precondition, directory,
+                    cat("was made as ", state->trees.front().path, ", and can be used under that path only"))
+      .with_hint("move it back there, or remove it and mount the backup again");
 }
 
 Result<std::optional<MountState>> read_instant_mark(const std::string& directory) {

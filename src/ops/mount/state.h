@@ -70,7 +70,8 @@ std::string state_path(std::string_view directory);
 std::string table_path(std::string_view directory);
 // Durable. `directory`/lifeboat.mount exists.
 Status write_state(const std::string& directory, const MountState& state);
-// `directory` is not mounted. nullopt: it is no mount.
+// `directory` is not mounted. nullopt: it is no mount. `precondition`: it was moved, or is seen under another
+// path.
 Result<std::optional<MountState>> read_state(const std::string& directory);
 // Of a directory that is plain since, and whose server has to be started yet (kInstantMark). nullopt: there
 // is none.

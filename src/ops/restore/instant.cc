@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "ops/mount/finish.h"
 #include "ops/mount/mount.h"
 #include "ops/mount/status.h"
 #include "ops/restore/config_text.h"
@@ -33,6 +34,7 @@ constexpr int64_t kStopMs = 600'000;
 constexpr int64_t kFinishMs = 120'000;
 // What a process has done last is seen by then.
 constexpr int64_t kGoneUs = 500'000;
+constexpr int64_t kProblemUs = 20'000'000;
 constexpr uint64_t kConfigLimit = 16 << 20;
 
 double seconds_since(int64_t began_us) {
@@ -54,6 +56,21 @@ Result<std::optional<MountState>> switched_already(const std::string& directory)
   TRY_ASSIGN(std::optional<MountState> state, read_state(directory));
   if (state) return std::optional<MountState>();
   return read_instant_mark(directory);
+}
+
+// Is what is there what is asked for?
+Status check_same(const InstantOptions& options, const std::string& directory, const MountState& state) {
+  std::string there;
+  if (!state.instant) {
+    there = "a mount that is not of an instant restore";
+  } else if (options.target_given && state.instant->target != options.restore.target.to_string()) {
+    there = cat("an instant restore to ", state.instant->target);
+  } else if (options.restore.backup && *options.restore.backup != state.backup) {
+    there = cat("an instant restore of backup ", state.backup.text);
+  }
+  if (there.empty()) return {};
+  return make_error(ErrorKind::precondition, directory, cat("holds ", there))
+      .with_hint("go on with that, or give a new or empty directory with --to");
 }
 
 class Instant {
@@ -93,8 +110,9 @@ class Instant {
   // --- mounted by whom it was, or again
   Status mount() {
     TRY_ASSIGN(bool mounted, is_mounted(directory_));
-    if (mounted && read_status(directory_)) {
-      reporter_.note(NoteLevel::info, cat(directory_, " is mounted already; going on with it"));
+    if (mounted && !mount_is_dead(directory_)) {
+      reporter_.note(NoteLevel::info,
+                     cat(directory_, " is mounted already; going on with it, and its --hydrate-rate"));
       return {};
     }
     if (mounted) {
@@ -103,14 +121,14 @@ class Instant {
     }
     TRY_ASSIGN(std::optional<MountState> state, look_at_mount(directory_, *options_.mounter));
     if (!state) return make_error(ErrorKind::internal, directory_, "the skeleton has no state");
+    TRY(check_same(options_, directory_, *state));
     return options_.start_mount(directory_);
   }
 
   // What the state says, as the starting of a restored directory wants it.
   Status open(MountState state) {
     outcome_.state = std::move(state);
-    if (!outcome_.state.instant)
-      return make_error(ErrorKind::precondition, directory_, "is not of an instant restore");
+    TRY(check_same(options_, directory_, outcome_.state));
     const InstantRestore& instant = *outcome_.state.instant;
     start_options_ = options_.restore;
     start_options_.promoted = {};  // not on the mount
@@ -282,6 +300,7 @@ class Instant {
   }
 
   Status wait_until_complete() {
+    int64_t problem_us = 0;  // since when there is one; 0: there is none
     for (;;) {
       if (stop_.stopped()) {
         return make_error(ErrorKind::cancelled, directory_, "stopped by request")
@@ -298,7 +317,14 @@ class Instant {
         continue;
       }
       if (status->complete) break;
-      if (!status->problem.empty()) {
+      // It is tried again over there.
+      const int64_t now = Clock::system().monotonic_us();
+      if (status->problem.empty()) problem_us = 0;
+      if (!status->problem.empty() && problem_us == 0) {
+        problem_us = now;
+        reporter_.note(NoteLevel::warning, cat("cannot be brought now: ", status->problem));
+      }
+      if (problem_us != 0 && now - problem_us > kProblemUs) {
         return make_error(ErrorKind::failed, directory_,
                           "not every block can be brought; the server runs on the mount")
             .with_cause(status->problem)
@@ -386,6 +412,7 @@ class Instant {
 
   Status leave_nothing() {
     TRY(remove_file(join_path(directory_, kWalGateFile)));
+    TRY(forget_mount(directory_));
     TRY(remove_file(join_path(directory_, kInstantMark)));
     return remove_file(join_path(directory_, kInstantLog));
   }
@@ -411,18 +438,29 @@ class Instant {
   Status become_plain(pid_t pid) {
     TRY_ASSIGN(bool plain, end_mount(pid));
     if (plain) return {};
-    reporter_.note(NoteLevel::warning,
-                   "the process that served the mount has ended too early; it is mounted once more");
-    TRY(mount());
-    TRY(wait_until_complete());
-    auto status = read_status(directory_);
-    if (status) {
-      TRY_ASSIGN(plain, end_mount(status->pid));
+    TRY_ASSIGN(plain, is_switched());
+    if (!plain) {
+      reporter_.note(NoteLevel::warning,
+                     "the process that served the mount has ended too early; it is mounted once more");
+      TRY(mount());
+      TRY_ASSIGN(plain, is_switched());
+    }
+    if (!plain) {
+      TRY(wait_until_complete());
+      auto status = read_status(directory_);
+      if (status) {
+        TRY_ASSIGN(plain, end_mount(status->pid));
+      }
     }
     // The server could not end well either.
     if (plain) return remove_stale_pid_file(directory_);
     return make_error(ErrorKind::failed, directory_, "the process that serves the mount has ended, twice")
         .with_hint("the same command goes on");
+  }
+
+  Result<bool> is_switched() const {
+    TRY_ASSIGN(std::optional<MountState> state, switched_already(directory_));
+    return state.has_value();
   }
 
   // False: process `pid` is gone, and the directory is not plain.
@@ -506,14 +544,7 @@ Status prepare_instant(const InstantOptions& options, Reporter& reporter, StopTo
   }
   TRY_ASSIGN(std::string directory, real_directory(options.restore.directory));
   TRY_ASSIGN(std::optional<MountState> state, state_there(directory));
-  if (!state) return {};
-  if (state->instant &&
-      (!options.target_given || state->instant->target == options.restore.target.to_string()))
-    return {};
-  return make_error(ErrorKind::precondition, directory,
-                    state->instant ? cat("holds an instant restore to ", state->instant->target)
-                                   : "holds a mount that is not of an instant restore")
-      .with_hint("go on with that, or give a new or empty directory with --to");
+  return state ? check_same(options, directory, *state) : Status();
 }
 
 Result<InstantOutcome> finish_instant(const InstantOptions& options, int64_t began_us, Reporter& reporter,

@@ -26,6 +26,7 @@ namespace lifeboat::ops {
 struct InstantOptions {
   RestoreOptions restore;    // medium and what belongs to it are set here
   bool target_given = true;  // false: one that is there goes on to its own target
+                             // (a backup that was asked for has to be the same)
   Mounter* mounter = nullptr;
   // Starts the process that mounts and serves the directory, which exists; returns when it is mounted.
   std::function<Status(const std::string& directory)> start_mount;
