@@ -264,7 +264,8 @@ constinit const Command kRestoreCommand = {
         "used files "
         "first; then the server is stopped for about as long as a restart takes and runs on the plain "
         "directory, where "
-        "nothing of ours is left. The command returns after that.",
+        "nothing of ours is left. The command returns after that. Until the switch the server answers on its "
+        "Unix socket only, and --hydrate-rate is what the call that mounted it was given.",
     .danger = Danger::destructive,
     .groups = {&kRestoreGroup, &kRestoredOptions, &kBeforeOptions, &kTargetOptions, &kBackupChoiceOptions,
                &kRepoOptions, &kServerOptions, &kGeneralOptions},

@@ -132,6 +132,7 @@ Result<int> handle(const Invocation& invocation) {
                       {"steps", steps_json(*plan)}}));
   }
   if (dry_run) return 0;
+  if (plan) TRY(ops::check_may_stop(request, *plan));
   if (std::string ask = question(request.restore); !ask.empty()) TRY(invocation.confirm(ask));
   TRY_ASSIGN(ops::RollbackOutcome outcome, ops::run_rollback(request, reporter, invocation.stop()));
   for (const std::string& note : outcome.restored.notes) invocation.output().note(LogLevel::info, note);

@@ -65,6 +65,8 @@ Result<Skeleton> Skeleton::begin(const std::string& directory, uint32_t block_si
 
 bool Skeleton::is_hole(const std::string& path, const repo::Entry& entry) {
   if (entry.type != repo::EntryType::file || entry.size == 0) return false;
+  // Its owner may not mark it (xattr(7)).
+  if ((entry.mode & S_IWUSR) == 0) return false;
   if (entry.size > kSmall) return true;
   size_t slash = path.rfind('/');
   if (slash == std::string::npos) return false;

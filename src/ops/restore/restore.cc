@@ -66,6 +66,7 @@ class Execution {
     TRY(lease.check());
     {
       PhaseTimer timer(outcome_.phases.replace);
+      TRY(check_still_replaceable());
       TRY_ASSIGN(outcome_.kept, put_in_place(plan().placements));
     }
     if (Status ended = lease.end(); !ended) {
@@ -116,6 +117,16 @@ class Execution {
     if (!options_.throw_away) TRY(trees.sync(options_.jobs, stop_));
     fault::passed(point);
     return publish();
+  }
+
+  // It may have been started meanwhile: copying takes long.
+  Status check_still_replaceable() const {
+    if (data().kept_as.empty()) return {};
+    Status still = check_replaceable(data().final_path);
+    if (still) return still;
+    Error error = std::move(still).error();
+    error.hint = cat("nothing was moved; ", error.hint, ", then give the same command again");
+    return error;
   }
 
   Status lock() {

@@ -3,7 +3,9 @@
 #include <algorithm>
 
 #include "ops/follow_up.h"
+#include "ops/restore/marker.h"
 #include "ops/restore/start.h"
+#include "ops/scratch/isolate.h"
 #include "ops/scratch/named_database.h"
 #include "ops/wal/status.h"
 #include "util/clock.h"
@@ -39,12 +41,56 @@ std::string stop_command(const std::string& directory, const pg::RunningServer& 
              shell_quote(directory), " -m fast stop");
 }
 
+// Where an earlier call may have left what was there: a copy of its own that was never promoted is not the
+// state before, and recovery.signal tells it.
+Result<std::vector<std::string>> kept_before(const std::string& directory) {
+  std::vector<std::string> kept;
+  for (const std::string& prefix : {kept_beside(directory), kept_inside(directory)}) {
+    auto entries = list_dir(parent_path(prefix));
+    if (!entries && entries.error().kind == ErrorKind::not_found) continue;
+    if (!entries) return std::move(entries).error();
+    for (const DirEntry& entry : *entries) {
+      const std::string path = join_path(parent_path(prefix), entry.name);
+      if (entry.kind != FileKind::directory || !path.starts_with(prefix)) continue;
+      TRY_ASSIGN(bool copy, path_exists(join_path(path, "recovery.signal")));
+      TRY_ASSIGN(bool cluster, path_exists(join_path(path, "PG_VERSION")));
+      if (cluster && !copy) kept.push_back(path);
+    }
+  }
+  std::ranges::sort(kept);
+  return kept;
+}
+
+// What was there before this call, or before the call that it goes on with.
+Result<std::string> state_before(const std::string& directory, const std::string& kept) {
+  TRY_ASSIGN(bool copy, path_exists(join_path(kept, "recovery.signal")));
+  if (!copy) return kept;
+  TRY_ASSIGN(std::vector<std::string> before, kept_before(directory));
+  auto behind = std::ranges::lower_bound(before, kept);
+  return behind == before.begin() ? kept : *std::prev(behind);
+}
+
+// In its place nothing comes into being that was not there: a mistyped name would make a second primary.
+Status check_is_there(const RestoreOptions& options) {
+  if (!options.replace) return {};
+  TRY_ASSIGN(DirectoryLook look, look_at_directory(options.directory));
+  if (look.state != DirectoryState::absent && look.state != DirectoryState::empty) return {};
+  TRY_ASSIGN(std::vector<std::string> kept, kept_before(options.directory));
+  if (!kept.empty()) return {};
+  return make_error(ErrorKind::precondition, options.directory, "holds no cluster that could go back")
+      .with_hint("a copy in a new directory: --to, or lifeboat restore --to");
+}
+
 Error still_running(const std::string& directory, const pg::RunningServer& running) {
   return make_error(ErrorKind::precondition, directory,
                     running.by == pg::RunningBy::process
                         ? cat("a server is running there, process ", running.pid_file.pid)
                         : "processes of a server that ended are still attached to its shared memory")
       .with_hint(cat("stop it first, or give --stop: ", stop_command(directory, running)));
+}
+
+bool must_stop_first(const RollbackRequest& request, const std::optional<pg::RunningServer>& running) {
+  return running && (!request.stops_server || running->by != pg::RunningBy::process);
 }
 
 bool asks_database(const RollbackChecks& checks) {
@@ -71,6 +117,30 @@ Status ask_operators_checks(pg::PgServer& server, const RollbackChecks& asked,
   return {};
 }
 
+// The commands that lead on from a copy that is not as it should be.
+std::string what_to_do(const pg::PgServer& server, const RestorePlan& plan) {
+  const pg::LaunchOptions& launch = server.options();
+  const Placement& data = plan.placements.front();
+  auto program = [&](std::string_view name) {
+    return cat(as_owner(person_at_keyboard(), plan.owner), shell_quote(launch.bin.program(name)));
+  };
+  std::string text =
+      cat("look at it, then promote it: ", program("psql"), " -h ", shell_quote(launch.socket_directory),
+          " -p ", launch.port, launch.role.empty() ? "" : cat(" -U ", shell_quote(launch.role)),
+          " postgres -c 'SELECT pg_promote()'");
+  if (data.kept_as.empty()) return text;
+  auto before = state_before(data.final_path, data.kept_as);
+  const std::string kept = before ? *before : data.kept_as;
+  const std::string& directory = data.final_path;
+  text += cat("; or put back what was there, which is in ", kept);
+  if (data.moves_contents || plan.placements.size() > 1) return text;
+  return cat(text, ": ", program("pg_ctl"), " -D ", shell_quote(directory), " -m fast stop && mv ",
+             shell_quote(directory), " ", shell_quote(cat(directory, ".not-wanted")), " && mv ",
+             shell_quote(kept), " ", shell_quote(directory),
+             ", and start it as before; or go back once more, with another target or "
+             "other questions");
+}
+
 // As a drill looks at its copy, on a server that can only be read.
 Status look_at_paused(pg::PgServer& server, const RestorePlan& plan, const RollbackChecks& asked,
                       std::vector<DrillCheck>& checks, Reporter& reporter, StopToken& stop) {
@@ -88,13 +158,11 @@ Status look_at_paused(pg::PgServer& server, const RestorePlan& plan, const Rollb
       failed += cat(failed.empty() ? "" : "; ", check.id, ": ", check.detail);
   }
   if (failed.empty()) return {};
-  const Placement& data = plan.placements.front();
   return make_error(
-             ErrorKind::check_failed, data.final_path,
+             ErrorKind::check_failed, plan.placements.front().final_path,
              "what came back is not as it should be; the server is paused at the target and not promoted")
       .with_cause(failed)
-      .with_hint(cat("look at it, then promote it with pg_promote() or put back what was there",
-                     data.kept_as.empty() ? "" : cat(", which is in ", data.kept_as)));
+      .with_hint(what_to_do(server, plan));
 }
 
 RestoreOptions options_of(const RollbackRequest& request) {
@@ -136,6 +204,13 @@ std::vector<RollbackStep> steps_of(const RollbackRequest& request, const Rollbac
   return steps;
 }
 
+// Libraries that act by themselves would do so twice.
+std::string without_jobs(const repo::Manifest& manifest) {
+  std::vector<std::string> kept = preload_libraries(manifest);
+  if (std::erase_if(kept, runs_jobs) == 0) return "";
+  return cat(" -c shared_preload_libraries=", shell_quote(join(kept, ",")));
+}
+
 // The old directory as a server of its own: its timeline is the archive's, into which it must not write, and
 // its port is taken.
 std::string preserve_command(const RestorePlan& plan, const repo::Manifest& manifest,
@@ -143,7 +218,10 @@ std::string preserve_command(const RestorePlan& plan, const repo::Manifest& mani
   if (!plan.pg_bin) return "";
   std::string options = cat("-p ", recovery.port + 1, " -k ", shell_quote(recovery.socket_directory),
                             " -c listen_addresses= -c archive_mode=off -c default_transaction_read_only=on"
-                            " -c max_logical_replication_workers=0");
+                            " -c max_logical_replication_workers=0 -c external_pid_file=");
+  // Where statistics go may be shared with the new one.
+  if (plan.lineage.major < 15) options += " -c stats_temp_directory=pg_stat_tmp";
+  options += without_jobs(manifest);
   if (std::string config = outside_config_file(plan, manifest); !config.empty())
     options += cat(" -c config_file=", shell_quote(config), " -c data_directory=", shell_quote(kept));
   return cat(as_owner(person_at_keyboard(), plan.owner), shell_quote(plan.pg_bin->program("pg_ctl")), " -D ",
@@ -166,6 +244,7 @@ Status preflight(const RollbackRequest& request, bool running, Reporter& reporte
 
 Result<RollbackPlan> plan_rollback(const RollbackRequest& request, Reporter& reporter, StopToken& stop) {
   RestoreOptions options = options_of(request);
+  TRY(check_is_there(options));
   options.stops_server = true;
   RollbackPlan plan;
   TRY_ASSIGN(plan.running, server_there(options));
@@ -176,6 +255,11 @@ Result<RollbackPlan> plan_rollback(const RollbackRequest& request, Reporter& rep
     TRY(look_for_database(source, plan.restore, request.checks.assertion_database, reporter, stop));
   plan.steps = steps_of(request, plan);
   return plan;
+}
+
+Status check_may_stop(const RollbackRequest& request, const RollbackPlan& plan) {
+  if (!must_stop_first(request, plan.running)) return {};
+  return still_running(request.restore.directory, *plan.running);
 }
 
 Timestamp last_commit_stored(const RestoreOptions& options, Timestamp now, Reporter& reporter,
@@ -208,9 +292,9 @@ Result<RollbackOutcome> run_rollback(const RollbackRequest& request, Reporter& r
       return look_at_paused(server, plan, request.checks, outcome.checks, reporter, stop);
     };
   }
+  TRY(check_is_there(options));
   TRY_ASSIGN(std::optional<pg::RunningServer> running, server_there(options));
-  if (running && (!request.stops_server || running->by != pg::RunningBy::process))
-    return still_running(options.directory, *running);
+  if (must_stop_first(request, running)) return still_running(options.directory, *running);
   TRY(preflight(request, running.has_value(), reporter, stop));
   if (running) {
     const int64_t began = Clock::system().monotonic_us();
@@ -220,7 +304,12 @@ Result<RollbackOutcome> run_rollback(const RollbackRequest& request, Reporter& r
   }
   TRY_ASSIGN(outcome.restored, run_restore(options, reporter, stop));
   if (outcome.restored.kept.empty()) return outcome;
-  outcome.preserved = outcome.restored.kept.front();
+  TRY_ASSIGN(outcome.preserved, state_before(options.directory, outcome.restored.kept.front()));
+  if (outcome.preserved != outcome.restored.kept.front())
+    outcome.restored.notes.push_back(cat(outcome.restored.kept.front(),
+                                         " is the copy of an earlier call, which was not promoted; the state "
+                                         "before is ",
+                                         outcome.preserved));
   const auto control = path_exists(join_path(outcome.preserved, "global/pg_control"));
   const bool can_start = control && *control;
   if (request.preserves && !can_start)

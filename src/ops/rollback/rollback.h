@@ -52,6 +52,9 @@ struct RollbackPlan {
 // Errors: those of plan_restore(). That a server runs there is none.
 Result<RollbackPlan> plan_rollback(const RollbackRequest& request, Reporter& reporter, StopToken& stop);
 
+// `precondition`, with the command that stops it, when a server runs there that is not to be stopped.
+Status check_may_stop(const RollbackRequest& request, const RollbackPlan& plan);
+
 // The newest commit in WAL that is stored of what `options` restore; unset: none, or it cannot be told.
 Timestamp last_commit_stored(const RestoreOptions& options, Timestamp now, Reporter& reporter,
                              const StopToken& stop);

@@ -9,8 +9,8 @@ namespace lifeboat::ops {
 namespace {
 
 constexpr int64_t kPollUs = 100'000;
-constexpr int64_t kStreamMs = 300'000;   // when nothing was said
-constexpr int64_t kStartMs = 3'600'000;  // to reach consistency, which takes the WAL of the backup
+constexpr int64_t kStreamMs = 300'000;  // when nothing was said
+constexpr int64_t kNoLimitMs = 365ll * 24 * 3600 * 1000;
 
 double seconds_since(int64_t began_us) {
   return static_cast<double>(Clock::system().monotonic_us() - began_us) / 1e6;
@@ -58,6 +58,9 @@ class Creation {
     if (!primary_ || wanted_.slot.empty()) return {};
     TRY_ASSIGN(pg::ReplicationSlot before, primary_->read_slot(wanted_.slot));
     if (before.exists && before.restart_lsn.valid()) return {};
+    // One that holds no WAL, because it never did or was given up, loses nothing when it is made again, and
+    // would let go what the standby needs meanwhile.
+    if (before.exists) TRY(primary_->drop_slot(wanted_.slot));
     TRY_ASSIGN(outcome_.slot_created, primary_->create_slot(wanted_.slot));
     return {};
   }
@@ -95,7 +98,14 @@ class Creation {
     TRY_ASSIGN(pg::PgServer server, pg::PgServer::start(std::move(launch)));
     pg::PgServer::WaitFor wait;
     wait.read_only = true;
-    TRY_ASSIGN(pg::ServerState state, server.wait(wait, kStartMs));
+    auto waited = server.wait(wait, kNoLimitMs);
+    if (!waited) {
+      server.release();
+      return std::move(waited).error().with_hint(cat("the standby goes on by itself; its log is ",
+                                                     outcome_.restored.plan.placements.front().final_path,
+                                                     "/startup.log"));
+    }
+    const pg::ServerState state = *waited;
     if (state.phase == pg::ServerPhase::ended) {
       return make_error(ErrorKind::failed, server.options().data_directory, "the standby ended at its start")
           .with_cause(state.last_error)

@@ -89,8 +89,9 @@ class PgServer {
   // Waits for the end. Errors: timeout, cancelled. An unclean exit is an error of kind failed with the log's
   // last line.
   Status stop(StopMode mode, int64_t timeout_ms = 60'000);
-  // pg_promote(), then waits until the server is ready. Errors: timeout, those of PgClient.
-  Status promote(int64_t timeout_ms = 60'000);
+  // pg_promote(), then waits until the server is ready: its recovery asks the archive for later timelines,
+  // which may be slow to answer. Errors: timeout, those of PgClient.
+  Status promote(int64_t timeout_ms = 3'600'000);
   Result<PgClient> connect(const std::string& database = "") const;
   std::string conninfo(const std::string& database = "") const;
   pid_t pid() const;
