@@ -208,6 +208,56 @@ class InPlace(DeltaCase):
                 self.assertEqual(tree(other), before)
 
 
+class GoesOn(DeltaCase):
+    """A restore that stored the unfinished segment was given up, and its server ran on in the same one."""
+
+    def given_up(self):
+        server, lb = self.source(15)
+        self.backup(lb)
+        server.wait_archived()
+        server.psql("ALTER SYSTEM SET archive_command = 'false'")
+        server.reload()
+        self.say(server, "first")
+        server.kill9()
+        other = new_directory("other") / "data"
+        subprocess.run(["cp", "-a", server.data, other], check=True)
+        self.assertEqual(len(self.delta(lb).ok().json["rescued"]), 1)
+        return lb, Cluster.attach(other, 15, conf={"archive_command": "false"}, start=True)
+
+    def test_the_way_out_is_told(self):
+        lb, server = self.given_up()
+        self.say(server, "second")
+        server.kill9()
+        before = tree(server.data)
+        again = ["--delta", "--pgdata", server.data, "--yes"]
+        refused = self.restore(lb, *again, json=False)
+        self.assertFails(refused, PRECONDITION, "only what was there earlier", "SELECT pg_switch_wal()", "--replace")
+        self.assertEqual(tree(server.data), before)
+        server.start()
+        server.stop()
+        server.overrides = {"archive_command": lb.archive_command()}
+        server.start()
+        server.switch_wal()
+        server.wait_archived()
+        server.stop()
+        self.restore(lb, *again).ok()
+        server.start().wait_recovered()
+        self.assertEqual(self.said(server), "first,second")
+
+    def test_what_a_receiver_has_is_stored(self):
+        lb, server = self.given_up()
+        receiver = harness.Background(lb.argv("wal", "receive", "--pg", server.conninfo()))
+        self.say(server, "second")
+        lsn = server.value("SELECT pg_current_wal_insert_lsn()")
+        harness.wait_until(lambda: server.value("SELECT count(*) FROM pg_stat_replication WHERE "
+                                                f"flush_lsn >= '{lsn}'") == "1", f"{lsn} acknowledged by the receiver")
+        server.kill9()
+        receiver.stop()
+        self.restore(lb, "--delta", "--pgdata", server.data, "--yes").ok()
+        server.start().wait_recovered()
+        self.assertEqual(self.said(server), "first,second")
+
+
 class Refusals(DeltaCase):
     def test_what_must_not_be_overwritten(self):
         """T35, T26, T11, R5."""
