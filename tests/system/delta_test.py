@@ -208,6 +208,36 @@ class InPlace(DeltaCase):
                 self.assertEqual(tree(other), before)
 
 
+class Fetched(DeltaCase):
+    def test_of_what_incremental_backups_left_in_parts_only_the_parts_are_fetched(self):
+        """An unchanged directory. A whole run is compared by its hash; of a part the repository has none (docs/format.md)."""
+        server, lb = self.source(15)
+        server.psql("CREATE TABLE parts AS SELECT * FROM big")
+        server.psql("VACUUM")  # or hint bits change every page later on
+        size = int(server.value("SELECT pg_relation_size('parts')"))
+        full = self.backup(lb)
+        # One row in each run of 32 blocks.
+        server.psql("UPDATE parts SET n = -n WHERE (ctid::text::point)[0]::int % 32 = 5 AND (ctid::text::point)[1] = 1")
+        incremental = self.backup(lb, "--type", "incr")
+        server.wait_archived()
+        server.stop()
+
+        def compared(backup):
+            done = self.delta(lb, "--backup", backup, "--target", "immediate").ok().json
+            print(f"{backup}: {done['bytes']} bytes, {done['compared']}", flush=True)
+            return done["compared"]
+
+        compared(incremental)
+        unchanged = compared(incremental)
+        self.assertLess(unchanged["written_bytes"], MB)
+        self.assertGreater(unchanged["fetched_bytes"], size // 2)
+        self.assertLess(unchanged["fetched_bytes"], size + 8 * MB)
+        compared(full)
+        unchanged = compared(full)
+        self.assertLess(unchanged["written_bytes"], MB)
+        self.assertLess(unchanged["fetched_bytes"], MB)
+
+
 class GoesOn(DeltaCase):
     """A restore that stored the unfinished segment was given up, and its server ran on in the same one."""
 
