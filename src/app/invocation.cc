@@ -12,6 +12,7 @@
 #include "app/output.h"
 #include "app/terminal.h"
 #include "app/values.h"
+#include "pg/server/running_conninfo.h"
 #include "util/check.h"
 #include "util/nearest.h"
 #include "util/strings.h"
@@ -336,7 +337,10 @@ std::string Invocation::cluster() const {
 }
 
 std::string Invocation::conninfo() const {
-  return text("pg").value_or("");
+  if (auto given = text("pg")) return *std::move(given);
+  if (find_option(command(), "pgdata") == nullptr) return "";
+  auto directory = pgdata();
+  return directory ? pg::running_conninfo(*directory) : "";
 }
 
 std::optional<std::string> Invocation::pgdata() const {

@@ -74,8 +74,8 @@ class Invocation {
   // --------------------------------------------------------------------------------------- Repository URL;
   // usage error with a hint when none was given anywhere.
   Result<std::string> repo() const;
-  std::string cluster() const;                // default "main"
-  std::string conninfo() const;               // "" = libpq's environment and defaults
+  std::string cluster() const;   // default "main"
+  std::string conninfo() const;  // --pg, else of the server that runs in pgdata(); "" = libpq's defaults
   std::optional<std::string> pgdata() const;  // --pgdata, else PGDATA
   std::optional<std::string> pg_bin() const;
   KeySource key() const;

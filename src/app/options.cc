@@ -48,9 +48,9 @@ constexpr Option kServer[] = {
     {.name = "pg",
      .kind = ValueKind::conninfo,
      .placeholder = "CONNINFO",
-     .help = "connection string of the server (default: libpq's environment, PGHOST and so on); passwords "
-             "belong in a "
-             "pass file or a service",
+     .help =
+         "connection string of the server (default: libpq's environment, PGHOST and so on, else the server "
+         "that runs in --pgdata); passwords belong in a pass file or a service",
      .section = ConfigSection::cluster},
     {.name = "pgdata",
      .kind = ValueKind::path,

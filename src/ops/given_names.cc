@@ -12,13 +12,6 @@ namespace {
 
 constexpr size_t kMostListed = 20;
 
-std::string listed(const std::vector<std::string>& names) {
-  std::vector<std::string> some(names.begin(), names.begin() + std::min(names.size(), kMostListed));
-  std::string text = join(some, ", ");
-  if (names.size() > some.size()) text += cat(" and ", names.size() - some.size(), " more");
-  return text;
-}
-
 std::string_view nearest_of(std::string_view typed, const std::vector<std::string>& known) {
   return nearest(typed, std::vector<std::string_view>(known.begin(), known.end()));
 }
@@ -126,12 +119,19 @@ std::string name_in_sql(std::string_view name) {
   return begins && std::ranges::all_of(name, plain) ? std::string(name) : sql_identifier(name);
 }
 
+std::string listed_names(const std::vector<std::string>& names) {
+  std::vector<std::string> some(names.begin(), names.begin() + std::min(names.size(), kMostListed));
+  std::string text = join(some, ", ");
+  if (names.size() > some.size()) text += cat(" and ", names.size() - some.size(), " more");
+  return text;
+}
+
 Error no_such_database(std::string_view name, std::string_view where, std::vector<std::string> known,
                        std::string_view hint) {
   std::ranges::sort(known);
   const std::string_view near = nearest_of(name, known);
   return make_error(ErrorKind::not_found, cat("database \"", name, "\""),
-                    cat("does not exist ", where, known.empty() ? "" : "; there are: ", listed(known)))
+                    cat("does not exist ", where, known.empty() ? "" : "; there are: ", listed_names(known)))
       .with_hint(sentences(near.empty() ? "" : cat("did you mean ", near, "?"), hint));
 }
 

@@ -34,6 +34,9 @@ Result<GivenTables> read_given_tables(const std::vector<std::string>& tables,
 // As SQL needs it: orders, "Orders".
 std::string name_in_sql(std::string_view name);
 
+// The first twenty, and how many more: app, shop and 3 more.
+std::string listed_names(const std::vector<std::string>& names);
+
 // not_found: `database "shpo": does not exist at the target; there are: app, shop`. The hint is what was
 // probably meant, and `hint`.
 Error no_such_database(std::string_view name, std::string_view where, std::vector<std::string> known,

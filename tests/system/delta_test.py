@@ -208,6 +208,86 @@ class InPlace(DeltaCase):
                 self.assertEqual(tree(other), before)
 
 
+class Fetched(DeltaCase):
+    def test_of_what_incremental_backups_left_in_parts_only_the_parts_are_fetched(self):
+        """An unchanged directory. A whole run is compared by its hash; of a part the repository has none (docs/format.md)."""
+        server, lb = self.source(15)
+        server.psql("CREATE TABLE parts AS SELECT * FROM big")
+        server.psql("VACUUM")  # or hint bits change every page later on
+        size = int(server.value("SELECT pg_relation_size('parts')"))
+        full = self.backup(lb)
+        # One row in each run of 32 blocks.
+        server.psql("UPDATE parts SET n = -n WHERE (ctid::text::point)[0]::int % 32 = 5 AND (ctid::text::point)[1] = 1")
+        incremental = self.backup(lb, "--type", "incr")
+        server.wait_archived()
+        server.stop()
+
+        def compared(backup):
+            done = self.delta(lb, "--backup", backup, "--target", "immediate").ok().json
+            print(f"{backup}: {done['bytes']} bytes, {done['compared']}", flush=True)
+            return done["compared"]
+
+        compared(incremental)
+        unchanged = compared(incremental)
+        self.assertLess(unchanged["written_bytes"], MB)
+        self.assertGreater(unchanged["fetched_bytes"], size // 2)
+        self.assertLess(unchanged["fetched_bytes"], size + 8 * MB)
+        compared(full)
+        unchanged = compared(full)
+        self.assertLess(unchanged["written_bytes"], MB)
+        self.assertLess(unchanged["fetched_bytes"], MB)
+
+
+class GoesOn(DeltaCase):
+    """A restore that stored the unfinished segment was given up, and its server ran on in the same one."""
+
+    def given_up(self):
+        server, lb = self.source(15)
+        self.backup(lb)
+        server.wait_archived()
+        server.psql("ALTER SYSTEM SET archive_command = 'false'")
+        server.reload()
+        self.say(server, "first")
+        server.kill9()
+        other = new_directory("other") / "data"
+        subprocess.run(["cp", "-a", server.data, other], check=True)
+        self.assertEqual(len(self.delta(lb).ok().json["rescued"]), 1)
+        return lb, Cluster.attach(other, 15, conf={"archive_command": "false"}, start=True)
+
+    def test_the_way_out_is_told(self):
+        lb, server = self.given_up()
+        self.say(server, "second")
+        server.kill9()
+        before = tree(server.data)
+        again = ["--delta", "--pgdata", server.data, "--yes"]
+        refused = self.restore(lb, *again, json=False)
+        self.assertFails(refused, PRECONDITION, "only what was there earlier", "SELECT pg_switch_wal()", "--replace")
+        self.assertEqual(tree(server.data), before)
+        server.start()
+        server.stop()
+        server.overrides = {"archive_command": lb.archive_command()}
+        server.start()
+        server.switch_wal()
+        server.wait_archived()
+        server.stop()
+        self.restore(lb, *again).ok()
+        server.start().wait_recovered()
+        self.assertEqual(self.said(server), "first,second")
+
+    def test_what_a_receiver_has_is_stored(self):
+        lb, server = self.given_up()
+        receiver = harness.Background(lb.argv("wal", "receive", "--pg", server.conninfo()))
+        self.say(server, "second")
+        lsn = server.value("SELECT pg_current_wal_insert_lsn()")
+        harness.wait_until(lambda: server.value("SELECT count(*) FROM pg_stat_replication WHERE "
+                                                f"flush_lsn >= '{lsn}'") == "1", f"{lsn} acknowledged by the receiver")
+        server.kill9()
+        receiver.stop()
+        self.restore(lb, "--delta", "--pgdata", server.data, "--yes").ok()
+        server.start().wait_recovered()
+        self.assertEqual(self.said(server), "first,second")
+
+
 class Refusals(DeltaCase):
     def test_what_must_not_be_overwritten(self):
         """T35, T26, T11, R5."""

@@ -1,9 +1,12 @@
 #!/usr/bin/env python3
 """What is different between two states of a database: backups, moments, the server; by key, values only on request (F1)."""
 
-from harness import MOUNTER, SystemTest, main, new_directory
+import signal
+import time
 
-USAGE, NOT_FOUND = 2, 4
+from harness import MOUNTER, Background, SystemTest, main, new_directory, wait_until
+
+USAGE, NOT_FOUND, CANCELLED = 2, 4, 16
 
 
 class Differences(SystemTest):
@@ -103,6 +106,94 @@ class Differences(SystemTest):
             found = self.diff(lb, made, "live", "--table", name).ok().json
             self.assertEqual(sorted((one["table"], one["removed"]) for one in found["tables"]),
                              [('"public"."high"', 1), ('"public"."lowest"', 1)])
+
+    def test_equal_rows_without_a_key_are_counted_where_they_are(self):
+        server, lb = self.source(15)
+        server.psql("CREATE TABLE same AS SELECT 1 AS n, 'x' AS what FROM generate_series(1, 300000);"
+                    "CREATE TABLE few (n int); INSERT INTO few SELECT g / 2 FROM generate_series(1, 100) g")
+        made = lb("backup", live=True).ok().json["backup"]
+        server.psql("DELETE FROM same WHERE ctid = (SELECT max(ctid) FROM same);"
+                    "INSERT INTO few VALUES (7), (7), (-1); DELETE FROM few WHERE n = 30")
+        began = time.monotonic()
+        found = self.diff(lb, made, "live", "--show-data").ok().json
+        self.assertLess(time.monotonic() - began, 60)
+        tables = {one["table"]: one for one in found["tables"]}
+        same = tables['"public"."same"']
+        self.assertEqual((same["removed"], same["added"], same["changed"], same["by_key"]), (1, 0, 0, False))
+        self.assertEqual((same["rows_before"], same["rows_after"]), (300000, 299999))
+        self.assertEqual(same["rows"], [{"change": "removed", "key": "(1,x)", "before": "(1,x)", "after": None}])
+        few = tables['"public"."few"']
+        self.assertEqual((few["removed"], few["added"]), (2, 3))
+        self.assertEqual([(row["change"], row["key"]) for row in few["rows"]],
+                         [("added", "(7)"), ("added", "(-1)"), ("removed", "(30)")])
+
+    def test_a_signal_is_heard_in_the_middle_of_a_table(self):
+        server, lb = self.source(15)
+        server.psql("CREATE TABLE same AS SELECT 1 AS n FROM generate_series(1, 200000);"
+                    "CREATE TABLE wide AS SELECT g AS n FROM generate_series(1, 1000000) g")
+        made = lb("backup", live=True).ok().json["backup"]
+        server.psql("DELETE FROM same WHERE ctid = '(0,1)'; UPDATE wide SET n = -n")
+        argv = lb.argv("diff", made, "live", "--scratch-dir", new_directory("diff"), "--pg-bin", server.bin, live=True)
+        for activity in ("%bit(60)%", '%collate "C"%'):  # the first pass, and the hashes that differ
+            running = Background(argv, user=MOUNTER)
+            wait_until(lambda: not running.running or server.value(
+                "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'lifeboat%' AND state = 'active' AND "
+                f"query LIKE '{activity}' AND pid <> pg_backend_pid()") != "0", "the rows are compared")
+            self.assertTrue(running.running, running.result().err)
+            asked = time.monotonic()
+            running.signal(signal.SIGTERM)
+            ended = running.wait(60, check=False)
+            self.assertEqual(ended.code, CANCELLED, ended.err)
+            self.assertLess(time.monotonic() - asked, 20)
+
+    def test_columns_in_another_order_and_keys_on_one_side(self):
+        server, lb = self.source(15)
+        server.psql("CREATE TABLE moved (a int PRIMARY KEY, b text, c numeric);"
+                    "INSERT INTO moved SELECT g, 'b' || g, g * 0.5 FROM generate_series(1, 1000) g;"
+                    "CREATE TABLE keyed (n int, what text); INSERT INTO keyed SELECT g, 'x' FROM generate_series(1, 1000) g")
+        made = lb("backup", live=True).ok().json["backup"]
+        server.psql("ALTER TABLE moved RENAME TO old; CREATE TABLE moved (c numeric, a int PRIMARY KEY, b text);"
+                    "INSERT INTO moved SELECT c, a, b FROM old; DROP TABLE old; UPDATE moved SET b = 'new' WHERE a = 17;"
+                    "ALTER TABLE keyed ADD PRIMARY KEY (n); UPDATE keyed SET what = 'y' WHERE n = 5")
+        tables = {one["table"]: one for one in self.diff(lb, made, "live", "--show-data").ok().json["tables"]}
+        moved = tables['"public"."moved"']
+        self.assertEqual((moved["removed"], moved["added"], moved["changed"]), (0, 0, 1))
+        self.assertEqual(moved["rows"], [{"change": "changed", "key": "(17)", "before": "(8.5,17,b17)", "after": "(8.5,17,new)"}])
+        keyed = tables['"public"."keyed"']
+        self.assertEqual((keyed["removed"], keyed["added"], keyed["changed"], keyed["by_key"]), (0, 0, 1, True))
+
+    def test_rows_of_unlogged_tables_are_not_compared(self):
+        server, lb = self.source(15)
+        server.psql("CREATE UNLOGGED TABLE cache (n int); INSERT INTO cache SELECT generate_series(1, 100)")
+        made = lb("backup", live=True).ok().json["backup"]
+        found = self.diff(lb, made, "live").ok().json
+        self.assertTrue(found["equal"])
+        self.assertEqual(found["unlogged"], ['"public"."cache"'])
+        self.assertNotIn('"public"."cache"', [one["table"] for one in found["tables"]])
+        self.assertIn("unlogged, not in backups", self.diff(lb, made, "live", json=False).ok().out)
+        # A server beside itself has them.
+        both = self.diff(lb, "live", "live").ok().json
+        self.assertEqual(both["unlogged"], [])
+        self.assertEqual(next(one for one in both["tables"] if "cache" in one["table"])["rows_before"], 100)
+        server.psql("ALTER TABLE cache SET LOGGED")
+        now = self.diff(lb, made, "live").ok().json
+        self.assertEqual(now["schema_changes"], [{"table": '"public"."cache"', "removed": ["unlogged"], "added": []}])
+
+    def test_everything_is_in_another_database(self):
+        server = self.cluster(15)
+        lb = self.lifeboat(server)
+        lb("init", "--yes", live=True).ok()
+        server.archive_with(lb.archive_command())
+        server.psql("CREATE DATABASE shop")
+        server.psql("CREATE TABLE orders (n int PRIMARY KEY)", database="shop")
+        made = lb("backup", live=True).ok().json["backup"]
+        self.assertFails(self.diff(lb, made, "live", json=False), NOT_FOUND, 'database "postgres"', "shop", "--database")
+        # Whoever names it means it.
+        self.assertTrue(self.diff(lb, made, "live", "--database", "postgres").ok().json["equal"])
+        server.psql("INSERT INTO orders SELECT generate_series(1, 25)", database="shop")
+        shown = self.diff(lb, made, "live", "--database", "shop", json=False).ok().out
+        self.assertIn('and 15 more of "public"."orders"', shown)
+        self.assertNotIn("more of", self.diff(lb, made, "live", "--database", "shop", "--rows", "25", json=False).ok().out)
 
 
 if __name__ == "__main__":

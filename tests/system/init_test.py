@@ -294,6 +294,20 @@ class Applying(InitCase):
         self.assertFails(result, PERMISSION, "superuser", "is registered")
         self.assertEqual(names(result.json["settings_needed"]), NEEDED)
 
+    def test_the_server_of_the_data_directory_is_asked_where_none_was_named(self):
+        server, lb = self.fresh()
+        as_superuser = {"PGUSER": "postgres"}
+        said = lb("init", "--yes", "--apply", "--pgdata", server.data, env=as_superuser).ok().json
+        self.assertIn("archive_command", names(said["settings_applied"]))
+        self.assertIn("wal push", (server.data / "postgresql.auto.conf").read_text())
+        # What names a server itself goes before it, and nothing is applied in silence.
+        elsewhere = lb("init", "--yes", "--apply", "--pgdata", server.data, env={**as_superuser, "PGPORT": "1"})
+        self.assertFails(elsewhere, UNAVAILABLE, "is registered")
+        server.stop()
+        stopped = lb("init", "--yes", "--apply", "--pgdata", server.data, env=as_superuser)
+        self.assertFails(stopped, UNAVAILABLE, "is registered")
+        lb("init", "--yes", "--pgdata", server.data, env=as_superuser).ok()
+
     def test_patroni_is_told_and_not_worked_around(self):
         server, lb = self.fresh()
         (server.data / "patroni.dynamic.json").write_text("{}")

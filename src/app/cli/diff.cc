@@ -78,6 +78,7 @@ Json to_json(const ops::DiffOutcome& outcome, bool data) {
           {"added_tables", outcome.added_tables},
           {"schema_changes", schema},
           {"uncompared", outcome.uncompared},
+          {"unlogged", outcome.unlogged},
           {"tables", tables},
           {"fetched_bytes", outcome.fetched_bytes},
           {"seconds", outcome.seconds},
@@ -95,6 +96,8 @@ std::string to_text(const ops::DiffOutcome& outcome, bool data) {
     for (const std::string& line : one.added) facts.add(one.table, cat("+ ", line));
   }
   for (const std::string& table : outcome.uncompared) facts.add(table, "rows not compared: other columns");
+  for (const std::string& table : outcome.unlogged)
+    facts.add(table, "rows not compared: unlogged, not in backups");
   std::string text = facts.to_string();
   Table table({{"table"},
                {"rows before", Align::right},
@@ -112,13 +115,13 @@ std::string to_text(const ops::DiffOutcome& outcome, bool data) {
     table.add({one.table, cat(one.rows_before), cat(one.rows_after), cat(one.removed), cat(one.added),
                cat(one.changed)});
     for (const ops::ChangedRow& row : one.rows) {
-      // Without a key the key is the row itself, which is data.
-      if (!one.by_key && !data) continue;
       rows += cat(to_string(row.change), " ", one.table, " ", row.key, "\n");
       if (!data) continue;
       if (!row.before.empty()) rows += cat("  - ", row.before, "\n");
       if (!row.after.empty()) rows += cat("  + ", row.after, "\n");
     }
+    if (!one.rows.empty() && one.left_out != 0)
+      rows += cat("and ", one.left_out, " more of ", one.table, "\n");
   }
   if (!table.empty()) text += cat("\n", table.to_string());
   if (!rows.empty()) text += cat("\n", rows);
@@ -134,14 +137,12 @@ Result<int> handle(const Invocation& invocation) {
   TRY_ASSIGN(ops::GivenTables given,
              ops::read_given_tables(invocation.list("table"), database, invocation.value("database")));
   options.tables = std::move(given.tables);
+  options.database_was_given = database || given.database != options.database;
   options.database = std::move(given.database);
   options.rows.most_rows = static_cast<size_t>(invocation.integer("rows").value_or(10));
   options.rows.show_data = invocation.flag("show-data");
   OutputReporter reporter(invocation.output());
   TRY_ASSIGN(ops::DiffOutcome outcome, ops::run_diff(options, reporter, invocation.stop()));
-  // A key that is the whole row is data.
-  for (ops::TableDiff& table : outcome.tables)
-    if (!table.by_key && !options.rows.show_data) table.rows.clear();
   for (const std::string& note : outcome.notes) invocation.output().note(LogLevel::warning, note);
   invocation.output().text(to_text(outcome, options.rows.show_data));
   invocation.output().document(to_json_text(to_json(outcome, options.rows.show_data)));
@@ -157,7 +158,7 @@ constexpr Option kDiffOptions[] = {
     {.name = "database",
      .kind = ValueKind::text,
      .placeholder = "NAME",
-     .help = "whose tables are compared",
+     .help = "whose tables are compared; needed where postgres has none",
      .default_text = "postgres"},
     {.name = "table",
      .kind = ValueKind::text,
@@ -188,17 +189,13 @@ constinit const Command kDiffCommand = {
     .path = "diff",
     .summary = "what is different between two backups, two moments, or a backup and the server",
     .description =
-        "Compares the tables of one database in two states: `live` is the server of --pg, `latest` the end "
-        "of the "
-        "stored WAL, a backup's id that backup, a time (with its zone) that moment. Backups are mounted and "
-        "recovered, and taken away again.\n\n"
+        "Compares the tables of one database in two states: `live` is the server of --pg, `latest` the end of "
+        "the stored WAL, a backup's id that backup, a time (with its zone) that moment. Backups are mounted "
+        "and recovered, and taken away again.\n\n"
         "Said are tables that only one of them has, differences of columns, indexes and constraints, numbers "
-        "of "
-        "rows, and rows that were added, removed or changed, by primary key. Equal tables cost one pass on "
-        "each "
-        "side. Of the server one snapshot is read, and nothing is written there. Values are shown with "
-        "--show-data "
-        "only.",
+        "of rows, and rows that were added, removed or changed, by primary key. Equal tables cost one pass on "
+        "each side. Of the server one snapshot is read, and nothing is written there. Rows of unlogged tables "
+        "are not in backups and are not compared. Values are shown with --show-data only.",
     .danger = Danger::read,
     .positionals = kPositionals,
     .groups = {&kDiffGroup, &kRepoOptions, &kServerOptions, &kGeneralOptions},
@@ -210,10 +207,10 @@ constinit const Command kDiffCommand = {
         "# is what would be recovered what the server has?\n"
         "lifeboat diff --repo /srv/backup latest live --database shop --table orders --pg "
         "host=/run/postgresql",
-    .exit_notes = "4: a database or a table was not found.",
+    .exit_notes = "4: a database or a table was not found; there are tables in other databases only.",
     .schema = R"({
   "type": "object",
-  "required": ["equal", "before", "after", "removed_tables", "added_tables", "schema_changes", "uncompared", "tables"],
+  "required": ["equal", "before", "after", "removed_tables", "added_tables", "schema_changes", "uncompared", "unlogged", "tables"],
   "properties": {
     "equal": {"type": "boolean"},
     "before": {"type": "string"},
@@ -222,6 +219,7 @@ constinit const Command kDiffCommand = {
     "added_tables": {"type": "array", "items": {"type": "string"}},
     "schema_changes": {"type": "array", "items": {"type": "object", "properties": {"table": {"type": "string"}, "removed": {"type": "array", "items": {"type": "string"}}, "added": {"type": "array", "items": {"type": "string"}}}}},
     "uncompared": {"type": "array", "items": {"type": "string"}, "description": "tables whose columns differ"},
+    "unlogged": {"type": "array", "items": {"type": "string"}, "description": "tables whose rows are not in backups: neither compared nor counted"},
     "tables": {"type": "array", "items": {
       "type": "object",
       "required": ["table", "equal", "rows_before", "rows_after", "removed", "added", "changed"],

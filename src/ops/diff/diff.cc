@@ -18,6 +18,7 @@ constexpr std::string_view kOnServer = "on the server";
 
 // What a table consists of: one line each.
 using Description = std::set<std::string>;
+constexpr std::string_view kUnlogged = "unlogged";
 
 // One of the two states, open for reading.
 class Side {
@@ -30,12 +31,17 @@ class Side {
     else
       TRY(opened->open_live(side, options.database, stop));
     TRY(settle_text_form(*opened->client_));
+    TRY(opened->find_out_about_recovery());
     // One snapshot for everything that is read, and nothing is written.
     TRY(opened->client_->exec("begin isolation level repeatable read read only"));
     return opened;
   }
 
   pg::PgClient& client() { return *client_; }
+  // Of unlogged tables a backup has their init forks only, and a standby cannot read them.
+  bool has_rows(const Description& table) const {
+    return has_unlogged_rows_ || !table.contains(std::string(kUnlogged));
+  }
   const std::string& name() const { return name_; }
   // Ends it: what a mount fetched.
   Result<uint64_t> end(std::vector<std::string>& notes) {
@@ -122,6 +128,13 @@ class Side {
     return {};
   }
 
+  Status find_out_about_recovery() {
+    if (made_.copy) return {};
+    TRY_ASSIGN(auto recovering, client_->value("select pg_catalog.pg_is_in_recovery()"));
+    has_unlogged_rows_ = recovering == "f";
+    return {};
+  }
+
   Result<Description> describe(const std::string& table) {
     TRY_ASSIGN(
         pg::Rows rows,
@@ -132,14 +145,16 @@ class Side {
             "pg_catalog.pg_get_indexdef(indexrelid) from pg_catalog.pg_index where indrelid = "
             "$1::pg_catalog.regclass union all select 'constraint ' || conname || ' ' || "
             "pg_catalog.pg_get_constraintdef(oid) from pg_catalog.pg_constraint where conrelid = "
-            "$1::pg_catalog.regclass and contype <> 'n'",
-            {table}));
+            "$1::pg_catalog.regclass and contype <> 'n' union all select $2::text from pg_catalog.pg_class "
+            "where oid = $1::pg_catalog.regclass and relpersistence = 'u'",
+            {table, std::string(kUnlogged)}));
     Description lines;
     for (int i = 0; i < rows.size(); ++i) lines.emplace(rows.text(i, 0));
     return lines;
   }
 
   CopyForTables made_;
+  bool has_unlogged_rows_ = false;
   std::string name_;
   std::optional<pg::PgClient> client_;
 };
@@ -176,6 +191,22 @@ Error no_table(const std::string& name, const std::string& database, Side& befor
   return no_such_table(name, cat("neither side has it in database ", database), known);
 }
 
+// Nobody named this database: "equal" would be said of what nobody asked about.
+Status check_database_is_meant(const DiffOptions& options, Side& before, Side& after) {
+  if (options.database_was_given || !options.tables.empty()) return {};
+  std::set<std::string> others;
+  for (Side* side : {&before, &after}) {
+    TRY_ASSIGN(std::vector<std::string> names, list_databases(side->client()));
+    others.insert(names.begin(), names.end());
+  }
+  others.erase(options.database);
+  if (others.empty()) return {};
+  return make_error(ErrorKind::not_found, cat("database \"", options.database, "\""),
+                    cat("has no tables on either side; other databases are: ",
+                        listed_names({others.begin(), others.end()})))
+      .with_hint("say with --database whose tables are to be compared");
+}
+
 SchemaDiff diff_descriptions(const std::string& table, const Description& before, const Description& after) {
   SchemaDiff diff{table, {}, {}};
   std::ranges::set_difference(before, after, std::back_inserter(diff.removed));
@@ -203,6 +234,7 @@ Result<DiffOutcome> run_diff(const DiffOptions& options, Reporter& reporter, Sto
   TRY_ASSIGN(auto old_tables, before->tables(options.tables, missing));
   TRY_ASSIGN(auto new_tables, after->tables(options.tables, missing));
   if (!missing.empty()) return no_table(*missing.begin(), options.database, *before, *after);
+  if (old_tables.empty() && new_tables.empty()) TRY(check_database_is_meant(options, *before, *after));
   uint64_t done = 0;
   for (const auto& [table, description] : old_tables) {
     TRY(stop.check());
@@ -214,6 +246,10 @@ Result<DiffOutcome> run_diff(const DiffOptions& options, Reporter& reporter, Sto
     }
     SchemaDiff schema = diff_descriptions(table, description, there->second);
     if (!schema.removed.empty() || !schema.added.empty()) outcome.schema.push_back(std::move(schema));
+    if (!before->has_rows(description) || !after->has_rows(there->second)) {
+      outcome.unlogged.push_back(table);
+      continue;
+    }
     if (!same_columns(description, there->second)) {
       outcome.uncompared.push_back(table);
       continue;

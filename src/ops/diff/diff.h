@@ -26,6 +26,7 @@ struct DiffOptions {
   DiffSide before;
   DiffSide after;
   std::string database = "postgres";
+  bool database_was_given = false;
   std::vector<std::string> tables;  // TABLE or SCHEMA.TABLE, with their partitions; none: all
   TableDiffOptions rows;
 };
@@ -44,13 +45,16 @@ struct DiffOutcome {
   std::vector<SchemaDiff> schema;
   std::vector<TableDiff> tables;        // that both have with the same columns, those that differ first
   std::vector<std::string> uncompared;  // their columns differ
+  std::vector<std::string>
+      unlogged;  // their rows are not in backups, so they are neither compared nor counted
   uint64_t fetched_bytes = 0;
   double seconds = 0;
   std::vector<std::string> notes;
   bool equal() const;
 };
 
-// Errors: not_found (the database, a table that neither has), those of restoring and of the live server.
+// Errors: not_found (the database, a table that neither has; a database that nobody named and that has no
+// table, beside others), those of restoring and of the live server.
 Result<DiffOutcome> run_diff(const DiffOptions& options, Reporter& reporter, StopToken& stop);
 
 }  // namespace lifeboat::ops

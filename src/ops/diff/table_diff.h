@@ -1,8 +1,10 @@
 // Which rows of a table differ between two servers, by key, without moving rows that are equal.
 //
 // Rows are put into buckets by the hash of their key; of each bucket the number of rows and a sum over the
-// rows' text are compared (ops/table/compare.h), and only of buckets that differ are keys and row hashes
-// fetched. Equal tables cost one pass on each server and one row each over the wire.
+// rows' text are compared (ops/table/compare.h), and only of buckets that differ are hashes fetched, in one
+// order from both servers at the same time, as a merge needs them. Equal tables cost one pass on each server
+// and one row each over the wire. Rows without a key are counted by their hash on the server, so that a
+// million equal ones are one row here.
 #pragma once
 
 #include <cstdint>
@@ -33,7 +35,10 @@ struct TableDiff {
   uint64_t removed = 0;
   uint64_t added = 0;
   uint64_t changed = 0;
-  std::vector<ChangedRow> rows;  // the first few, in order of their keys
+  // The first few, in order of their keys. Without a key, any few, each kind of row once, and only when data
+  // is wanted: there the key is the row.
+  std::vector<ChangedRow> rows;
+  uint64_t left_out = 0;  // that would be listed too
 };
 
 struct TableDiffOptions {
@@ -41,8 +46,9 @@ struct TableDiffOptions {
   bool show_data = false;
 };
 
-// The columns must be the same. Both connections have settle_text_form() behind them and a snapshot open,
-// where one is wanted. Memory: keys and hashes of 200,000 rows, or of 1/4096 of the table where that is more.
+// Both have the same columns, in any order. Both connections have settle_text_form() behind them and a
+// snapshot open. Memory: the rows that are listed. Either server sorts hashes of at most 2,000,000 rows at
+// once, or of 1/4096 of the table where that is more. What stops a connection's statements stops it.
 Result<TableDiff> diff_table(pg::PgClient& before, pg::PgClient& after, const std::string& table,
                              const TableDiffOptions& options);
 

@@ -190,6 +190,7 @@ void change_server(const InitRequest& request, InitSummary& summary) {
   }
   if (request.changes == ServerChanges::print || !summary.facts.server) {
     summary.changes = std::move(changes);
+    if (request.changes == ServerChanges::apply) summary.apply_problem = summary.facts.server_problem;
     return;
   }
   std::vector<SettingChange> allowed;

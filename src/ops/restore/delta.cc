@@ -4,6 +4,7 @@
 #include <sys/file.h>
 
 #include <algorithm>
+#include <array>
 #include <functional>
 #include <map>
 #include <optional>
@@ -114,14 +115,18 @@ bool begins_with(ByteView here, const std::function<Status(const repo::WalStore:
   return read && same && at >= here.size();
 }
 
-// Whether what is stored as the unfinished segment begins with what is here: then nothing of it is lost.
+// Whether what is stored of the unfinished segment, as a file or as its tail, begins with what is here: then
+// nothing of it is lost.
 bool stored_partial_has(const ChosenLineage& lineage, const RescueFile& file) {
   auto mapped = MappedFile::open(file.path);
   if (!mapped) return false;
   const uint64_t valid = file.end.value - file.file.segment.start(lineage.record.segment_size).value;
   if (valid > mapped->bytes().size()) return false;
-  return begins_with(mapped->bytes().first(valid), [&](const repo::WalStore::Sink& sink) {
-    return read_partial(lineage, PartialSegment{file.file.segment, "", {}}, sink);
+  using Stored = PartialSegment::Stored;
+  return std::ranges::any_of(std::array{Stored::as_partial, Stored::as_tail}, [&](Stored form) {
+    return begins_with(mapped->bytes().first(valid), [&](const repo::WalStore::Sink& sink) {
+      return read_partial(lineage, PartialSegment{file.file.segment, "", {}, form}, sink);
+    });
   });
 }
 
@@ -147,12 +152,43 @@ Result<bool> stored_has(const ChosenLineage& lineage, const RescueFile& file) {
   });
 }
 
-Error not_kept(const RescueFile& file) {
+// Where the stored unfinished segment ends, when what is here goes on from it.
+std::optional<Lsn> end_of_stored_beginning(const ChosenLineage& lineage, const RescueFile& file) {
+  const PartialSegment stored{file.file.segment, "", {}};
+  auto mapped = MappedFile::open(file.path);
+  auto valid = valid_size(lineage, stored);
+  if (!mapped || !valid || *valid == 0 || *valid > mapped->bytes().size()) return std::nullopt;
+  if (!begins_with(mapped->bytes().first(*valid),
+                   [&](const repo::WalStore::Sink& sink) { return read_partial(lineage, stored, sink); }))
+    return std::nullopt;
+  return file.file.segment.start(lineage.record.segment_size) + *valid;
+}
+
+constexpr std::string_view kKeepAside =
+    "restore with --replace, which keeps the whole directory aside, or beside it with --to";
+
+// After a restore that rescued the segment and was given up the server has written on in it.
+Error goes_on_from_stored(const RescueFile& file, Lsn stored_end) {
   return make_error(ErrorKind::precondition, file.path,
-                    "holds WAL that the repository does not take, and --delta would not keep it")
-      .with_hint(
-          "restore with --replace, which keeps the whole directory aside, or beside it with --to; wal status "
-          "tells more");
+                    cat("holds WAL to ", file.end.to_string(),
+                        ", but of this unfinished segment the repository has "
+                        "only what was there earlier, to ",
+                        stored_end.to_string(), ", and --delta would not keep the rest"))
+      .with_hint(cat("start the server there and run SELECT pg_switch_wal(), so that the whole segment is "
+                     "archived, then stop it and restore; or ",
+                     kKeepAside));
+}
+
+Error not_kept(const ChosenLineage& lineage, const RescueFile& file) {
+  if (file.file.kind == WalFileKind::partial && file.end.valid()) {
+    if (auto stored_end = end_of_stored_beginning(lineage, file))
+      return goes_on_from_stored(file, *stored_end);
+  }
+  return make_error(
+             ErrorKind::precondition, file.path,
+             cat("holds WAL that --delta would not keep and the repository does not take: what is stored as ",
+                 file.file.text, " is other WAL, or the file is damaged"))
+      .with_hint(std::string(kKeepAside));
 }
 
 }  // namespace
@@ -169,12 +205,12 @@ Status check_all_rescued(const ChosenLineage& lineage, const RescuePlan& plan,
     if (std::ranges::find(stored, file.file.text) != stored.end()) continue;
     if (file.file.kind == WalFileKind::partial && file.end.valid() && stored_partial_has(lineage, file))
       continue;
-    return not_kept(file);
+    return not_kept(lineage, file);
   }
   for (const RescueFile& file : plan.stored) {
     TRY(stop.check());
     TRY_ASSIGN(bool has, stored_has(lineage, file));
-    if (!has) return not_kept(file);
+    if (!has) return not_kept(lineage, file);
   }
   return {};
 }

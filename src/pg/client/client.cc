@@ -385,15 +385,6 @@ std::string quote_value(std::string_view value) {
   return text + "'";
 }
 
-// Values that no shell and no reader stumbles over stand without quotes.
-std::string quote_if_needed(std::string_view value) {
-  const bool plain = !value.empty() && std::ranges::all_of(value, [](char c) {
-    return std::isalnum(static_cast<unsigned char>(c)) != 0 ||
-           std::string_view("_-./:@,+").find(c) != std::string_view::npos;
-  });
-  return plain ? std::string(value) : quote_value(value);
-}
-
 bool is_secret(std::string_view keyword) {
   return keyword == "password" || keyword == "sslpassword";
 }
@@ -412,6 +403,14 @@ bool comes_from_environment(const PQconninfoOption& option) {
 
 }  // namespace
 
+std::string conninfo_value(std::string_view value) {
+  const bool plain = !value.empty() && std::ranges::all_of(value, [](char c) {
+    return std::isalnum(static_cast<unsigned char>(c)) != 0 ||
+           std::string_view("_-./:@,+").find(c) != std::string_view::npos;
+  });
+  return plain ? std::string(value) : quote_value(value);
+}
+
 Result<ExplicitConninfo> explicit_conninfo(const std::string& conninfo) {
   TRY_ASSIGN(const Libpq* pq, load_libpq());
   TRY_ASSIGN(const Options given, parse_conninfo(*pq, conninfo));
@@ -427,11 +426,11 @@ Result<ExplicitConninfo> explicit_conninfo(const std::string& conninfo) {
   for (const PQconninfoOption* option = defaults.get(); option->keyword != nullptr; ++option) {
     const char* own = option_value(given, option->keyword);
     if (own != nullptr && *own != '\0') {
-      words.push_back(cat(option->keyword, "=", quote_if_needed(own)));
+      words.push_back(cat(option->keyword, "=", conninfo_value(own)));
     } else if (is_secret(option->keyword)) {
       made.password_in_environment |= option->val != nullptr && *option->val != '\0';
     } else if (comes_from_environment(*option)) {
-      words.push_back(cat(option->keyword, "=", quote_if_needed(option->val)));
+      words.push_back(cat(option->keyword, "=", conninfo_value(option->val)));
       added = true;
     }
   }

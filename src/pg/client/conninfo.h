@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 #include "util/result.h"
 
@@ -18,6 +19,9 @@ struct ExplicitConninfo {
 // say is the service's to decide. Nothing to add: as it is too. Nothing is connected to. Errors: config,
 // unsupported (no libpq).
 Result<ExplicitConninfo> explicit_conninfo(const std::string& conninfo);
+
+// A value in a connection string: in quotes, unless no shell and no reader stumbles over it.
+std::string conninfo_value(std::string_view value);
 
 // The directory of the socket that `conninfo` itself names, absolute; empty: it names none, or a host.
 std::string socket_directory(const std::string& conninfo);
