@@ -374,11 +374,6 @@ def all_majors(wanted=ALL_MAJORS):
     return majors(wanted) if os.environ.get("LIFEBOAT_MAJORS") else _those_there([first, other])
 
 
-def there(chosen):
-    """Those of these majors that are on this machine, silently."""
-    return [major for major in chosen if _look_for(major)[0]]
-
-
 def _those_there(chosen):
     there = []
     for major in chosen:
