@@ -92,6 +92,7 @@ class DumpTables {
     TRY(bringer.compare());
     if (options_.merge == TableMerge::missing_rows) TRY(bringer.merge());
     outcome_.tables = bringer.tables();
+    outcome_.cut = bringer.cut();
     outcome_.notes.insert(outcome_.notes.end(), bringer.notes().begin(), bringer.notes().end());
     return {};
   }

@@ -149,6 +149,8 @@ Status Bringer::move_to_schema() {
     TRY(client.exec(cat("alter table ", qualified(one.schema, one.table), " set schema ",
                         sql_identifier(options_.schema))));
   }
+  TRY_ASSIGN(cut_, cut_ties(client, options_.schema));
+  for (const CutTie& tie : cut_) notes_.push_back(tie.to_string());
   return {};
 }
 

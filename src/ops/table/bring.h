@@ -3,7 +3,8 @@
 //
 //   choose    the tables with their partitions; they move to a schema of the new name there, which takes
 //   their
-//             indexes, constraints, sequences and comments along
+//             indexes, constraints, sequences and comments along. What ties them to tables that were not
+//             chosen is cut (ties.h)
 //   bring     pg_dump from there, pg_restore into the destination, in one transaction
 //   compare   number of rows and a sum over every row's text, on both sides
 //   merge     on request: rows that the original lacks, by its primary key
@@ -15,6 +16,7 @@
 #include <string_view>
 #include <vector>
 
+#include "ops/table/ties.h"
 #include "pg/client/client.h"
 #include "pg/server/pg_bin.h"
 #include "util/process.h"
@@ -78,6 +80,7 @@ class Bringer {
   Status merge();
   const std::vector<Chosen>& chosen() const { return chosen_; }
   const std::vector<BroughtTable>& tables() const { return tables_; }
+  const std::vector<CutTie>& cut() const { return cut_; }
   const std::vector<std::string>& notes() const { return notes_; }
 
  private:
@@ -106,6 +109,7 @@ class Bringer {
   const bool whole_;
   std::vector<Chosen> chosen_;
   std::vector<BroughtTable> tables_;
+  std::vector<CutTie> cut_;
   std::vector<std::string> notes_;
 };
 

@@ -31,6 +31,7 @@ class TableRestore {
     TRY(bringer.compare());
     if (options_.merge == TableMerge::missing_rows) TRY(bringer.merge());
     outcome_.tables = bringer.tables();
+    outcome_.cut = bringer.cut();
     outcome_.notes.insert(outcome_.notes.end(), bringer.notes().begin(), bringer.notes().end());
     TRY(copy().stop_server());
     TRY_ASSIGN(outcome_.fetched_bytes, copy().end());
