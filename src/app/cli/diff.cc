@@ -190,8 +190,10 @@ constinit const Command kDiffCommand = {
     .description =
         "Compares the tables of one database in two states: `live` is the server of --pg, `latest` the end "
         "of the "
-        "stored WAL, a backup's id that backup, a time (with its zone) that moment. Backups are mounted and "
-        "recovered, and taken away again.\n\n"
+        "stored WAL, a backup's id that backup, a time (with its zone) that moment. Backups are mounted (as "
+        "root, "
+        "or where fusermount3 and /dev/fuse are there; else restored whole), recovered, and taken away "
+        "again.\n\n"
         "Said are tables that only one of them has, differences of columns, indexes and constraints, numbers "
         "of "
         "rows, and rows that were added, removed or changed, by primary key. Equal tables cost one pass on "

@@ -258,7 +258,7 @@ constinit const Command kDumpRestoreCommand = {
         "same server, and "
         "every row is compared; foreign keys stay behind. With --merge the rows that the original lacks are "
         "inserted "
-        "into it, none is changed.\n\n"
+        "into it, none is changed; its triggers fire.\n\n"
         "With --jobs 1 a dump goes through a pipe; with more, and in directory format, its archive stands in "
         "--spool "
         "meanwhile.",

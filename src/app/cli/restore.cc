@@ -201,7 +201,7 @@ constexpr Option kRestoreOptions[] = {
     {.name = "merge",
      .help =
          "then insert the rows that the original tables lack, by primary key; rows that are there are not "
-         "changed"},
+         "changed, and triggers of the tables fire"},
     {.name = "start", .help = "start the server, watch its recovery, compare where it ended with the plan"},
     {.name = "instant",
      .help = "answer queries within seconds from a mount (see lifeboat mount), bring everything meanwhile, "
@@ -259,14 +259,17 @@ constinit const Command kRestoreCommand = {
         "constraints, sequences, privileges and comments. Every row is compared. The original tables are not "
         "touched, unless --merge is given: foreign keys to tables that were not asked for are left out and "
         "told with "
-        "the statement that adds them, and so is being a partition or an heir of one.\n\n"
+        "the statement that adds them, and so is being a partition or an heir of one. A database comes with "
+        "its owner, privileges, settings and comment. As root, or where fusermount3 and /dev/fuse are there, "
+        "the backup is mounted; else it is restored whole for the time being.\n\n"
         "With --instant the directory is mounted first and the server started on that: read-only queries are "
         "answered as "
         "soon as the backup is consistent, whatever its size. Behind it every block is brought, small and "
         "used files "
         "first; then the server is stopped for about as long as a restart takes and runs on the plain "
         "directory, where "
-        "nothing of ours is left. The command returns after that.",
+        "nothing of ours is left. The command returns after that. It takes root, or fusermount3 and "
+        "/dev/fuse.",
     .danger = Danger::destructive,
     .groups = {&kRestoreGroup, &kRestoredOptions, &kBeforeOptions, &kTargetOptions, &kBackupChoiceOptions,
                &kRepoOptions, &kServerOptions, &kGeneralOptions},
