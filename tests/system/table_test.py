@@ -265,7 +265,8 @@ class Tables(SystemTest):
                 other = self.cluster(major)
 
                 def bring(*options):
-                    return lb("restore", "--to", new_directory("t") / "d", *options, "--pg", other.conninfo(), user=MOUNTER).ok().json
+                    return lb("restore", "--to", new_directory("t") / "d", "--pg-bin", server.bin, *options, "--pg", other.conninfo(),
+                              user=MOUNTER).ok().json
 
                 done = bring("--database", "shop")
                 self.assertTrue(any("lacks roles a, b, c, clerk, d, e:" in note for note in done["notes"]), done["notes"])
