@@ -19,6 +19,18 @@ nlohmann::ordered_json brought_tables_json(const std::vector<ops::BroughtTable>&
   return all;
 }
 
+nlohmann::ordered_json cut_ties_json(const std::vector<ops::CutTie>& cut) {
+  using Json = nlohmann::ordered_json;
+  Json all = Json::array();
+  for (const ops::CutTie& one : cut) {
+    all.push_back({{"what", ops::to_string(one.kind)},
+                   {"table", one.table},
+                   {"other", one.other},
+                   {"statement", one.statement}});
+  }
+  return all;
+}
+
 std::string brought_tables_text(const std::vector<ops::BroughtTable>& tables) {
   Table table({{"table"}, {"is now"}, {"rows, all compared", Align::right}, {"merged", Align::right}});
   for (const ops::BroughtTable& one : tables)

@@ -10,6 +10,7 @@
 namespace lifeboat::app {
 
 nlohmann::ordered_json brought_tables_json(const std::vector<ops::BroughtTable>& tables);
+nlohmann::ordered_json cut_ties_json(const std::vector<ops::CutTie>& cut);
 std::string brought_tables_text(const std::vector<ops::BroughtTable>& tables);
 
 }  // namespace lifeboat::app

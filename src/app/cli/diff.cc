@@ -189,12 +189,17 @@ constinit const Command kDiffCommand = {
     .path = "diff",
     .summary = "what is different between two backups, two moments, or a backup and the server",
     .description =
-        "Compares the tables of one database in two states: `live` is the server of --pg, `latest` the end of "
-        "the stored WAL, a backup's id that backup, a time (with its zone) that moment. Backups are mounted "
-        "and recovered, and taken away again.\n\n"
+        "Compares the tables of one database in two states: `live` is the server of --pg, `latest` the end "
+        "of the "
+        "stored WAL, a backup's id that backup, a time (with its zone) that moment. Backups are mounted (as "
+        "root, "
+        "or where fusermount3 and /dev/fuse are there; else restored whole), recovered, and taken away "
+        "again.\n\n"
         "Said are tables that only one of them has, differences of columns, indexes and constraints, numbers "
-        "of rows, and rows that were added, removed or changed, by primary key. Equal tables cost one pass on "
-        "each side. Of the server one snapshot is read, and nothing is written there. Rows of unlogged tables "
+        "of rows, and rows that were added, removed or changed, by primary key. Equal tables cost one pass "
+        "on "
+        "each side. Of the server one snapshot is read, and nothing is written there. Rows of unlogged "
+        "tables "
         "are not in backups and are not compared. Values are shown with --show-data only.",
     .danger = Danger::read,
     .positionals = kPositionals,

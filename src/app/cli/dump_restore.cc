@@ -71,9 +71,13 @@ ops::DatabaseChoice choice(const std::string& text) {
 }
 
 Json to_json(const ops::DumpTableOutcome& outcome) {
-  return {{"dump", outcome.card.id.text},  {"database", outcome.database},
-          {"into_schema", outcome.schema}, {"tables", brought_tables_json(outcome.tables)},
-          {"seconds", outcome.seconds},    {"notes", all_notes(outcome.choice, outcome.notes)}};
+  return {{"dump", outcome.card.id.text},
+          {"database", outcome.database},
+          {"into_schema", outcome.schema},
+          {"tables", brought_tables_json(outcome.tables)},
+          {"left_out", cut_ties_json(outcome.cut)},
+          {"seconds", outcome.seconds},
+          {"notes", all_notes(outcome.choice, outcome.notes)}};
 }
 
 std::string to_text(const ops::DumpTableOutcome& outcome) {
@@ -254,7 +258,7 @@ constinit const Command kDumpRestoreCommand = {
         "same server, and "
         "every row is compared; foreign keys stay behind. With --merge the rows that the original lacks are "
         "inserted "
-        "into it, none is changed.\n\n"
+        "into it, none is changed; its triggers fire.\n\n"
         "With --jobs 1 a dump goes through a pipe; with more, and in directory format, its archive stands in "
         "--spool "
         "meanwhile.",
@@ -293,6 +297,7 @@ constinit const Command kDumpRestoreCommand = {
     "database": {"type": "string", "description": "with --table, as into_schema and tables"},
     "into_schema": {"type": "string"},
     "tables": {"type": "array", "items": {"type": "object", "properties": {"original": {"type": "string"}, "brought": {"type": "string"}, "rows": {"type": "integer"}, "merged_rows": {"type": ["integer", "null"]}}}},
+    "left_out": {"type": "array", "description": "what tied tables of --table to others that were not brought", "items": {"type": "object", "properties": {"what": {"enum": ["foreign_key", "partition", "inheritance"]}, "table": {"type": "string"}, "other": {"type": "string"}, "statement": {"type": "string", "description": "ties them again"}}}},
     "roles_made": {"type": "array", "items": {"type": "string"}},
     "roles_there": {"type": "array", "items": {"type": "string"}, "description": "left as they are"},
     "seconds": {"type": "number"},

@@ -201,7 +201,7 @@ constexpr Option kRestoreOptions[] = {
     {.name = "merge",
      .help =
          "then insert the rows that the original tables lack, by primary key; rows that are there are not "
-         "changed"},
+         "changed, and triggers of the tables fire"},
     {.name = "start", .help = "start the server, watch its recovery, compare where it ended with the plan"},
     {.name = "instant",
      .help = "answer queries within seconds from a mount (see lifeboat mount), bring everything meanwhile, "
@@ -259,7 +259,11 @@ constinit const Command kRestoreCommand = {
         "what was asked for is brought to the server of --pg, tables into a schema of their own with "
         "indexes, "
         "constraints, sequences, privileges and comments. Every row is compared. The original tables are not "
-        "touched, unless --merge is given.\n\n"
+        "touched, unless --merge is given: foreign keys to tables that were not asked for are left out and "
+        "told with "
+        "the statement that adds them, and so is being a partition or an heir of one. A database comes with "
+        "its owner, privileges, settings and comment. As root, or where fusermount3 and /dev/fuse are there, "
+        "the backup is mounted; else it is restored whole for the time being.\n\n"
         "With --instant the directory is mounted first and the server started on that: read-only queries are "
         "answered as "
         "soon as the backup is consistent, whatever its size. Behind it every block is brought, small and "
@@ -267,7 +271,9 @@ constinit const Command kRestoreCommand = {
         "first; then the server is stopped for about as long as a restart takes and runs on the plain "
         "directory, where "
         "nothing of ours is left. The command returns after that. Until the switch the server answers on its "
-        "Unix socket only, and --hydrate-rate is what the call that mounted it was given.",
+        "Unix socket only, and --hydrate-rate is what the call that mounted it was given. It takes root, or "
+        "fusermount3 and "
+        "/dev/fuse.",
     .danger = Danger::destructive,
     .groups = {&kRestoreGroup, &kRestoredOptions, &kBeforeOptions, &kTargetOptions, &kBackupChoiceOptions,
                &kRepoOptions, &kServerOptions, &kGeneralOptions},
@@ -349,6 +355,7 @@ constinit const Command kRestoreCommand = {
     "database": {"type": "string", "description": "that has the tables now"},
     "into_schema": {"type": ["string", "null"]},
     "tables": {"type": "array", "items": {"type": "object", "properties": {"original": {"type": "string"}, "brought": {"type": "string"}, "rows": {"type": "integer", "description": "all compared"}, "merged_rows": {"type": ["integer", "null"]}}}},
+    "left_out": {"type": "array", "description": "what tied tables of --table to others that were not brought", "items": {"type": "object", "properties": {"what": {"enum": ["foreign_key", "partition", "inheritance"]}, "table": {"type": "string"}, "other": {"type": "string"}, "statement": {"type": "string", "description": "ties them again"}}}},
     "wal_records_left_out": {"type": "integer", "description": "of WAL, not replayed because they change only what was not asked for"},
     "recovered_seconds": {"type": "number", "description": "until the backup was recovered"},
     "indexes": {"type": "array", "items": {"type": "object"}, "description": "with --start or --instant: those in doubt, as heal indexes has them"},

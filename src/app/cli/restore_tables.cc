@@ -38,6 +38,7 @@ Json to_json(const ops::TableRestoreOutcome& outcome) {
           {"database", outcome.database},
           {"into_schema", outcome.schema.empty() ? Json(nullptr) : Json(outcome.schema)},
           {"tables", brought_tables_json(outcome.tables)},
+          {"left_out", cut_ties_json(outcome.cut)},
           {"wal_records_left_out", outcome.left_out},
           {"recovered_seconds", outcome.recovered_seconds},
           {"seconds", outcome.seconds},

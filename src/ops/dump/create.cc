@@ -3,6 +3,7 @@
 #include <chrono>
 #include <future>
 
+#include "ops/dump/database_itself.h"
 #include "ops/dump/dump.h"
 #include "ops/dump/program.h"
 #include "ops/dump/snapshot.h"
@@ -21,7 +22,6 @@ namespace lifeboat::ops {
 namespace {
 
 constexpr size_t kReadBytes = 1 << 20;
-constexpr uint64_t kMostDatabaseSql = 64 << 20;
 constexpr int kFirstWithReadAllData = 14;
 constexpr std::chrono::milliseconds kRelayInterval{50};
 
@@ -310,21 +310,12 @@ class Dump {
     return files;
   }
 
-  // How the database itself was made, its settings and privileges, which pg_restore could bring back only
-  // under its old name.
   Result<std::string> database_sql(const repo::DumpedDatabase& database) {
-    std::vector<std::string> argv = {client_.program("pg_dump"),
-                                     "--no-password",
-                                     "--create",
-                                     "--schema-only",
-                                     "--exclude-schema=*",
-                                     cat("--snapshot=", database.snapshot),
-                                     cat("--dbname=", conninfo(database.name))};
-    TRY_ASSIGN(std::string script, program_output(std::move(argv), kMostDatabaseSql, stop_));
-    TRY_ASSIGN(std::vector<SqlStatement> statements, split_sql("pg_dump --create", script));
+    TRY_ASSIGN(
+        std::vector<SqlStatement> statements,
+        dump_database_itself(client_, conninfo(database.name), database.name, database.snapshot, stop_));
     std::string about;
-    for (const SqlStatement& statement : about_database(std::move(statements), database.name))
-      about += cat(statement.text, ";\n");
+    for (const SqlStatement& statement : statements) about += cat(statement.text, ";\n");
     return about;
   }
 

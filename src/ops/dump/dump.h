@@ -171,6 +171,7 @@ struct DumpTableOutcome {
   std::string database;
   std::string schema;
   std::vector<BroughtTable> tables;
+  std::vector<CutTie> cut;
   std::vector<std::string> notes;
   double seconds = 0;
 };

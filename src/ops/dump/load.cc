@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <set>
 
+#include "ops/dump/database_itself.h"
 #include "ops/dump/refresh_filter.h"
 #include "ops/dump/snapshot.h"
 #include "ops/dump/stream_store.h"
@@ -17,18 +18,6 @@ namespace {
 
 constexpr size_t kShown = 10;  // tables that differ
 constexpr uint64_t kMostContents = 256 << 20;
-
-// Needed before there is something in the database; the rest would act on who fills it.
-bool comes_first(const SqlStatement& statement) {
-  return statement.begins({"create", "database"}) ||
-         (statement.begins({"alter", "database"}) &&
-          statement.find_after({"owner", "to"}) < statement.tokens.size());
-}
-
-bool names_roles(const SqlStatement& statement) {
-  return statement.begins({"grant"}) || statement.begins({"revoke"}) || statement.begins({"alter", "role"}) ||
-         statement.find_after({"owner", "to"}) < statement.tokens.size();
-}
 
 // Lines of pg_restore --list: "3340; 0 16385 TABLE DATA public orders postgres". A name with a space may take
 // a line more than was meant, which is rows too many in a throw-away database.
@@ -110,7 +99,8 @@ Result<std::vector<SqlStatement>> Loader::about_itself() const {
   TRY_ASSIGN(std::vector<SqlStatement> statements, split_sql("database.sql", script));
   for (SqlStatement& statement : statements)
     statement = rename_database(statement, database_.name, options_.target);
-  if (options_.portable) std::erase_if(statements, names_roles);
+  if (options_.portable)
+    std::erase_if(statements, [](const SqlStatement& one) { return !role_concerned(one).empty(); });
   return statements;
 }
 

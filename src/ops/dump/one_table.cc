@@ -5,6 +5,7 @@
 #include "ops/dump/globals.h"
 #include "ops/dump/load.h"
 #include "ops/dump/snapshot.h"
+#include "ops/table/destination.h"
 #include "ops/wal/find.h"
 #include "repo/lease.h"
 #include "util/clock.h"
@@ -77,6 +78,7 @@ class DumpTables {
     options.client = load.client;
     options.work_directory = work.path();
     options.where = cat("in dump ", dump_.manifest.card.id.text);
+    for (const repo::DumpedDatabase& one : dump_.record().databases) options.databases.push_back(one.name);
     options.missing_hint = "lifeboat dump show names the tables of a dump.";
     options.roles_hint = globals_command();
     Bringer bringer(std::move(options), reporter_, stop_);
@@ -89,9 +91,9 @@ class DumpTables {
     }));
     TRY(check_counts(bringer, database, load.target));
     TRY(bringer.bring());
-    TRY(bringer.compare());
     if (options_.merge == TableMerge::missing_rows) TRY(bringer.merge());
     outcome_.tables = bringer.tables();
+    outcome_.cut = bringer.cut();
     outcome_.notes.insert(outcome_.notes.end(), bringer.notes().begin(), bringer.notes().end());
     return {};
   }

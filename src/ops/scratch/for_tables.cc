@@ -13,12 +13,18 @@ constexpr std::string_view kGoneHint =
     "It was there when the backup was made: wal find --dropped tells when it was dropped; a target before "
     "that brings it back.";
 
+enum class Opening : uint8_t { planned, begun };
+
+// `why`: this is done again. `reached` tells how far it came.
 Status open_copy(CopyForTables& made, const ScratchOptions& options, const std::string& database,
-                 Reporter& reporter, StopToken& stop) {
+                 std::string_view why, Opening& reached, Reporter& reporter, StopToken& stop) {
+  reached = Opening::planned;
   TRY_ASSIGN(made.copy, Scratch::make(options));
   TRY_ASSIGN(made.source, open_restore(made.copy->restore()));
   TRY_ASSIGN(RestorePlan plan, plan_restore(made.source, made.copy->restore(), reporter, stop));
   TRY_ASSIGN(DatabaseRecord record, look_for_database(made.source, plan, database, reporter, stop));
+  if (!why.empty()) reporter.note(NoteLevel::info, cat("recovering once more, with all WAL: ", why));
+  reached = Opening::begun;
   TRY(made.copy->start(made.source, std::move(plan), reporter, stop));
   return require_database(made.copy->server(), database,
                           record == DatabaseRecord::in_backup ? kGoneHint : std::string_view());
@@ -33,7 +39,7 @@ bool is_mended_by_all_wal(ErrorKind kind) {
 
 // The copy's catalogues have everything.
 bool is_certain(ErrorKind kind) {
-  return kind == ErrorKind::not_found || kind == ErrorKind::cancelled;
+  return kind == ErrorKind::not_found || kind == ErrorKind::usage || kind == ErrorKind::cancelled;
 }
 
 Result<bool> lacks_something(Scratch& copy, const std::string& database, const TablesInUse& in_use) {
@@ -54,20 +60,21 @@ Result<CopyForTables> copy_for_tables(const ScratchOptions& options, const Wante
   ScratchOptions scratch = options;
   scratch.wanted = wanted;
   std::string why = "what is wanted was not all known from the backup";
-  if (Status opened = open_copy(made, scratch, wanted.database, reporter, stop); opened) {
+  Opening reached = Opening::planned;
+  if (Status opened = open_copy(made, scratch, wanted.database, "", reached, reporter, stop); opened) {
     auto lacking = lacks_something(*made.copy, wanted.database, in_use);
     if (lacking && !*lacking) return made;
     if (!lacking && is_certain(lacking.error().kind)) return std::move(lacking).error();
     if (!lacking) why = lacking.error().to_string();
   } else {
-    if (!made.copy || !is_mended_by_all_wal(opened.error().kind)) return std::move(opened).error();
+    if (reached == Opening::planned || !is_mended_by_all_wal(opened.error().kind))
+      return std::move(opened).error();
     why = opened.error().to_string();
   }
-  reporter.note(NoteLevel::info, cat("recovering once more, with all WAL: ", why));
   made.copy.reset();
   made = CopyForTables();
   scratch.wanted.reset();
-  TRY(open_copy(made, scratch, wanted.database, reporter, stop));
+  TRY(open_copy(made, scratch, wanted.database, why, reached, reporter, stop));
   return made;
 }
 

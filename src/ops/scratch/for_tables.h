@@ -19,8 +19,8 @@ struct CopyForTables {
 };
 
 // What is used of a copy that is open: the tables that were wanted, as they are called there. With none, for
-// a whole database, everything in it. Errors: not_found ends it, because the copy's catalogues have
-// everything.
+// a whole database, everything in it. Errors: not_found and usage end it, because the copy's
+// catalogues have everything.
 using TablesInUse = std::function<Result<std::vector<TableName>>(Scratch& copy)>;
 
 // Recovers without what `wanted` does not need; where that lacks something that is used, or fails, once more

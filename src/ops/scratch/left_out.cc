@@ -4,6 +4,7 @@
 #include <map>
 #include <utility>
 
+#include "ops/given_names.h"
 #include "ops/wal/backup_catalogue.h"
 #include "pg/format/version.h"
 #include "pg/wal/wal_events.h"
@@ -16,12 +17,11 @@ namespace {
 constexpr Oid kPgIndex = 2610;
 constexpr Oid kPgInherits = 2611;
 
-// The table's name of what SQL calls TABLE or SCHEMA.TABLE, as far as it can be told without a parser: folded
-// to lower case, quotes taken away. Two tables that differ in nothing else are both wanted.
+// The table's name of what SQL calls TABLE or SCHEMA.TABLE, folded to lower case: two tables that differ in
+// nothing else are both wanted.
 std::string bare_name(std::string_view text) {
-  std::string name(text.substr(text.rfind('.') == std::string_view::npos ? 0 : text.rfind('.') + 1));
-  std::erase(name, '"');
-  return to_lower(name);
+  auto given = parse_given_table(text);
+  return to_lower(given ? std::string_view(given->table) : text);
 }
 
 // pg_index begins with the index and its table, pg_inherits with the child and its parent.

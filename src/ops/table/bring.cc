@@ -7,6 +7,8 @@
 #include "ops/given_names.h"
 #include "ops/table/compare.h"
 #include "ops/table/merge.h"
+#include "ops/table/named_table.h"
+#include "ops/table/new_database.h"
 #include "util/clock.h"
 #include "util/files.h"
 #include "util/strings.h"
@@ -35,46 +37,6 @@ std::string default_restore_schema() {
   std::ranges::transform(schema, schema.begin(),
                          [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
   return schema;
-}
-
-Status check_bring_destination(const std::string& destination, const std::string& database,
-                               const std::string& schema, const StopToken& stop) {
-  pg::ConnectOptions connect;
-  connect.stop = &stop;
-  const bool whole = schema.empty();
-  TRY_ASSIGN(pg::PgClient client,
-             connect_to_database(destination, whole ? "postgres" : database, "on the server that gets it",
-                                 connect, "--into-database names the one that gets the tables."));
-  if (!whole) {
-    TRY_ASSIGN(auto there,
-               client.value("select count(*) from pg_catalog.pg_namespace where nspname = $1", {schema}));
-    if (there == "0") return {};
-    return make_error(ErrorKind::conflict, schema, cat("is a schema of database ", database, " already"))
-        .with_hint("name one that is not there with --schema");
-  }
-  TRY_ASSIGN(auto there,
-             client.value("select count(*) from pg_catalog.pg_database where datname = $1", {database}));
-  if (there == "0") return {};
-  return make_error(ErrorKind::conflict, database, "is a database of that server already")
-      .with_hint("name one that is not there with --into-database");
-}
-
-Status check_merge_destination(const std::string& destination, const std::string& database,
-                               const std::vector<std::string>& tables, const StopToken& stop) {
-  pg::ConnectOptions connect;
-  connect.names = pg::NameLookup::as_configured;
-  connect.stop = &stop;
-  TRY_ASSIGN(pg::PgClient client, pg::PgClient::connect(pg::with_database(destination, database), connect));
-  for (const std::string& table : tables) {
-    TRY_ASSIGN(auto there, client.value("select pg_catalog.to_regclass($1)::pg_catalog.text", {table}));
-    if (there) continue;
-    TRY_ASSIGN(std::vector<KnownTable> known, list_tables(client));
-    return no_such_table(
-        table, cat("is not in database ", database, " of that server: there is nothing to merge into"), known,
-        "Without --merge its rows come into a schema of their own, from where ALTER TABLE … SET SCHEMA moves "
-        "it to its place.");
-  }
-  return {};
 }
 
 // --- at the source
@@ -113,12 +75,21 @@ Status Bringer::choose() {
         "c.oid in (select relid from pg_catalog.pg_partition_tree(pg_catalog.to_regclass($1)))) order by "
         "c.oid = pg_catalog.to_regclass($1) desc, 1, 2",
         {name}));
-    if (chosen_.size() > before) continue;
-    TRY_ASSIGN(std::vector<KnownTable> known, list_tables(client));
-    return no_such_table(name, cat("does not exist in database ", options_.original, " ", options_.where),
-                         known, options_.missing_hint);
+    if (chosen_.size() == before) return not_there(client, name);
   }
   return {};
+}
+
+Status Bringer::not_there(pg::PgClient& client, const std::string& name) const {
+  TRY(require_no_other_relation(client, name));
+  TRY_ASSIGN(std::vector<KnownTable> known, list_tables(client));
+  std::vector<std::string> others = options_.databases;
+  std::erase(others, options_.original);
+  std::ranges::sort(others);
+  const std::string elsewhere =
+      others.empty() ? "" : cat("It may be in another database (--database): ", join(others, ", "), ". ");
+  return no_such_table(name, cat("does not exist in database ", options_.original, " ", options_.where),
+                       known, cat(elsewhere, options_.missing_hint));
 }
 
 Status Bringer::take(pg::PgClient& client, const std::string& sql,
@@ -149,6 +120,8 @@ Status Bringer::move_to_schema() {
     TRY(client.exec(cat("alter table ", qualified(one.schema, one.table), " set schema ",
                         sql_identifier(options_.schema))));
   }
+  TRY_ASSIGN(cut_, cut_ties(client, options_.schema));
+  for (const CutTie& tie : cut_) notes_.push_back(tie.to_string());
   return {};
 }
 
@@ -192,79 +165,73 @@ Status Bringer::dump() {
   return run_checked(std::move(argv));
 }
 
-Status Bringer::load() {
+Status Bringer::load(const RolesConcerned& roles) {
   reporter_.progress("bringing", 0, 0, ProgressUnit::items);
-  if (whole_) TRY(create_database());
-  TRY_ASSIGN(std::vector<std::string> options, owner_options());
-  const std::string target =
-      cat("--dbname=", pg::with_database(options_.destination, options_.into_database));
-  const std::string program = options_.client.program("pg_restore");
-  TRY_ASSIGN(ForeignKeys keys, list_contents(program));
-  // Rows of other tables that foreign keys refer to may be gone or different: such a key is reported, and
-  // the rest stands.
-  std::vector<std::string> argv = {program, "--single-transaction", cat("--use-list=", keys.others)};
-  argv.insert(argv.end(), options.begin(), options.end());
-  argv.insert(argv.end(), {target, dump_file()});
-  TRY(run_checked(argv));
-  if (keys.count == 0) return {};
-  argv = {program, cat("--use-list=", keys.keys)};
-  argv.insert(argv.end(), options.begin(), options.end());
-  argv.insert(argv.end(), {target, dump_file()});
-  TRY_ASSIGN(ProcessOutcome outcome, run_program(std::move(argv)));
+  const std::vector<std::string> options = owner_options(roles);
+  TRY_ASSIGN(pg::PgClient client, source(pg::NameLookup::catalog_only));
+  TRY_ASSIGN(std::vector<NeedsRole> needless, what_needs_roles(client, roles.missing));
+  TRY_ASSIGN(Contents contents, list_contents(needless));
+  auto restore = [&](std::vector<std::string> argv) {
+    argv.insert(argv.begin(), options_.client.program("pg_restore"));
+    argv.insert(argv.end(), options.begin(), options.end());
+    argv.insert(
+        argv.end(),
+        {cat("--dbname=", pg::with_database(options_.destination, options_.into_database)), dump_file()});
+    return argv;
+  };
+  // Rows that foreign keys refer to may be gone or different: such a key is reported, and the rest stands.
+  TRY(run_checked(restore({"--single-transaction", cat("--use-list=", contents.others)})));
+  if (contents.keys_count == 0) return {};
+  TRY_ASSIGN(ProcessOutcome outcome, run_program(restore({cat("--use-list=", contents.keys)})));
   if (!outcome.ok()) notes_.push_back(cat("not every foreign key holds: ", trim(outcome.err)));
   return {};
 }
 
-Result<Bringer::ForeignKeys> Bringer::list_contents(const std::string& program) const {
-  TRY_ASSIGN(ProcessOutcome listed, run_program({program, "--list", dump_file()}));
+Result<Bringer::Contents> Bringer::list_contents(const std::vector<NeedsRole>& needless) {
+  TRY_ASSIGN(ProcessOutcome listed,
+             run_program({options_.client.program("pg_restore"), "--list", dump_file()}));
   if (!listed.ok()) return make_error(ErrorKind::failed, "pg_restore --list", listed.describe());
-  ForeignKeys keys{join_path(options_.work_directory, "others.list"),
-                   join_path(options_.work_directory, "keys.list"), 0};
+  Contents contents{join_path(options_.work_directory, "others.list"),
+                    join_path(options_.work_directory, "keys.list"), 0};
   std::string others;
-  std::string of_keys;
+  std::string keys;
   for (std::string_view line : split(listed.out, '\n')) {
+    auto names = [&](const NeedsRole& one) {
+      return line.find(cat("; ", one.entry, " ")) != std::string_view::npos;
+    };
+    // public is there in every new database; pg_dump knows that from 15 on.
+    if (whole_ && options_.client.major < 15 && line.find(" SCHEMA - public ") != std::string_view::npos)
+      continue;
+    if (auto left_out = std::ranges::find_if(needless, names); left_out != needless.end()) {
+      notes_.push_back(cat(left_out->name, " was left out, because of a role that the server lacks"));
+      continue;
+    }
     const bool key = line.find(" FK CONSTRAINT ") != std::string_view::npos;
-    // public is there in every new database.
-    if (whole_ && line.find(" SCHEMA - public ") != std::string_view::npos) continue;
-    (key ? of_keys : others) += cat(line, "\n");
-    keys.count += key ? 1 : 0;
+    (key ? keys : others) += cat(line, "\n");
+    contents.keys_count += key ? 1 : 0;
   }
-  TRY(write_file_durable(keys.others, as_bytes(others), 0600));
-  TRY(write_file_durable(keys.keys, as_bytes(of_keys), 0600));
-  return keys;
+  TRY(write_file_durable(contents.others, as_bytes(others), 0600));
+  TRY(write_file_durable(contents.keys, as_bytes(keys), 0600));
+  return contents;
 }
 
-// As it is in the backup, from template0.
-Status Bringer::create_database() {
+Result<RolesConcerned> Bringer::roles_concerned() {
   TRY_ASSIGN(pg::PgClient client, source(pg::NameLookup::catalog_only));
-  TRY_ASSIGN(pg::Rows rows,
-             client.query("select pg_catalog.pg_encoding_to_char(encoding), datcollate, datctype from "
-                          "pg_catalog.pg_database where datname = current_database()"));
-  TRY_ASSIGN(pg::PgClient there, destination("postgres"));
-  return there.exec(cat("create database ", sql_identifier(options_.into_database),
-                        " template template0 encoding ", sql_literal(rows.text(0, 0)), " lc_collate ",
-                        sql_literal(rows.text(0, 1)), " lc_ctype ", sql_literal(rows.text(0, 2))));
+  TRY_ASSIGN(pg::PgClient there, destination(whole_ ? "postgres" : options_.into_database));
+  return look_at_roles(client, there, whole_ ? "" : options_.schema);
 }
 
 // Owners and grantees that the destination does not know would fail everything.
-Result<std::vector<std::string>> Bringer::owner_options() {
-  TRY_ASSIGN(pg::PgClient client, source(pg::NameLookup::catalog_only));
-  TRY_ASSIGN(pg::Rows rows,
-             client.query(
-                 "select distinct pg_catalog.pg_get_userbyid(role) from (select c.relowner as role from "
-                 "pg_catalog.pg_class c where c.relkind in ('r', 'p', 'S', 'v', 'm') union select a.grantee "
-                 "from pg_catalog.pg_class c, pg_catalog.aclexplode(c.relacl) a union select nspowner from "
-                 "pg_catalog.pg_namespace) r where role <> 0"));
-  TRY_ASSIGN(pg::PgClient there, destination(options_.into_database));
-  std::vector<std::string> missing;
-  for (int i = 0; i < rows.size(); ++i) {
-    TRY_ASSIGN(auto known, there.value("select count(*) from pg_catalog.pg_roles where rolname = $1",
-                                       {std::string(rows.text(i, 0))}));
-    if (known == "0") missing.emplace_back(rows.text(i, 0));
+std::vector<std::string> Bringer::owner_options(const RolesConcerned& roles) {
+  if (!roles.objects_missing.empty()) {
+    notes_.push_back(
+        without_roles({roles.objects_missing.begin(), roles.objects_missing.end()}, options_.roles_hint));
+    return {"--no-owner", "--no-privileges"};
   }
-  if (missing.empty()) return std::vector<std::string>();
-  notes_.push_back(without_roles(missing, options_.roles_hint));
-  return std::vector<std::string>{"--no-owner", "--no-privileges"};
+  if (!roles.objects_not_ours) return {};
+  notes_.push_back(cat("everything belongs to the role that connects, because it is no member of ",
+                       join({roles.not_ours.begin(), roles.not_ours.end()}, ", ")));
+  return {"--no-owner"};
 }
 
 // --- proof
@@ -290,11 +257,24 @@ Status Bringer::compare() {
   return {};
 }
 
+// Triggers of the live tables get the names that every session has.
 Status Bringer::merge() {
-  TRY_ASSIGN(pg::PgClient client, destination(options_.into_database));
+  TRY_ASSIGN(pg::PgClient catalogue, destination(options_.into_database));
+  pg::ConnectOptions connect;
+  connect.names = pg::NameLookup::as_configured;
+  connect.stop = &stop_;
+  TRY_ASSIGN(pg::PgClient session,
+             pg::PgClient::connect(pg::with_database(options_.destination, options_.into_database), connect));
   std::vector<MergePair> pairs;
   for (const BroughtTable& table : tables_) pairs.push_back({table.brought, table.original, 0});
-  TRY(merge_missing_rows(client, pairs));
+  if (Status merged = merge_missing_rows(catalogue, session, pairs); !merged) {
+    Error error = std::move(merged).error();
+    const std::string more =
+        cat("nothing was merged; schema ", options_.schema, " of database ", options_.into_database,
+            " holds what was brought: DROP SCHEMA ", name_in_sql(options_.schema), " CASCADE takes it away");
+    std::string hint = error.hint.empty() ? more : cat(error.hint, "; ", more);
+    return std::move(error).with_hint(std::move(hint));
+  }
   for (size_t i = 0; i < pairs.size(); ++i) tables_[i].merged = pairs[i].merged;
   return {};
 }
@@ -302,9 +282,31 @@ Status Bringer::merge() {
 // --- all of it
 
 Status Bringer::bring() {
-  if (!whole_) TRY(move_to_schema());
+  if (whole_) return bring_database();
+  TRY(move_to_schema());
   TRY(dump());
-  return load();
+  TRY_ASSIGN(RolesConcerned roles, roles_concerned());
+  TRY(load(roles));
+  return compare();
+}
+
+// Half of a database must not be taken for one.
+Status Bringer::bring_database() {
+  TRY(dump());
+  TRY_ASSIGN(RolesConcerned roles, roles_concerned());
+  TRY_ASSIGN(NewDatabase database,
+             NewDatabase::plan({options_.source, options_.original, options_.into_database,
+                                options_.destination, options_.client},
+                               roles, stop_));
+  TRY(database.create());
+  auto fill = [&]() -> Status {
+    TRY(load(roles));
+    TRY(compare());
+    return database.finish();
+  };
+  if (Status filled = fill(); !filled) return database.drop(std::move(filled).error());
+  notes_.insert(notes_.end(), database.notes().begin(), database.notes().end());
+  return {};
 }
 
 }  // namespace lifeboat::ops

@@ -15,9 +15,17 @@ struct MergePair {
   int64_t merged = 0;
 };
 
-// All of them in one transaction, in an order that foreign keys allow. Existing rows are not changed. Errors:
-// precondition (no primary key, a column that the target lacks), those of the server; then nothing was
-// merged.
-Status merge_missing_rows(pg::PgClient& client, std::vector<MergePair>& pairs);
+struct KeyColumn {
+  std::string name;      // quoted
+  std::string equality;  // the operator of the key's index, as SQL takes it: OPERATOR(pg_catalog.=)
+};
+// The primary key of a table, quoted, with its schema. Errors: precondition when it has none.
+Result<std::vector<KeyColumn>> merge_key(pg::PgClient& client, const std::string& table);
+
+// All of them in one transaction, in an order that foreign keys allow. Existing rows are not changed.
+// Triggers of the tables fire: `session` looks names up as they expect it, `catalogue` in pg_catalog only.
+// Errors: precondition (no primary key, a column that the target lacks, rows that refer to others), those of
+// the server; then nothing was merged.
+Status merge_missing_rows(pg::PgClient& catalogue, pg::PgClient& session, std::vector<MergePair>& pairs);
 
 }  // namespace lifeboat::ops

@@ -1,6 +1,7 @@
 #include "ops/table/table.h"
 
 #include "ops/scratch/for_tables.h"
+#include "ops/table/destination.h"
 #include "util/clock.h"
 #include "util/strings.h"
 
@@ -28,9 +29,9 @@ class TableRestore {
     Bringer bringer(bring_options(copy()), reporter_, stop_);
     TRY(bringer.choose());
     TRY(bringer.bring());
-    TRY(bringer.compare());
     if (options_.merge == TableMerge::missing_rows) TRY(bringer.merge());
     outcome_.tables = bringer.tables();
+    outcome_.cut = bringer.cut();
     outcome_.notes.insert(outcome_.notes.end(), bringer.notes().begin(), bringer.notes().end());
     TRY(copy().stop_server());
     TRY_ASSIGN(outcome_.fetched_bytes, copy().end());
@@ -79,6 +80,9 @@ class TableRestore {
     bring.client = *copy.plan().pg_bin;
     bring.work_directory = copy.work_directory();
     bring.where = "at the target";
+    for (const repo::DatabaseInfo& one : copy.manifest().databases) {
+      if (!one.name.starts_with("template")) bring.databases.push_back(one.name);
+    }
     bring.missing_hint =
         "wal find --dropped tells when a table was dropped; --before-drop goes to before that.";
     return bring;

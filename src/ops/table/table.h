@@ -41,6 +41,7 @@ struct TableRestoreOutcome {
   std::string database;          // at the destination
   std::string schema;            // empty: a whole database
   std::vector<BroughtTable> tables;
+  std::vector<CutTie> cut;
   std::vector<std::string> notes;
 };
 
