@@ -269,8 +269,9 @@ class Collector {
         if (!goes_now) input.expiring.push_back({card.timeline, card.start_lsn});
         continue;
       }
-      input.backups.push_back({id, card.state == BackupState::damaged, options_.verified.contains(id),
-                               card.started, card.stopped, card.timeline, card.start_lsn, card.stop_lsn,
+      const bool damaged = card.state == BackupState::damaged || options_.found_damaged.contains(id);
+      input.backups.push_back({id, damaged, options_.verified.contains(id), card.started, card.stopped,
+                               card.timeline, card.start_lsn, card.stop_lsn,
                                card.dump ? kinds_of(*card.dump) : std::vector<std::string>{""}});
     }
     input.leases.references = in_use_;

@@ -41,8 +41,9 @@ namespace lifeboat::repo {
 
 struct ExpireOptions {
   RetentionPolicy policy;
-  std::set<BackupId> verified;  // as evidence says
-  SegmentSize segment_size;     // of the lineage
+  std::set<BackupId> verified;       // as evidence says
+  std::set<BackupId> found_damaged;  // likewise
+  SegmentSize segment_size;          // of the lineage
   // Between condemning and deleting. Longer than the lease time and the clocks' skew, or zero when nobody
   // else uses the repository.
   int64_t grace_us = 60ll * 60 * 1'000'000;

@@ -134,7 +134,10 @@ class Planner {
   // not on the branch and is newer than all of the branch. A branch without backups of its own may have begun
   // at any time, so for it only a timeline that was created later counts.
   bool superseded(Timeline timeline, Timestamp begin) const {
-    const BackupFacts* own = newest_complete([&](const BackupFacts& b) { return b.timeline == timeline; });
+    // Damaged ones count here: they show as well how long the branch lived.
+    auto on_branch = [&](const BackupFacts& backup) { return backup.timeline == timeline; };
+    auto last = std::ranges::find_if(backups_ | std::views::reverse, on_branch);
+    const BackupFacts* own = last == backups_.rend() ? nullptr : &*last;
     return newest_complete([&](const BackupFacts& other) {
              if (other.timeline == timeline || other.stopped >= begin) return false;
              if (ancestry_.passes(timeline, other.timeline, other.stop_lsn)) return false;
@@ -195,6 +198,9 @@ class Planner {
     if (const BackupFacts* newest = newest_complete([](const BackupFacts&) { return true; })) {
       keep(*newest, "the newest backup");
       in_window_.insert(newest->id);
+    } else if (!backups_.empty()) {
+      keep(backups_.back(), "the newest backup, and none is sound");
+      in_window_.insert(backups_.back().id);
     }
     if (const BackupFacts* newest = newest_complete([](const BackupFacts& b) { return b.verified; })) {
       keep(*newest, "the newest verified backup");

@@ -9,8 +9,10 @@
 //   the newest
 //                complete one from before it (the anchor): without it the window's first hours could not be
 //                reached
-// Whatever the policy: the newest complete one, the newest verified one, and what a live lease refers to stay
-// (T41). Backups are ordered by time, never by timeline or WAL name (T39), and no file time is looked at.
+// A complete one in which a check found damage since counts as damaged.
+// Whatever the policy: the newest complete one (where all are damaged the newest of them), the newest
+// verified one, and what a live lease refers to stay (T41). Backups are ordered by time, never by timeline or
+// WAL name (T39), and no file time is looked at.
 //
 // WAL. A kept backup inside the window (with anchors; all kept ones when there is no pitr_days) needs
 // everything from its start on, on its timeline and on every timeline that branches off at or past its start.
@@ -43,7 +45,7 @@ struct RetentionPolicy {
 
 struct BackupFacts {
   BackupId id;
-  bool damaged = false;
+  bool damaged = false;  // when it was taken, or found so since
   bool verified = false;
   Timestamp started;
   Timestamp stopped;

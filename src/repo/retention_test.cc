@@ -106,6 +106,27 @@ TEST_F(RetentionTest, damaged_backups_do_not_count_among_the_newest_n) {
   EXPECT_EQ(expired(), Days{1});
 }
 
+TEST_F(RetentionTest, where_all_are_damaged_the_newest_stays) {  // T41
+  backup(1, 1, 10, 11).damaged = true;
+  backup(2, 1, 20, 21).damaged = true;
+  policy_.keep_days = 1;
+  EXPECT_EQ(expired(), Days{1});
+}
+
+// Its own are damaged, yet they show that it lived longer than the branch that was left before the window.
+TEST_F(RetentionTest, a_branch_whose_backups_are_damaged_keeps_where_it_began) {
+  backup(1, 1, 10, 11);
+  backup(50, 3, 30, 31);
+  backup(96, 2, 40, 41).damaged = true;
+  backup(97, 4, 60, 61);
+  wal(1, 0, 20);
+  wal(2, 20, 50, {{{{1}, at(20), ""}}});
+  wal(3, 20, 40, {{{{1}, at(20), ""}}});
+  wal(4, 50, 70, {{{{1}, at(20), ""}, {{2}, at(50), ""}}});
+  policy_.pitr_days = 2;
+  EXPECT_EQ(reason(1), "recovery to the beginning of the last 2 days starts from it");
+}
+
 TEST_F(RetentionTest, the_newest_complete_one_stays_whatever_the_policy) {  // T41
   backup(1, 1, 10, 11);
   backup(2, 1, 20, 21);

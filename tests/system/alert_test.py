@@ -420,6 +420,7 @@ class Telling(AlertCase):
         self.signals["archive_off"] = ["warning = 1", "critical = 2"]
         self.receiver("hook", *base, quiet)
         self.assertEqual([name for name, *_ in self.check()], ["drill_age"], "criticals do not wait")
+        self.assertEqual(self.document["alerts"]["waiting"], 1, "the warning stays due")
         self.receiver("hook", *base)
         self.assertEqual([name for name, *_ in self.check()], ["archive_off"])
         # One message an hour: it has been used up.

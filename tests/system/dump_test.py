@@ -9,7 +9,7 @@ import subprocess
 from harness import SOURCE, SystemTest, all_majors, flip_bit, give, main, new_directory, pg_bin, run, tmpfs, tool, wait_until
 
 USAGE, NOT_FOUND, CONFLICT, PERMISSION, SPACE, DAMAGED, PRECONDITION = 2, 4, 5, 6, 7, 10, 14
-CANCELLED, CHECK, SERVER, FAILED, TIMEOUT, BUSY = 16, 17, 19, 1, 9, 15
+CANCELLED, CHECK, SERVER, FAILED, TIMEOUT, BUSY, UNSUPPORTED = 16, 17, 19, 1, 9, 15, 18
 EVERY_OBJECT = (SOURCE / "tests/support/every_object.sql").read_text()
 # What the table of contents of a dump calls them.
 KINDS = """ACCESS METHOD, ACL, AGGREGATE, CAST, CHECK CONSTRAINT, COLLATION, COMMENT, CONSTRAINT, CONVERSION, DEFAULT, DEFAULT ACL,
@@ -438,6 +438,26 @@ class Dumps(SystemTest):
         self.assertFails(failed, CHECK, "restore")
         self.assertIn("orders", failed.json["checks"][0]["detail"])
         self.assertFalse(lb("dump", "show", made).ok().json["drilled"]["passed"])
+
+    def test_one_that_failed_its_drill_is_passed_over(self):
+        server, lb = self.shop()
+        older = lb("dump", "create", live=True).ok().json["dump"]
+        newer = lb("dump", "create", live=True).ok().json["dump"]
+        flip_bit(sorted(lb.repo_path.glob(f"clusters/*/*/dumps/packs/{newer}/*.data"))[-1], 80)
+        self.assertFails(lb("verify"), CHECK)
+        done = lb("dump", "restore", "latest", "--database", "shop=back", live=True).ok()
+        self.assertEqual(done.json["dump"], older)
+        self.assertIn("failed its last check", done.err)
+        self.assertIn(newer, done.err)
+
+    def test_a_server_that_is_older_than_the_dump_is_refused_before_anything_is_made(self):
+        server, lb = self.shop(15)
+        dump = lb("dump", "create", live=True).ok().json["dump"]
+        other = self.cluster(13)
+        before = other.rows("SELECT datname FROM pg_database ORDER BY 1"), other.rows("SELECT rolname FROM pg_roles ORDER BY 1")
+        for options in ([], ["--portable"], ["--database", "shop", "--table", "orders"]):
+            self.assertFails(lb("dump", "restore", "latest", *options, "--pg", other.conninfo()), UNSUPPORTED, dump, "is of PostgreSQL 15", "13")
+        self.assertEqual((other.rows("SELECT datname FROM pg_database ORDER BY 1"), other.rows("SELECT rolname FROM pg_roles ORDER BY 1")), before)
 
     def test_other_counts_than_the_snapshots_are_an_error(self):
         server, lb = self.shop()

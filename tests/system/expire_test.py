@@ -70,6 +70,14 @@ class Deciding(ExpireCase):
         lb("expire", "--keep-count", "1", "--yes", "--grace", "0").ok()
         self.assertEqual(self.ids(lb), [made[2]])
 
+    def test_a_backup_that_failed_its_verification_takes_no_place(self):
+        server, lb, made = self.source(3)
+        lb("verify").ok()
+        harness.flip_bit(next(lb.repo_path.glob(f"clusters/*/*/packs/{made[2]}/*.data")), 80)
+        self.assertFails(lb("verify"), 17)
+        self.assertEqual(self.decided(lb("expire", "--keep-count", "2", "--dry-run").ok()), ([], made))
+        self.assertEqual(self.decided(lb("expire", "--keep-count", "1", "--dry-run").ok()), (made[:1], made[1:]))
+
     def test_policy_of_the_configuration_file_is_used(self):
         server, lb, made = self.source(3)
         config = new_directory("etc") / "lifeboat.toml"

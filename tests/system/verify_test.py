@@ -11,7 +11,7 @@ from pathlib import Path
 import harness
 from harness import SystemTest, flip_bit, give, main, new_directory, rng, run
 
-CHECK_FAILED, WRONG_KEY, DAMAGED, NOT_FOUND, USAGE = 17, 11, 10, 4, 2
+CHECK_FAILED, WRONG_KEY, DAMAGED, NOT_FOUND, USAGE, PRECONDITION = 17, 11, 10, 4, 2, 14
 FLIPS = 1000 if os.environ.get("LIFEBOAT_SOAK") else 60
 
 
@@ -262,6 +262,32 @@ class Damaged(VerifyCase):
         kept = [one["id"] for one in lb("expire", "--keep-count", "1", "--dry-run").ok().json["plan"]["keep"]]
         self.assertEqual(kept, made)
 
+    def test_a_backup_takes_nothing_over_from_a_damaged_one(self):
+        """What follows a verification that failed is whole: another base, or a full backup, and it says why."""
+        server, lb, made = self.source(False)
+        newest = next(lb.repo_path.glob(f"clusters/*/*/packs/{made[1]}/*.data"))
+        flip_bit(newest, 80)
+        for options in (["--backup", "latest"], []):
+            self.assertFails(lb("verify", *options), CHECK_FAILED)
+        after = lb("backup", live=True).ok()
+        self.assertEqual((after.json["type"], after.json["reference"]), ("incr", made[0]))
+        self.assertIn(made[1], "".join(after.json["warnings"]))
+        self.assertTrue(lb("verify", "--backup", "latest").ok().json["ok"])
+        # The first pack is in all of them: one check of one backup says it of each.
+        flip_bit(max(lb.repo_path.glob(f"clusters/*/*/packs/{made[0]}/*.data"), key=os.path.getsize), 80)
+        self.assertFails(lb("verify", "--backup", made[0]), CHECK_FAILED)
+        listed = lb("list").ok().json["lineages"][0]["backups"]
+        self.assertEqual([one["good"] for one in listed], [False] * 3)
+        self.assertFails(lb("backup", "--type", "incr", live=True), PRECONDITION, "failed its last check")
+        after = lb("backup", "--prove", live=True).ok()
+        self.assertEqual((after.json["type"], after.json["reference"]), ("full", None))
+        self.assertIn("is a full one", "".join(after.json["warnings"]))
+        self.assertTrue(lb("verify", "--backup", "latest").ok().json["ok"])
+        self.assertTrue(lb("verify", "--gate", "backup_verified").ok().json["ok"])
+        self.assertEqual(lb("backup", live=True).ok().json["reference"], after.json["backup"])
+        target = new_directory("restored") / "data"
+        self.assertEqual(lb("restore", "--to", target).ok().json["plan"]["backup"], lb("list").ok().json["lineages"][0]["backups"][-1]["id"])
+
     def test_key_that_does_not_open(self):
         server, lb, made = self.source(backups=1)
         other = self.lifeboat(server, repo=new_directory("r") / "repo", options=["--key-file", new_directory("key") / "k"])
@@ -282,6 +308,11 @@ class Gates(VerifyCase):
         self.assertFails(lb("verify", "--gate", "rpo_rto_met", "--rto", "1ms"), CHECK_FAILED, "RTO")
         self.assertFails(lb("verify", "--gate", "recovery_tested", "--max-age", "1ms"), CHECK_FAILED, "old")
         self.assertFails(lb("verify", "--gate", "nonsense"), USAGE)
+        # What the drill did not touch is damaged, and verify finds it.
+        flip_bit(next(lb.repo_path.glob(f"clusters/*/*/packs/{made[0]}/*.data")), 80)
+        self.assertFails(lb("verify", "--backup", made[0]), CHECK_FAILED)
+        for gate in ("recovery_tested", "backup_verified"):
+            self.assertFails(lb("verify", "--gate", gate), CHECK_FAILED, "failed its newest verification")
 
 
 if __name__ == "__main__":

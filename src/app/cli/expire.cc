@@ -204,7 +204,8 @@ constinit const Command kExpireCommand = {
         "Works in two steps: what expires is condemned now, and deleted by the first run after the grace, so "
         "that a backup, restore or drill under way is never robbed of what it refers to. Run it on a "
         "schedule. "
-        "Backups never depend on each other: expiring one breaks none.",
+        "Backups never depend on each other: expiring one breaks none. A backup in which verify or a drill "
+        "found damage takes no place among those that --keep-count keeps.",
     .danger = Danger::destructive,
     .groups = {&kRetentionOptions, &kExpireGroup, &kRepoOptions, &kServerOptions, &kGeneralOptions},
     .examples =

@@ -255,7 +255,8 @@ constinit const Command kVerifyCommand = {
         "drill proves.\n\n"
         "Gates answer from what verify and drill left: backup_verified (the newest backup is verified), "
         "recovery_tested (the newest drill passed and is recent), rpo_rto_met (its measured RPO and RTO are "
-        "within the targets).",
+        "within the targets). Each says no where the newest verification or the newest drill of that backup "
+        "failed, and where the newest look at all WAL found the latest state out of reach.",
     .danger = Danger::write,
     .groups = {&kVerifyGroup, &kRepoOptions, &kServerOptions, &kGeneralOptions},
     .examples =

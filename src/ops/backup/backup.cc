@@ -146,6 +146,10 @@ Result<BackupOutcome> back_up(const BackupOptions& options, const Source& source
   const pg::ControlFile& control = source.data_dir.control;
   TRY_ASSIGN(Basis basis, find_basis(lineage, reference, attempts, files, control, start, reporter, stop));
   TRY(require_basis(options.type, basis));
+  for (const std::string& damaged : reference.damaged)
+    outcome.warnings.push_back(
+        cat(damaged, "; nothing is taken over from it: this backup ",
+            basis.reference ? cat("stands on the older ", basis.reference->card.id.text) : "is a full one"));
   basis.trust_attempts = options.type != BackupType::full && (basis.reference || !options.prove);
   TRY(repo::write_attempt(lineage.repo, {id, start.time, start.timeline, start.start_lsn, manifest.block_size,
                                          manifest.card.data_checksums}));

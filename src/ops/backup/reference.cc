@@ -1,5 +1,8 @@
 #include "ops/backup/reference.h"
 
+#include <algorithm>
+
+#include "ops/catalogue/damage.h"
 #include "repo/tombstone.h"
 #include "repo/wal_store.h"
 #include "util/strings.h"
@@ -8,7 +11,21 @@ namespace lifeboat::ops {
 
 namespace {
 constexpr size_t kHistoryLimit = 1 << 20;
+
+// Empty: it can. Damage that was found since is told in `damaged`.
+std::string cannot_be_taken_over(const repo::Card& card, const Proofs& proofs,
+                                 const pg::TimelineHistory& history, std::vector<std::string>& damaged) {
+  std::string name = cat("the earlier backup ", card.id.text);
+  if (card.state == repo::BackupState::damaged) return cat(name, " is damaged");
+  if (!history.contains(card.timeline, card.stop_lsn))
+    return cat(name, " ended at ", card.stop_lsn.to_string(), " of timeline ", card.timeline.value,
+               ", which is not in this server's history");
+  auto problem = found_damaged(proofs, card.id);
+  if (!problem) return "";
+  damaged.push_back(cat("backup ", card.id.text, " failed its last check: ", *problem));
+  return cat(name, " failed its last check: ", *problem);
 }
+}  // namespace
 
 Result<pg::TimelineHistory> server_history(pg::FileSource& source, const repo::LineageRepo& repo,
                                            Timeline timeline) {
@@ -30,26 +47,20 @@ Result<Reference> choose_reference(const repo::LineageRepo& repo, BackupType typ
   Reference chosen;
   TRY_ASSIGN(std::vector<repo::Card> cards, repo::read_cards(repo));
   TRY_ASSIGN(repo::Condemned condemned, repo::read_condemned(repo));
-  chosen.why_none = "there is no earlier backup";
+  TRY_ASSIGN(Proofs proofs, read_proofs(repo));
+  std::ranges::stable_sort(cards, std::ranges::greater(), &repo::Card::started);
   for (repo::Card& card : cards) {
     if (card.state == repo::BackupState::aborted || condemned.condemns(card.id)) continue;
     if (type == BackupType::diff && card.type != BackupType::full) continue;
-    if (chosen.card && card.started <= chosen.card->started) continue;
-    if (card.state == repo::BackupState::damaged) {
-      if (!chosen.card) chosen.why_none = cat("the earlier backup ", card.id.text, " is damaged");
-      continue;
+    std::string why_not = cannot_be_taken_over(card, proofs, history, chosen.damaged);
+    if (why_not.empty()) {
+      chosen.card = std::move(card);
+      chosen.why_none.clear();
+      return chosen;
     }
-    if (!history.contains(card.timeline, card.stop_lsn)) {
-      if (!chosen.card) {
-        chosen.why_none =
-            cat("the earlier backup ", card.id.text, " ended at ", card.stop_lsn.to_string(), " of timeline ",
-                card.timeline.value, ", which is not in this server's history");
-      }
-      continue;
-    }
-    chosen.card = std::move(card);
+    if (chosen.why_none.empty()) chosen.why_none = std::move(why_not);
   }
-  if (chosen.card) chosen.why_none.clear();
+  if (chosen.why_none.empty()) chosen.why_none = "there is no earlier backup";
   return chosen;
 }
 

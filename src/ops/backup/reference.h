@@ -3,6 +3,7 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "model/names.h"
 #include "pg/files/source.h"
@@ -18,11 +19,13 @@ Result<pg::TimelineHistory> server_history(pg::FileSource& source, const repo::L
 
 struct Reference {
   std::optional<repo::Card> card;
-  std::string why_none;  // for people, when there is no card
+  std::string why_none;                   // for people, when there is no card
+  std::vector<std::string> damaged = {};  // newer ones in which a check found damage, for people
 };
 
 // The newest sound backup of the lineage that lies on `history`; of diff the newest full one. Backups that
-// are damaged or condemned are passed over. Newest by start time (T39).
+// are damaged or condemned, and those in which a verification or a drill found damage, are passed over: what
+// is taken over of them would be damaged too. Newest by start time (T39).
 Result<Reference> choose_reference(const repo::LineageRepo& repo, BackupType type,
                                    const pg::TimelineHistory& history);
 

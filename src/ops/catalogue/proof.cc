@@ -4,6 +4,7 @@
 #include <iterator>
 #include <nlohmann/json.hpp>
 
+#include "ops/catalogue/damage.h"
 #include "repo/evidence.h"
 #include "util/strings.h"
 
@@ -119,12 +120,10 @@ bool BackupProofs::good() const {
     return proof && proof->passed && proof->level >= ProofLevel::wal;
   };
   if (!strong(verified) && !strong(drilled)) return false;
-  // The newer of the two has the last word: damage that was found after a success counts, and so does a
-  // success after a repair.
-  bool verify_failed = verified && !verified->passed;
-  bool drill_failed = drilled && !drilled->passed;
-  if (verify_failed) return strong(drilled) && drilled->time > verified->time;
-  if (drill_failed) return strong(verified) && verified->time > drilled->time;
+  // What a verification found is cleared by a verification alone: a drill on a mount does not read
+  // everything.
+  if (verified && !verified->passed) return false;
+  if (drilled && !drilled->passed) return strong(verified) && verified->time > drilled->time;
   return true;
 }
 
@@ -184,6 +183,7 @@ Result<Proofs> read_proofs(const repo::LineageRepo& repo) {
       proofs.verify_times.push_back(word.proof.time);
     if (has_the_last_word(word.proof, proof)) proof = std::move(word.proof);
   }
+  TRY(spread_damage(repo, proofs));
   return proofs;
 }
 

@@ -51,8 +51,8 @@ struct BackupProof {
 struct BackupProofs {
   std::optional<BackupProof> verified;  // what records of kind verify say
   std::optional<BackupProof> drilled;   // what records of kind drill say
-  // Passed at least at level `wal` and not contradicted since; a backup that is not verified is never called
-  // good.
+  // Passed at least at level `wal` and not contradicted since; what a verification found, a verification alone
+  // clears. A backup that is not verified is never called good.
   bool good() const;
 };
 
@@ -75,7 +75,7 @@ struct Proofs {
 const BackupProof* failed_proof(const BackupProofs& proofs);
 // Of a failed one, for people; never empty.
 std::string first_problem(const BackupProof& failed);
-// The first problem of a verification or a drill that failed, unless a later check of the other kind passed;
+// The first problem of a verification that failed, or of a drill after which no verification passed;
 // nullopt: nothing is known against the backup. A drill that failed by the operator's own questions counts:
 // somebody has to look.
 std::optional<std::string> known_damage(const Proofs& proofs, const BackupId& backup);

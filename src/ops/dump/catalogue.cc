@@ -87,7 +87,7 @@ Result<DumpList> list_dumps(const repo::Repository& repository, const std::strin
 namespace {
 
 FoundDump found_dump(const repo::Repository& repository, const std::string& cluster, const DumpEntry& entry) {
-  return {repo::LineageRepo(repository, cluster, entry.lineage).dumps(), entry.card, ""};
+  return {repo::LineageRepo(repository, cluster, entry.lineage).dumps(), entry.card, "", false};
 }
 
 bool is_complete(const DumpEntry& entry) {
@@ -132,6 +132,8 @@ Result<FoundDump> find_latest(const repo::Repository& repository, const std::str
   std::optional<Error> damage;
   for (const DumpEntry& entry : complete) {
     TRY_ASSIGN(DumpCandidate candidate, judge(repository, cluster, entry, wish, damage));
+    const BackupProof* failed = wish.sound ? failed_proof(entry.proofs) : nullptr;
+    if (failed != nullptr && !failed->by_questions) judge_failed(first_problem(*failed), candidate);
     candidates.push_back(std::move(candidate));
     if (candidates.back().lack == DumpLack::nothing) break;
   }
@@ -140,10 +142,15 @@ Result<FoundDump> find_latest(const repo::Repository& repository, const std::str
   if (!latest) return no_dump_has(complete, cluster, wish);
   FoundDump found = found_dump(repository, cluster, complete[latest->index]);
   found.note = std::move(latest->note);
+  found.doubt = latest->doubt;
   return found;
 }
 
 }  // namespace
+
+void tell_choice(const FoundDump& found, Reporter& reporter) {
+  if (!found.note.empty()) reporter.note(found.doubt ? NoteLevel::warning : NoteLevel::info, found.note);
+}
 
 Result<FoundDump> find_dump(const repo::Repository& repository, const std::string& cluster,
                             const std::string& id, const DumpWish& wish) {

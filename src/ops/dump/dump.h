@@ -76,8 +76,10 @@ Result<DumpList> list_dumps(const repo::Repository& repository, const std::strin
 struct FoundDump {
   repo::LineageRepo repo;  // of dumps
   repo::Card card;
-  std::string note;  // of "latest", where that is not simply the newest: which it is, and why
+  std::string note;    // of "latest", where that is not simply the newest: which it is, and why
+  bool doubt = false;  // as LatestDump
 };
+void tell_choice(const FoundDump& found, Reporter& reporter);
 Result<FoundDump> find_dump(const repo::Repository& repository, const std::string& cluster,
                             const std::string& id, const DumpWish& wish = {});
 

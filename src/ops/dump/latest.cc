@@ -47,6 +47,8 @@ std::string own_lack(const DumpCandidate& chosen) {
       return cat("; no dump has every database, it has ", chosen.why);
     case DumpLack::tables:
       return cat("; it is ", chosen.why, ", and no dump has more of what was asked for");
+    case DumpLack::sound:
+      return cat("; ", chosen.why, ", and no other dump has as much of what was asked for");
     case DumpLack::rows:
       return "; it is schema only, so that no rows come back, and no dump has them";
     default:
@@ -93,16 +95,24 @@ DumpCandidate judge_dump(const BackupId& id, Timestamp started, const repo::Dump
   return candidate;
 }
 
+void judge_failed(std::string_view problem, DumpCandidate& candidate) {
+  if (candidate.lack >= DumpLack::sound) return;
+  candidate.lack = DumpLack::sound;
+  candidate.why = cat("it failed its last check: ", problem);
+}
+
 std::optional<LatestDump> choose_latest(const std::vector<DumpCandidate>& candidates) {
   auto best = std::ranges::min_element(candidates, {}, &DumpCandidate::lack);
   if (best == candidates.end() || best->lack == DumpLack::wanted) return std::nullopt;
   LatestDump latest{static_cast<size_t>(best - candidates.begin()), ""};
   // Who dumps one database each day knows that, and what a table is, is told where it is looked for.
-  const bool quiet = best->lack != DumpLack::tables && best->lack != DumpLack::rows;
+  const bool quiet = best->lack < DumpLack::tables;
   if (latest.index == 0 && quiet) return latest;
   latest.note = cat("latest is dump ", best->id.text, " of ", best->started.to_string());
   if (latest.index != 0) latest.note += passed_over(candidates, latest.index);
   latest.note += own_lack(*best);
+  latest.doubt = std::any_of(candidates.begin(), best + 1,
+                             [](const DumpCandidate& one) { return one.lack == DumpLack::sound; });
   return latest;
 }
 

@@ -106,6 +106,29 @@ TEST(LatestDump, of_a_table_is_the_newest_that_has_its_rows) {
   EXPECT_EQ(latest(dumps, {.databases = {"shop"}, .tables = {"parts"}}).substr(0, 2), "a:");
 }
 
+TEST(LatestDump, one_that_failed_its_last_check_is_passed_over) {
+  const Dump newer = dump("b", {"shop"}, true);
+  const Dump older = dump("a", {"shop"}, true);
+  auto judged = [](const Dump& one, bool failed) {
+    auto candidate = judge_dump({one.id}, {1'000'000'000'000'000}, one.summary, {.every_database = true});
+    if (failed) judge_failed("restore: it does not", candidate);
+    return candidate;
+  };
+  auto chosen = choose_latest({judged(newer, true), judged(older, false)});
+  ASSERT_TRUE(chosen);
+  EXPECT_EQ(chosen->index, 1u);
+  EXPECT_TRUE(chosen->doubt);
+  EXPECT_EQ(chosen->note,
+            "latest is dump a of " + std::string(kTime) +
+                "; passed over, though newer: b (it failed its last check: restore: it does not)");
+  chosen = choose_latest({judged(newer, true), judged(schema_only(older), false)});
+  ASSERT_TRUE(chosen);
+  EXPECT_EQ(chosen->index, 0u) << "there are rows in it";
+  EXPECT_TRUE(chosen->doubt);
+  EXPECT_NE(chosen->note.find("failed its last check"), std::string::npos);
+  EXPECT_FALSE(choose_latest({judged(newer, false)})->doubt);
+}
+
 TEST(LatestDump, of_globals_is_the_newest) {
   EXPECT_EQ(latest({schema_only(dump("b", {"hr"})), dump("a", {"shop"}, true)}, {.globals_alone = true}),
             "b");

@@ -84,6 +84,14 @@ Status DumpReader::write_out(const std::string& path, const std::string& to, con
 
 // --- Loader
 
+Status refuse_older_server(const pg::PgClient& server, const repo::Card& dump) {
+  const int major = dump.server_version_num / 10000;
+  if (server.major() >= major) return {};
+  return make_error(ErrorKind::unsupported, cat("dump ", dump.id.text),
+                    cat("is of PostgreSQL ", major, ", and the server is older: ", server.major()))
+      .with_hint(cat("restore into a server of PostgreSQL ", major, " or later; nothing was made"));
+}
+
 std::string Loader::destination(const std::string& database) const {
   return pg::with_database(options_.destination, database);
 }

@@ -27,6 +27,9 @@ struct DumpReader {
   Status write_out(const std::string& path, const std::string& to, const StopToken& stop) const;
 };
 
+// What pg_dump of a newer major wrote need not be understood by an older server: `unsupported`.
+Status refuse_older_server(const pg::PgClient& server, const repo::Card& dump);
+
 struct LoadOptions {
   std::string destination;  // conninfo
   std::string target;       // the new database

@@ -25,6 +25,7 @@ class DumpTables {
     outcome_.card = dump_.manifest.card;
     outcome_.database = options_.into_database.empty() ? options_.database : options_.into_database;
     outcome_.schema = options_.schema.empty() ? default_restore_schema() : options_.schema;
+    TRY(refuse_older_destination());
     TRY(check_bring_destination(options_.destination, outcome_.database, outcome_.schema, stop_));
     if (options_.merge == TableMerge::missing_rows)
       TRY(check_merge_destination(options_.destination, outcome_.database, options_.tables, stop_));
@@ -42,11 +43,19 @@ class DumpTables {
   }
 
  private:
-  Result<LoadOptions> load_options() {
+  Result<pg::PgClient> connect() const {
     pg::ConnectOptions connect;
     connect.stop = &stop_;
-    TRY_ASSIGN(pg::PgClient client,
-               pg::PgClient::connect(pg::with_database(options_.destination, "postgres"), connect));
+    return pg::PgClient::connect(pg::with_database(options_.destination, "postgres"), connect);
+  }
+
+  Status refuse_older_destination() const {
+    TRY_ASSIGN(pg::PgClient client, connect());
+    return refuse_older_server(client, dump_.manifest.card);
+  }
+
+  Result<LoadOptions> load_options() {
+    TRY_ASSIGN(pg::PgClient client, connect());
     LoadOptions load;
     load.destination = options_.destination;
     load.target = to_lower(cat(kScratchDatabase, new_backup_id().text));
@@ -129,9 +138,10 @@ class DumpTables {
 Result<DumpTableOutcome> restore_dump_tables(const DumpTableOptions& options, Reporter& reporter,
                                              StopToken& stop) {
   TRY_ASSIGN(repo::Repository repository, open_repository(options.location));
-  TRY_ASSIGN(FoundDump found, find_dump(repository, options.location.cluster, options.id,
-                                        {.databases = {options.database}, .tables = options.tables}));
-  if (!found.note.empty()) reporter.note(NoteLevel::info, found.note);
+  TRY_ASSIGN(FoundDump found,
+             find_dump(repository, options.location.cluster, options.id,
+                       {.databases = {options.database}, .tables = options.tables, .sound = true}));
+  tell_choice(found, reporter);
   repo::LeaseOptions lease_options;
   lease_options.stop = &stop;
   TRY_ASSIGN(auto lease, repo::ReaderLease::acquire(found.repo, "restore", {found.card.id}, lease_options));

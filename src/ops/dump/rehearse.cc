@@ -233,7 +233,7 @@ Result<DumpDrillOutcome> drill_dump(const DumpDrillOptions& options, Reporter& r
   const bool asks = !options.assertions.empty() || !options.programs.empty();
   if (asks && options.assertion_database != kSuperuser) wish.databases = {options.assertion_database};
   TRY_ASSIGN(FoundDump found, find_dump(repository, options.location.cluster, options.id, wish));
-  if (!found.note.empty()) reporter.note(NoteLevel::info, found.note);
+  tell_choice(found, reporter);
   TRY_ASSIGN(repo::Manifest manifest, read_dump_manifest(found));
   if (asks) TRY(check_asked_database(options.assertion_database, manifest));
   return DumpDrill(options, std::move(found), std::move(manifest), reporter, stop).run();

@@ -47,6 +47,7 @@ class DumpRestore {
 
   Status look_at_server() {
     TRY_ASSIGN(pg::PgClient client, connect());
+    TRY(refuse_older_server(client, dump_.manifest.card));
     // An archive is read by programs no older than those that made it.
     TRY_ASSIGN(client_,
                pg::find_client_bin(std::max(client.major(), dump_.record().client_major), options_.pg_bin));
@@ -207,8 +208,9 @@ Result<DumpRestoreOutcome> restore_dump(const DumpRestoreOptions& options, Repor
   for (const DatabaseChoice& choice : options.databases) wish.databases.push_back(choice.name);
   wish.every_database = wish.databases.empty();
   wish.globals_alone = options.globals == DumpGlobals::only;
+  wish.sound = true;
   TRY_ASSIGN(FoundDump found, find_dump(repository, options.location.cluster, options.id, wish));
-  if (!found.note.empty()) reporter.note(NoteLevel::info, found.note);
+  tell_choice(found, reporter);
   repo::LeaseOptions lease_options;
   lease_options.stop = &stop;
   TRY_ASSIGN(auto lease, repo::ReaderLease::acquire(found.repo, "restore", {found.card.id}, lease_options));
@@ -230,8 +232,9 @@ Result<ExtractedDump> extract_dump(const RepoLocation& location, const std::stri
     return make_error(ErrorKind::precondition, directory, "is not empty")
         .with_hint("--to takes a directory that is absent or empty");
   TRY_ASSIGN(repo::Repository repository, open_repository(location));
-  TRY_ASSIGN(FoundDump found, find_dump(repository, location.cluster, id, {.every_database = true}));
-  if (!found.note.empty()) reporter.note(NoteLevel::info, found.note);
+  TRY_ASSIGN(FoundDump found,
+             find_dump(repository, location.cluster, id, {.every_database = true, .sound = true}));
+  tell_choice(found, reporter);
   TRY_ASSIGN(auto lease, repo::ReaderLease::acquire(found.repo, "restore", {found.card.id}));
   TRY_ASSIGN(repo::Manifest manifest, read_dump_manifest(found));
   DumpReader dump{found.repo, std::move(manifest)};

@@ -1,6 +1,6 @@
 #include "ops/expire/expire.h"
 
-#include "ops/catalogue/proof.h"
+#include "ops/catalogue/damage.h"
 #include "util/strings.h"
 
 namespace lifeboat::ops {
@@ -31,6 +31,7 @@ Result<PlannedExpiry> plan_expire(const repo::Repository& repository, const std:
         .with_hint("run lifeboat verify");
   }
   options.verified = proofs.verified();
+  options.found_damaged = found_damaged(proofs);
   TRY_ASSIGN(repo::ExpirePlan plan, repo::plan_expiry(chosen.repo, options));
   options.approved.emplace();
   for (const repo::BackupDecision& decision : plan.retention.expire) options.approved->insert(decision.id);

@@ -20,11 +20,11 @@ class ExpireTest : public ::testing::Test {
       ids_.push_back(*tiny_.back_up({{"a", tiny_content(i, 300)}}));
     }
   }
-  void verify(const BackupId& id) {
+  void verify(const BackupId& id, bool passed = true) {
     ProofRecord record;
     record.kind = "verify";
     record.time = {tiny_.clock.unix_us()};
-    record.backups.push_back({id, ProofLevel::wal, true, {}});
+    record.backups.push_back({id, passed ? ProofLevel::wal : ProofLevel::none, passed, {}});
     ASSERT_TRUE(repo::write_evidence(tiny_.repo, record.time, encode_proof(record)));
   }
   std::vector<BackupId> expired(const ExpireRequest& request) {
@@ -51,6 +51,15 @@ TEST_F(ExpireTest, the_newest_verified_backup_stays_whatever_the_count_says) {
   EXPECT_EQ(expired(request), (std::vector<BackupId>{ids_[0], ids_[1], ids_[2]}));
   verify(ids_[1]);
   EXPECT_EQ(expired(request), (std::vector<BackupId>{ids_[0], ids_[2]}));
+}
+
+TEST_F(ExpireTest, what_a_check_found_damaged_takes_no_place_among_the_newest) {
+  ExpireRequest request;
+  request.policy.keep_count = 2;
+  verify(ids_[3], false);
+  EXPECT_EQ(expired(request), std::vector<BackupId>{ids_[0]});
+  verify(ids_[1], false);
+  EXPECT_EQ(expired(request), std::vector<BackupId>());
 }
 
 // T41: which backup is verified is not guessed.

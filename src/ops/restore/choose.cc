@@ -121,7 +121,7 @@ class Chooser {
     request.timeline = options_.timeline;
     request.unfinished = UnfinishedSegment::use;
     request.local = local_;
-    ChosenBackup chosen{card, {}, {}, {}};
+    ChosenBackup chosen{card, {}, {}, {}, {}};
     TRY_ASSIGN(chosen.reach, find_reach(lineage_, history_, request, scan_));
     TRY(read_wal(chosen));
     if (!chosen.replayed.stops_earlier) return chosen;
@@ -183,6 +183,14 @@ std::string known_against(const repo::Card& card, const Proofs& proofs) {
              "): ", first_problem(*failed));
 }
 
+// What restores with a blemish is rather taken than what does not restore at all: bytes that a verification
+// found damaged end a restore half-way.
+bool cannot_restore(const repo::Card& card, const Proofs& proofs) {
+  const BackupProofs* of = proofs.of(card.id);
+  return of != nullptr && of->verified && !of->verified->passed &&
+         card.state != repo::BackupState::damaged;  // of which every verification says so
+}
+
 // It came back, so it is taken; whoever restores may want to know.
 void tell_of_questions(const Proofs& proofs, ChosenBackup& chosen) {
   const BackupProofs* of = proofs.of(chosen.card.id);
@@ -191,6 +199,51 @@ void tell_of_questions(const Proofs& proofs, ChosenBackup& chosen) {
     chosen.warnings.push_back(cat("in the last drill of backup ", chosen.card.id.text,
                                   " an answer was not as expected (", failed->evidence,
                                   "): ", first_problem(*failed)));
+}
+
+struct Candidates {
+  std::vector<repo::Card> good;
+  std::vector<repo::Card> doubtful;  // those that cannot restore last
+};
+
+std::vector<BackupId> others_than(const BackupId& chosen, const Candidates& candidates,
+                                  const Proofs& proofs) {
+  std::vector<BackupId> others;
+  for (const auto* cards : {&candidates.good, &candidates.doubtful})
+    for (const repo::Card& card : *cards)
+      if (card.id != chosen && !cannot_restore(card, proofs)) others.push_back(card.id);
+  return others;
+}
+
+Result<ChosenBackup> choose_asked(Chooser& chooser, const repo::Card& card, const Proofs& proofs) {
+  TRY_ASSIGN(ChosenBackup chosen, chooser.asked(card));
+  if (std::string against = known_against(card, proofs); !against.empty()) chosen.warnings.push_back(against);
+  tell_of_questions(proofs, chosen);
+  return chosen;
+}
+
+Result<ChosenBackup> choose_among(Chooser& chooser, const Candidates& candidates, const Proofs& proofs) {
+  if (!candidates.good.empty()) {
+    auto chosen = chooser.newest(candidates.good);
+    if (chosen) {
+      tell_of_questions(proofs, *chosen);
+      // Replaying from an older one costs time, and whoever restores may know better.
+      for (const repo::Card& card : candidates.doubtful) {
+        if (card.id < chosen->card.id) continue;
+        chosen->warnings.push_back(cat(known_against(card, proofs), "; the older ", chosen->card.id.text,
+                                       " is used (--backup ", card.id.text, " takes it all the same)"));
+      }
+      return chosen;
+    }
+    if (candidates.doubtful.empty()) return chosen;
+    auto fallback = chooser.newest(candidates.doubtful);
+    if (!fallback) return chosen;
+    fallback->warnings.push_back(known_against(fallback->card, proofs));
+    return fallback;
+  }
+  TRY_ASSIGN(ChosenBackup chosen, chooser.newest(candidates.doubtful));
+  chosen.warnings.push_back(known_against(chosen.card, proofs));
+  return chosen;
 }
 
 }  // namespace
@@ -207,6 +260,17 @@ Result<ChosenBackup> choose_backup(const ChosenLineage& lineage, const RestoreOp
   if (auto read = read_proofs(lineage.repo)) proofs = std::move(*read);
   Chooser chooser(lineage, options, local, history, reporter, stop);
 
+  Candidates candidates;
+  const repo::Card* oldest = nullptr;
+  for (auto card = cards.rbegin(); card != cards.rend(); ++card) {
+    if (card->state == repo::BackupState::aborted || condemned.contains(card->id)) continue;
+    oldest = &*card;
+    if (ends_too_late(*card, options.target)) continue;
+    (known_against(*card, proofs).empty() ? candidates.good : candidates.doubtful).push_back(*card);
+  }
+  std::ranges::stable_sort(candidates.doubtful, {},
+                           [&](const repo::Card& card) { return cannot_restore(card, proofs); });
+
   if (options.backup) {
     auto card = std::ranges::find_if(cards, [&](const repo::Card& c) { return c.id == *options.backup; });
     if (card == cards.end() || condemned.contains(card->id)) {
@@ -214,52 +278,22 @@ Result<ChosenBackup> choose_backup(const ChosenLineage& lineage, const RestoreOp
                         cat(card == cards.end() ? "is not in " : "has expired in ", where))
           .with_hint("lifeboat list shows what is there");
     }
-    TRY_ASSIGN(ChosenBackup chosen, chooser.asked(*card));
-    if (std::string against = known_against(*card, proofs); !against.empty())
-      chosen.warnings.push_back(against);
-    tell_of_questions(proofs, chosen);
+    TRY_ASSIGN(ChosenBackup chosen, choose_asked(chooser, *card, proofs));
+    chosen.others = others_than(card->id, candidates, proofs);
     return chosen;
-  }
-
-  std::vector<repo::Card> good;
-  std::vector<repo::Card> doubtful;
-  const repo::Card* oldest = nullptr;
-  for (auto card = cards.rbegin(); card != cards.rend(); ++card) {
-    if (card->state == repo::BackupState::aborted || condemned.contains(card->id)) continue;
-    oldest = &*card;
-    if (ends_too_late(*card, options.target)) continue;
-    (known_against(*card, proofs).empty() ? good : doubtful).push_back(*card);
   }
   if (oldest == nullptr) {
     return make_error(ErrorKind::not_found, where, "there is no backup")
         .with_hint("make one: lifeboat backup");
   }
-  if (good.empty() && doubtful.empty()) {
+  if (candidates.good.empty() && candidates.doubtful.empty()) {
     return make_error(ErrorKind::unreachable, cat("recovery target ", options.target.to_string()),
                       cat("lies before the end of the oldest backup, ", oldest->id.text, ", which ended at ",
                           oldest->stopped.to_string(), ", ", oldest->stop_lsn.to_string()))
         .with_hint("recovery can only go forward from the end of a backup");
   }
-  if (!good.empty()) {
-    auto chosen = chooser.newest(good);
-    if (chosen) {
-      tell_of_questions(proofs, *chosen);
-      // Replaying from an older one costs time, and whoever restores may know better.
-      for (const repo::Card& card : doubtful) {
-        if (card.id < chosen->card.id) continue;
-        chosen->warnings.push_back(cat(known_against(card, proofs), "; the older ", chosen->card.id.text,
-                                       " is used (--backup ", card.id.text, " takes it all the same)"));
-      }
-      return chosen;
-    }
-    if (doubtful.empty()) return chosen;
-    auto fallback = chooser.newest(doubtful);
-    if (!fallback) return chosen;
-    fallback->warnings.push_back(known_against(fallback->card, proofs));
-    return fallback;
-  }
-  TRY_ASSIGN(ChosenBackup chosen, chooser.newest(doubtful));
-  chosen.warnings.push_back(known_against(chosen.card, proofs));
+  TRY_ASSIGN(ChosenBackup chosen, choose_among(chooser, candidates, proofs));
+  chosen.others = others_than(chosen.card.id, candidates, proofs);
   return chosen;
 }
 

@@ -140,6 +140,35 @@ TEST_F(ChooseTest, what_is_known_against_a_newer_backup_is_told) {
                                 HasSubstr("--backup " + newer.id.text))));
 }
 
+// What a drill said of an older one does not make a newer one whose bytes are broken any better.
+TEST_F(ChooseTest, where_all_are_in_doubt_the_one_that_restores_is_taken) {
+  const BackupId older = repo::read_cards(lineage().repo)->front().id;
+  commit(10);
+  const repo::Card newer = back_up(11);
+  commit(20);
+  store_all();
+  ASSERT_TRUE(repo::write_card(lineage().repo, newer));
+  auto tell = [&](const BackupId& id, const char* kind, double when, const char* problem) {
+    ProofRecord record;
+    record.kind = kind;
+    record.time = at(when);
+    record.backups = {{id, ProofLevel::none, false, {problem}}};
+    ASSERT_TRUE(repo::write_evidence(lineage().repo, record.time, encode_proof(record)));
+  };
+  tell(newer.id, "verify", 30, "frame 73: its seal does not match its content");
+  tell(older, "drill", 31, "row counts: it is short of a table");
+  auto chosen = choose();
+  ASSERT_TRUE(chosen) << chosen.error().to_string();
+  EXPECT_EQ(chosen->card.id, older);
+  EXPECT_THAT(chosen->warnings, ElementsAre(HasSubstr("short of a table")));
+  EXPECT_TRUE(chosen->others.empty()) << "the other one does not restore";
+  RestoreOptions asked;
+  asked.backup = newer.id;
+  auto damaged = choose_backup(lineage(), asked, std::nullopt, reporter_, stop_);
+  ASSERT_TRUE(damaged) << damaged.error().to_string();
+  EXPECT_THAT(damaged->others, ElementsAre(older)) << "what may be taken instead";
+}
+
 TEST_F(ChooseTest, damage_before_the_end_makes_it_unreachable) {
   for (int i = 1; i <= 10; ++i) {
     wal_.fill(300'000);

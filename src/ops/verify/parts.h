@@ -12,6 +12,10 @@
 
 namespace lifeboat::ops::verification {
 
+// Member of the evidence of a verification that read all WAL: what lies between the newest backup and the end
+// of what is stored.
+inline constexpr const char* kLatestProblems = "latest_problems";
+
 // Everything that one backup refers to exists: its tree's nodes are read, its frames looked up by size.
 // Problems are added to `backup`; an Error means that the check could not go on.
 Status check_presence(const repo::LineageRepo& repo, const repo::Card& card, VerifiedBackup& backup);

@@ -175,18 +175,19 @@ Status write_proofs(const Scope& scope, const VerifyRequest& request, Timestamp 
     }
     record.backups.push_back(std::move(item));
   }
+  nlohmann::ordered_json more = {
+      {"host", request.host}, {"tool_version", request.tool_version}, {"bytes", summary.report.totals.bytes}};
   for (const WalWindow& window : summary.windows) {
     if (scope.dumps || window.cluster != scope.lineage.repo.cluster() ||
         window.lineage != scope.lineage.repo.lineage())
       continue;
+    more[verification::kLatestProblems] = window.problems;
     if (!window.lost) continue;
     record.lost.emplace();
     for (const LostMoments& one : *window.lost)
       record.lost->push_back({one.after, one.until, one.first.to_string()});
   }
   if (record.backups.empty()) return {};
-  nlohmann::ordered_json more = {
-      {"host", request.host}, {"tool_version", request.tool_version}, {"bytes", summary.report.totals.bytes}};
   record.more = more.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
   auto written = repo::write_evidence(scope.lineage.repo, now, encode_proof(record));
   if (!written) return std::move(written).error();

@@ -297,6 +297,53 @@ TEST_F(GateTest, recovery_tested_asks_for_the_newest_drill) {
   EXPECT_FALSE(ask(Gate::recovery_tested).passed) << "the newest drill failed";
 }
 
+TEST_F(GateTest, what_the_other_kind_of_check_found_closes_a_gate) {
+  EXPECT_TRUE(run().ok());
+  drill(second_, true, 2000, 10, 0);
+  EXPECT_TRUE(ask(Gate::backup_verified).passed);
+  EXPECT_TRUE(ask(Gate::recovery_tested).passed);
+  flip(path_of(second_.text + "/000001.data"));
+  VerifyRequest request;
+  request.backup = second_.text;
+  runs_ = 2000;
+  EXPECT_FALSE(run(request).ok());
+  EXPECT_FALSE(ask(Gate::recovery_tested).passed) << "what was recovered then is not whole now";
+  EXPECT_NE(ask(Gate::recovery_tested).reason.find("failed its newest verification"), std::string::npos);
+  drill(second_, true, 3500, 10, 0);
+  EXPECT_FALSE(ask(Gate::backup_verified).passed) << "a drill need not touch what is damaged";
+  EXPECT_FALSE(ask(Gate::recovery_tested).passed);
+  flip(path_of(second_.text + "/000001.data"));
+  runs_ = 3000;
+  EXPECT_TRUE(run(request).ok());
+  EXPECT_TRUE(ask(Gate::backup_verified).passed);
+  EXPECT_TRUE(ask(Gate::recovery_tested).passed);
+  drill(second_, false, 4500, std::nullopt, std::nullopt);
+  runs_ = 4000;
+  EXPECT_TRUE(run(request).ok());
+  EXPECT_FALSE(ask(Gate::backup_verified).passed) << "whole, and yet its newest drill failed";
+}
+
+TEST_F(GateTest, a_latest_state_out_of_reach_closes_every_gate) {
+  drill(second_, true, 500, 10, 0);
+  EXPECT_TRUE(run().ok());
+  EXPECT_TRUE(ask(Gate::backup_verified).passed);
+  Wal more = wal_;
+  for (int segment = 5; segment <= 6; ++segment) {
+    more.commit(900, testing::at(segment));
+    more.end_segment();
+  }
+  store_segment(1, 6, more);
+  EXPECT_FALSE(run().ok());
+  for (Gate gate : {Gate::backup_verified, Gate::recovery_tested}) {
+    EXPECT_FALSE(ask(gate).passed) << to_string(gate);
+    EXPECT_NE(ask(gate).reason.find("000000010000000000000005"), std::string::npos) << ask(gate).reason;
+  }
+  store_segment(1, 5, more);
+  EXPECT_TRUE(run().ok());
+  EXPECT_TRUE(ask(Gate::backup_verified).passed);
+  EXPECT_TRUE(ask(Gate::recovery_tested).passed);
+}
+
 TEST_F(GateTest, rpo_rto_met_compares_what_was_measured) {
   EXPECT_FALSE(ask(Gate::rpo_rto_met).passed);
   drill(first_, true, 2000, 100, std::nullopt);
