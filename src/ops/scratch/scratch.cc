@@ -120,7 +120,7 @@ Status Scratch::start(const RestoreSource& source, RestorePlan plan, Reporter& r
         .with_hint("install that major's server packages, or give --pg-bin");
   }
   TRY_ASSIGN(manifest_, repo::read_manifest(source.repo(), plan_.backup.id));
-  libraries_ = look_for_libraries();
+  libraries_ = look_for_libraries(preload_libraries(manifest_), *plan_.pg_bin);
   if (restore_.reads_wal_later) TRY(choose_what_is_left_out(source));
   // Of WAL that is left out nothing is written.
   const bool replays_all = medium_ == ScratchMedium::mount && !left_out_;
@@ -188,24 +188,6 @@ Status Scratch::check_end() const {
   return make_error(
       ErrorKind::check_failed, data(),
       cat("recovery ended at ", end.to_string(), ", expected was ", plan_.reach.stop.to_string()));
-}
-
-// Libraries of the source's shared_preload_libraries that this host can load and that start no jobs.
-PreloadedLibraries Scratch::look_for_libraries() const {
-  PreloadedLibraries found;
-  // .../bin → .../lib (Debian, PGDG) and .../lib/postgresql (others).
-  std::string root = parent_path(plan_.pg_bin->directory);
-  for (const std::string& library : preload_libraries(manifest_)) {
-    if (runs_jobs(library)) {
-      found.left_out.push_back(library);
-      continue;
-    }
-    std::string name = library.ends_with(".so") ? library : library + ".so";
-    bool there = access(name.c_str(), R_OK) == 0 || access(cat(root, "/lib/", name).c_str(), R_OK) == 0 ||
-                 access(cat(root, "/lib/postgresql/", name).c_str(), R_OK) == 0;
-    (there ? found.loaded : found.missing).push_back(library);
-  }
-  return found;
 }
 
 // A skeleton or everything. A file system that cannot carry a mount gets a copy.

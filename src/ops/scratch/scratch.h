@@ -15,6 +15,7 @@
 #include "ops/restore/restore.h"
 #include "ops/scratch/isolate.h"
 #include "ops/scratch/left_out.h"
+#include "ops/scratch/libraries.h"
 #include "ops/scratch/scratch_mount.h"
 #include "pg/server/launcher.h"
 #include "util/reporter.h"
@@ -51,13 +52,6 @@ struct ScratchOptions {
   std::string pg_bin;
   int jobs = 1;
   int64_t recovery_timeout_ms = 0;  // 0: no limit
-};
-
-// What the source preloads and what became of it here.
-struct PreloadedLibraries {
-  std::vector<std::string> loaded;
-  std::vector<std::string> left_out;  // they would run jobs
-  std::vector<std::string> missing;   // not on this host
 };
 
 // Thread rule: one thread.
@@ -111,7 +105,6 @@ class Scratch {
   Status recover(const Settings& settings, Reporter& reporter, StopToken& stop);
   Status check_end() const;
   Status check_recovered(const pg::ServerState& state) const;
-  PreloadedLibraries look_for_libraries() const;
   Status remove();
   std::string file(std::string_view name) const;
 
