@@ -51,6 +51,10 @@ TEST(Isolation, settings_that_a_major_does_not_know_are_left_out) {
 TEST(Isolation, libraries_that_run_jobs_are_known_by_name_or_path) {
   EXPECT_TRUE(runs_jobs("pg_cron"));
   EXPECT_TRUE(runs_jobs("$libdir/pg_cron"));
+  EXPECT_TRUE(runs_jobs("pg_cron.so"));
+  EXPECT_TRUE(runs_jobs("/usr/lib/postgresql/15/lib/pg_cron.so"));
+  EXPECT_TRUE(runs_jobs("$libdir/timescaledb-2.17.2"));
+  EXPECT_TRUE(runs_jobs("pg_failover_slots"));
   EXPECT_FALSE(runs_jobs("pg_stat_statements"));
   repo::Manifest manifest =
       manifest_of(150004, {{"shared_preload_libraries", "pg_cron, \"auto_explain\",pg_stat_statements"}});

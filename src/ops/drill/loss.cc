@@ -2,7 +2,10 @@
 
 #include <fcntl.h>
 
+#include <algorithm>
+
 #include "model/wal_name.h"
+#include "ops/restore/start.h"
 #include "pg/client/client.h"
 #include "pg/client/facts.h"
 #include "pg/wal/wal_events.h"
@@ -30,7 +33,14 @@ class CommitCounter : public pg::WalSink {
     ++commits_;
     last_ = end->time;
   }
-  void damage(const pg::WalDamage&) override {}  // the ordinary end of what was written
+  // The ordinary end of what was written. Where that is a page, all before it held together: a server also
+  // flushes up to the middle of a record, whose rest is to come.
+  void damage(const pg::WalDamage& damage) override {
+    using enum pg::WalDamageKind;
+    const bool is_end = damage.kind == zeros || damage.kind == page_header || damage.kind == page_address;
+    if (is_end) ended_ = damage.lsn;
+  }
+  Lsn ended() const { return ended_; }
   uint64_t commits() const { return commits_; }
   Timestamp last() const { return last_; }
 
@@ -40,6 +50,7 @@ class CommitCounter : public pg::WalSink {
   std::optional<Lsn> until_;
   uint64_t commits_ = 0;
   Timestamp last_;
+  Lsn ended_;
 };
 
 // Feeds one file of pg_wal. False when it is not there or is still an older segment that waits for reuse.
@@ -61,6 +72,12 @@ Result<bool> feed_segment(const std::string& path, Lsn start, pg::WalReader& rea
     at = at + got;
   }
   return true;
+}
+
+// What a server that is not asked has written for certain, by its control file: its checkpoint's record
+// begins there.
+Lsn known_end(const DataDirFacts& source) {
+  return std::max(source.control.checkpoint_lsn + 1, source.control.min_recovery_point);
 }
 
 }  // namespace
@@ -103,17 +120,20 @@ Result<MeasuredLoss> measure_loss(const DataDirFacts& source, std::optional<Sour
   options.after_damage = pg::AfterDamage::stop;
   pg::WalReader reader(options, counter);
   SegmentName segment = SegmentName::containing(timeline, recovered, size);
-  for (bool first = true;; first = false, segment = segment.next(size)) {
+  for (;; segment = segment.next(size)) {
     if (end && segment.start(size) >= *end) break;
     std::string path = cat(source.path, "/pg_wal/", segment.to_string());
     TRY_ASSIGN(bool fed, feed_segment(path, segment.start(size), reader, stop));
-    if (!fed && first && (!end || recovered < *end)) {
-      loss.how = cat(path, " is not there any more: what came after the recovered end cannot be read");
-      return loss;
-    }
     if (!fed || !reader.running()) break;
   }
   reader.finish();
+  const Lsn known = end ? *end : known_end(source);
+  const Lsn reached = std::max({recovered, reader.boundary(), counter.ended()});
+  if (reached < known && !same_wal_position(reached, known)) {
+    loss.how = cat("not measured: pg_wal of ", source.path, " can be read to ", reached.to_string(), ", in ",
+                   segment.to_string(), ", and the source had written to ", known.to_string());
+    return loss;
+  }
   loss.lost_commits = counter.commits();
   loss.last_on_source = counter.last();
   if (counter.commits() == 0) {

@@ -42,7 +42,8 @@ Result<SourcePosition> source_position(const std::string& conninfo, const System
                                        const StopToken& stop);
 
 // Reads the source's own pg_wal from where the recovery ended to `until` (none: to the end of its valid
-// records) and looks for commits that the copy does not have.
+// records) and looks for commits that the copy does not have. Not measured where they end before `until`, or
+// before what the source's control file knows of.
 Result<MeasuredLoss> measure_loss(const DataDirFacts& source, std::optional<SourcePosition> until,
                                   Timeline timeline, Lsn recovered, Timestamp last_recovered,
                                   const StopToken& stop);

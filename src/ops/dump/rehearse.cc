@@ -62,12 +62,14 @@ class DumpDrill {
  private:
   Status make_server() {
     auto listing = list_dir(options_.directory);
+    // What cannot be listed may hold anything.
+    if (!listing && listing.error().kind != ErrorKind::not_found) return std::move(listing).error();
     if (listing && !listing->empty())
       return make_error(ErrorKind::precondition, options_.directory, "is not empty")
           .with_hint("--to takes a directory that is absent or empty");
     TRY_ASSIGN(pg::PgBin bin, pg::find_pg_bin(manifest_.card.server_version_num / 10000, options_.pg_bin));
-    made_ = true;
     TRY(create_dirs(options_.directory, 0700));
+    made_ = true;
     const std::string run = join_path(options_.directory, "run");
     TRY(create_dirs(run, 0700));
     reporter_.progress("making a server", 0, 0, ProgressUnit::items);

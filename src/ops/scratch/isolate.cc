@@ -47,11 +47,31 @@ std::vector<std::string> preload_libraries(const repo::Manifest& manifest) {
 }
 
 bool runs_jobs(const std::string& library) {
-  static const std::vector<std::string> names = {
-      "pg_cron",    "pg_partman_bgw", "timescaledb", "pglogical", "bdr",           "spock",     "citus",
-      "pg_squeeze", "pgautofailover", "powa",        "pg_net",    "pg_background", "supautils", "pgagent"};
-  std::string base = library.substr(library.rfind('/') == std::string::npos ? 0 : library.rfind('/') + 1);
-  return std::find(names.begin(), names.end(), base) != names.end();
+  static const std::vector<std::string_view> names = {
+      "pg_cron",        "pg_partman_bgw",  "timescaledb",     "pglogical",         "bdr",
+      "pgactive",       "spock",           "citus",           "pg_squeeze",        "pgautofailover",
+      "powa",           "pg_net",          "pg_background",   "supautils",         "pgagent",
+      "bgw_replstatus", "repmgr",          "pg_task",         "pg_failover_slots", "pg_later",
+      "vectorize",      "pg_scheduler",    "pgpro_scheduler", "dbms_job",          "pg_duckdb",
+      "pg_tle",         "pgauditlogtofile"};
+  std::string_view base = library;
+  base.remove_prefix(base.rfind('/') + 1);  // of none: npos + 1
+  if (base.ends_with(".so")) base.remove_suffix(3);
+  if (base.starts_with("timescaledb-")) return true;  // of one version
+  return std::ranges::find(names, base) != names.end();
+}
+
+Settings session_settings(int version_num) {
+  Settings settings = {{"default_transaction_read_only", "off"},
+                       {"statement_timeout", "0"},
+                       {"lock_timeout", "0"},
+                       {"idle_in_transaction_session_timeout", "0"},
+                       // T33: these may be stored for a database or role as well.
+                       {"session_preload_libraries", ""},
+                       {"local_preload_libraries", ""}};
+  if (version_num >= 140000) settings.emplace_back("idle_session_timeout", "0");
+  if (version_num >= 170000) settings.emplace_back("transaction_timeout", "0");
+  return settings;
 }
 
 Settings isolation_settings(const IsolationInput& input) {

@@ -32,7 +32,7 @@ RecoveryMinimums granted_minimums(const IsolationInput& input);
 // Libraries of the source's shared_preload_libraries.
 std::vector<std::string> preload_libraries(const repo::Manifest& manifest);
 // Libraries that start workers which run jobs, talk to other hosts or write elsewhere: never loaded in a
-// drill.
+// drill. By their name, or as $libdir/NAME, /PATH/NAME, with or without .so.
 bool runs_jobs(const std::string& library);
 
 }  // namespace lifeboat::ops

@@ -22,6 +22,11 @@ double since(int64_t began_us) {
   return static_cast<double>(Clock::system().monotonic_us() - began_us) / 1e6;
 }
 
+Status make_new_directory(const std::string& path) {
+  if (mkdir(path.c_str(), 0700) == 0) return {};
+  return errno_error(errno, path, "create directory");
+}
+
 RestoreOptions restore_options(const ScratchOptions& options) {
   RestoreOptions restore;
   restore.location = options.location;
@@ -54,19 +59,34 @@ std::string_view to_string(ScratchMedium medium) {
 
 Result<std::unique_ptr<Scratch>> Scratch::make(ScratchOptions options) {
   const std::string& directory = options.directory;
-  auto listing = list_dir(directory);
-  if (listing && !listing->empty()) {
-    return make_error(ErrorKind::precondition, directory, "is not empty")
-        .with_hint("--to takes a directory that is absent or empty");
-  }
   if (directory.size() > kLongestSocketDirectory - 4) {
     return make_error(ErrorKind::usage, directory,
                       cat("longer than ", kLongestSocketDirectory - 4, " bytes, too long for a Unix socket"))
         .with_hint("give a shorter --to");
   }
-  std::unique_ptr<Scratch> scratch(new Scratch(std::move(options), !listing));
+  std::unique_ptr<Scratch> scratch(new Scratch(std::move(options)));
   TRY(scratch->prepare());
   return scratch;
+}
+
+// What cannot be listed may hold anything.
+Status Scratch::take_directory() {
+  const std::string& directory = options_.directory;
+  auto listing = list_dir(directory);
+  if (!listing && listing.error().kind != ErrorKind::not_found) return std::move(listing).error();
+  if (listing && !listing->empty()) {
+    return make_error(ErrorKind::precondition, directory, "is not empty")
+        .with_hint("--to takes a directory that is absent or empty");
+  }
+  if (!listing) {
+    TRY(create_dirs(parent_path(directory), 0700));
+    TRY(make_new_directory(directory));
+    made_ = true;
+  }
+  // Of two that find it empty one goes on.
+  TRY(make_new_directory(file("run")));
+  ours_ = true;
+  return {};
 }
 
 std::string Scratch::file(std::string_view name) const {
@@ -74,8 +94,7 @@ std::string Scratch::file(std::string_view name) const {
 }
 
 Status Scratch::prepare() {
-  TRY(create_dirs(options_.directory, 0700));
-  TRY(create_dirs(file("run"), 0700));
+  TRY(take_directory());
   TRY(create_dirs(work_directory(), 0700));
   TRY(write_file_durable(file("pg_hba.conf"), as_bytes("local all all trust\n"), 0600));
   TRY(write_file_durable(file("pg_ident.conf"), as_bytes(""), 0600));
@@ -104,11 +123,16 @@ Scratch::~Scratch() {
 }
 
 Status Scratch::remove() {
+  if (ours_) TRY(remove_content());
+  if (made_ && rmdir(options_.directory.c_str()) != 0)
+    return errno_error(errno, options_.directory, "remove the directory");
+  return {};
+}
+
+Status Scratch::remove_content() {
   for (const char* below :
        {"data", "data_tablespaces", "run", "work", "placed", "pg_hba.conf", "pg_ident.conf", "server.log"})
     TRY(remove_tree(file(below)));
-  if (made_ && rmdir(options_.directory.c_str()) != 0)
-    return errno_error(errno, options_.directory, "remove the directory");
   return {};
 }
 
@@ -120,7 +144,7 @@ Status Scratch::start(const RestoreSource& source, RestorePlan plan, Reporter& r
         .with_hint("install that major's server packages, or give --pg-bin");
   }
   TRY_ASSIGN(manifest_, repo::read_manifest(source.repo(), plan_.backup.id));
-  libraries_ = look_for_libraries();
+  libraries_ = look_for_libraries(preload_libraries(manifest_), *plan_.pg_bin);
   if (restore_.reads_wal_later) TRY(choose_what_is_left_out(source));
   // Of WAL that is left out nothing is written.
   const bool replays_all = medium_ == ScratchMedium::mount && !left_out_;
@@ -188,24 +212,6 @@ Status Scratch::check_end() const {
   return make_error(
       ErrorKind::check_failed, data(),
       cat("recovery ended at ", end.to_string(), ", expected was ", plan_.reach.stop.to_string()));
-}
-
-// Libraries of the source's shared_preload_libraries that this host can load and that start no jobs.
-PreloadedLibraries Scratch::look_for_libraries() const {
-  PreloadedLibraries found;
-  // .../bin → .../lib (Debian, PGDG) and .../lib/postgresql (others).
-  std::string root = parent_path(plan_.pg_bin->directory);
-  for (const std::string& library : preload_libraries(manifest_)) {
-    if (runs_jobs(library)) {
-      found.left_out.push_back(library);
-      continue;
-    }
-    std::string name = library.ends_with(".so") ? library : library + ".so";
-    bool there = access(name.c_str(), R_OK) == 0 || access(cat(root, "/lib/", name).c_str(), R_OK) == 0 ||
-                 access(cat(root, "/lib/postgresql/", name).c_str(), R_OK) == 0;
-    (there ? found.loaded : found.missing).push_back(library);
-  }
-  return found;
 }
 
 // A skeleton or everything. A file system that cannot carry a mount gets a copy.

@@ -15,6 +15,7 @@
 #include "ops/restore/restore.h"
 #include "ops/scratch/isolate.h"
 #include "ops/scratch/left_out.h"
+#include "ops/scratch/libraries.h"
 #include "ops/scratch/scratch_mount.h"
 #include "pg/server/launcher.h"
 #include "util/reporter.h"
@@ -53,18 +54,11 @@ struct ScratchOptions {
   int64_t recovery_timeout_ms = 0;  // 0: no limit
 };
 
-// What the source preloads and what became of it here.
-struct PreloadedLibraries {
-  std::vector<std::string> loaded;
-  std::vector<std::string> left_out;  // they would run jobs
-  std::vector<std::string> missing;   // not on this host
-};
-
 // Thread rule: one thread.
 class Scratch {
  public:
   // Makes the directory and decides on the medium. Errors: precondition (not empty), usage (its path is too
-  // long for a socket).
+  // long for a socket), those of looking into it. Nothing is removed that was there before.
   static Result<std::unique_ptr<Scratch>> make(ScratchOptions options);
   ~Scratch();  // ends the server and takes everything away; a leftover is only a waste of space
   Scratch(const Scratch&) = delete;
@@ -102,8 +96,9 @@ class Scratch {
   Result<uint64_t> end();
 
  private:
-  Scratch(ScratchOptions options, bool made) : options_(std::move(options)), made_(made) {}
+  explicit Scratch(ScratchOptions options) : options_(std::move(options)) {}
   Status prepare();
+  Status take_directory();
   void choose_medium();
   Status restore_files(const RestoreSource& source, Reporter& reporter, StopToken& stop);
   Status choose_what_is_left_out(const RestoreSource& source);
@@ -111,12 +106,13 @@ class Scratch {
   Status recover(const Settings& settings, Reporter& reporter, StopToken& stop);
   Status check_end() const;
   Status check_recovered(const pg::ServerState& state) const;
-  PreloadedLibraries look_for_libraries() const;
   Status remove();
+  Status remove_content();
   std::string file(std::string_view name) const;
 
   ScratchOptions options_;
-  bool made_;  // the directory, by us
+  bool made_ = false;  // the directory, by us
+  bool ours_ = false;  // what is in it: it was empty
   ScratchMedium medium_ = ScratchMedium::copy;
   RestoreOptions restore_;
   RestorePlan plan_;
