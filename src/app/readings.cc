@@ -121,7 +121,6 @@ Result<SignalsRead> read_signals_and_facts(const Invocation& invocation, Owners 
   request.bloat = enabled("table_bloat") || enabled("index_bloat");
   const std::string path = ready::history_path(state_directory, request.doctor.where.cluster);
   ready::SignalHistory history = ready::read_history(path);
-  request.doctor.continuity = history.continuity;
   read.watched = history.watched;
   const int64_t began_us = invocation.clock().monotonic_us();
   TRY_ASSIGN(read.facts, ready::gather_signals(request));
@@ -131,8 +130,6 @@ Result<SignalsRead> read_signals_and_facts(const Invocation& invocation, Owners 
   history.apply(report);
   history.add(report);
   if (readers == Readers::watching) history.watched = report.time;
-  // Where the repository did not answer, what was known stays so.
-  if (const auto& found = read.facts.doctor.repository.continuity) history.continuity = found->known;
   auto kept = write_file_durable(path, as_bytes(history.encode()), 0600);
   if (!kept) invocation.output().note(LogLevel::debug, cat("no history is kept: ", kept.error().to_string()));
   return read;

@@ -132,6 +132,25 @@ class Verdicts(StatusCase):
         aside.rename(lb.repo_path)
         self.assertEqual(self.status(lb)[0]["backup_age"]["verdict"], "ok")
 
+    def test_a_segment_that_vanishes_from_the_middle_is_missed_at_once(self):
+        server, lb = self.registered(self.two_majors()[-1])
+        server.archive_with(lb.archive_command())
+        lb("backup", live=True).ok()
+        for _ in range(4):
+            server.psql("SELECT pg_logical_emit_message(true, 'test', 'x')")
+            last = server.wait_archived()
+        lb("drill", "--full", "--to", new_directory("d") / "d", "--pg-bin", pg_bin(server.major)).ok()
+        self.assertEqual(self.status(lb)[1].code, OK)
+        stored = sorted(path for path in lb.repo_path.rglob("0000000100*") if path.is_file() and "/wal/" in str(path))
+        self.assertGreater(len(stored), 4, last)
+        middle = stored[-3]
+        aside = middle.rename(new_directory("aside") / middle.name)
+        signals, result = self.status(lb)
+        self.assertEqual((result.code, signals["wal_gaps"]["verdict"]), (CHECK_FAILED, "critical"), signals["wal_gaps"])
+        self.assertIn(middle.name[:24], signals["wal_gaps"]["found"])
+        aside.rename(middle)
+        self.assertEqual(self.status(lb)[1].code, OK)
+
     def test_a_role_that_may_not_see_says_so(self):
         server, lb = self.registered()
         server.archive_with(lb.archive_command())

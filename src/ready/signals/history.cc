@@ -66,18 +66,6 @@ std::optional<double> reaches(const Trend& trend, double value, double limit) {
   return seconds < kForecastLimit ? std::optional(seconds) : std::nullopt;
 }
 
-// Unset when a part of it is not understood.
-std::optional<ops::KnownContinuity> read_continuity(const Json& json) {
-  auto lineage = Lineage::parse(json.at("lineage").get<std::string>());
-  auto backup = BackupId::parse(json.at("backup").get<std::string>());
-  auto end = Lsn::parse(json.at("end").get<std::string>());
-  const auto looked = json.at("whole_look").get<int64_t>();
-  if (!lineage || !backup || !end || looked < 0 || looked > kLastSecond) return std::nullopt;
-  return ops::KnownContinuity{
-      json.at("repository").get<std::string>(), *lineage, *backup,
-      {json.at("timeline").get<uint32_t>()},    *end,     Timestamp::from_seconds(looked)};
-}
-
 }  // namespace
 
 void SignalHistory::add(const SignalReport& report) {
@@ -149,11 +137,6 @@ std::string SignalHistory::encode() const {
     values[key] = std::move(list);
   }
   Json json = {{"version", 1}, {"samples", std::move(values)}};
-  if (continuity)
-    json["continuity"] = {
-        {"repository", continuity->repository}, {"lineage", continuity->lineage.to_string()},
-        {"backup", continuity->backup.text},    {"timeline", continuity->timeline.value},
-        {"end", continuity->end.to_string()},   {"whole_look", continuity->whole_look.unix_us / kSecondUs}};
   if (watched.valid()) json["watched"] = watched.unix_us / kSecondUs;
   return json.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
 }
@@ -172,8 +155,6 @@ Result<SignalHistory> SignalHistory::decode(std::string_view object, std::string
       }
       std::ranges::stable_sort(samples, {}, &Sample::time);
     }
-    if (auto known = json.find("continuity"); known != json.end())
-      history.continuity = read_continuity(*known);
     if (auto watched = json.find("watched"); watched != json.end())
       history.watched = Timestamp::from_seconds(std::clamp<int64_t>(watched->get<int64_t>(), 0, kLastSecond));
     return history;

@@ -1,6 +1,5 @@
 // What signals were, from one small file of the state directory: for trends and for the time until a disk is
-// full. Never for verdicts about the present: those come from what was read now. And how far WAL was found
-// continuous, so that the next look begins there (ops/doctor/continuity.h).
+// full. Never for verdicts about the present: those come from what was read now.
 //
 // Samples of the last two hours are five minutes apart at least, older ones an hour, and what is older than
 // eight days is dropped: at most some hundred samples of each value, however often it is read.
@@ -12,7 +11,6 @@
 #include <string_view>
 #include <vector>
 
-#include "ops/doctor/continuity.h"
 #include "ready/signals/signal.h"
 #include "util/result.h"
 
@@ -30,8 +28,6 @@ class SignalHistory {
   // Fills in trends of readings and parts from the samples and what was read now. A file system that will be
   // full within a day is at least a warning.
   void apply(SignalReport& report) const;
-  // Of the last look; unset where there was none, or it found no backup.
-  std::optional<ops::KnownContinuity> continuity;
   const std::vector<Sample>* samples(const std::string& key) const;
   // When something that watches last read them: the daemon, alert check or metrics; unset: nothing ever did.
   Timestamp watched;
