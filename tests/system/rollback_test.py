@@ -3,7 +3,8 @@
 import re
 import shlex
 
-from harness import Cluster, SystemTest, amcheck, main, new_directory, run, tool, tree, wait_until
+from harness import (SOURCE, Background, Cluster, SystemTest, amcheck, main, new_directory, run, scratch, tool, tree,
+                     wait_until)
 
 USAGE, NOT_FOUND, UNREACHABLE, PRECONDITION, CHECK_FAILED, NOT_CONFIRMED = 2, 4, 13, 14, 17, 21
 
@@ -273,6 +274,42 @@ class Rollback(SystemTest):
                 self.assertEqual(done.ok().json["checks"], [])
                 self.assertEqual(copy.value("SELECT pg_is_in_recovery()"), "f")
                 copy.stop()
+
+    def test_given_again_the_state_before_is_what_was_there_at_first(self):
+        """And not the copy of the call that failed, which was never promoted."""
+        server, lb = self.source(15)
+        failed = self.in_place(lb, "--stop", "--preserve", "--yes", "--sql", "SELECT false")
+        self.assertFails(failed, CHECK_FAILED, "SELECT pg_promote()", f"-D {server.data} -m fast stop && mv")
+        done = self.in_place(lb, "--stop", "--preserve", "--yes").ok()
+        self.assertIn("which was not promoted; the state before is", done.err)
+        self.assertEqual(self.said(server), "good")
+        self.assertIn("external_pid_file=", done.json["preserved_command"])
+        self.paste(done.json["preserved_command"])
+        before = Cluster.attach(done.json["preserved"], 15)
+        before.place, before.port = server.place, server.port + 1
+        self.assertEqual(self.said(before), "good,mistake,later")
+        before.stop()
+
+    def test_a_directory_without_a_cluster_is_a_mistyped_one(self):
+        server, lb = self.source(15)
+        typo = new_directory("typo")
+        self.assertFails(self.rollback(lb, "--pgdata", typo, "--yes"), PRECONDITION, "holds no cluster", "--to")
+        self.assertEqual([], list(typo.iterdir()))
+        self.assertEqual(self.said(server), "good,mistake,later")
+
+    def test_a_server_that_is_started_meanwhile_keeps_its_directory(self):
+        server, lb = self.source(15)
+        server.stop()
+        library = scratch() / "slow.so"
+        run(["cc", "-O2", "-shared", "-fPIC", "-o", library, SOURCE / "tests/support/slow.c"])
+        library.chmod(0o755)
+        words = ["rollback", "--target-time", server.moment, "--pg-bin", server.bin, "--pgdata", server.data, "--port",
+                 server.port, "--socket-dir", server.place, "--yes"]
+        command = Background(lb.argv(*words), env={"LD_PRELOAD": library, "SLOW_PATH": ".data", "SLOW_MS": "300"})
+        wait_until(lambda: list(server.data.parent.glob("*.new-*/base")) or not command.running, "the copy", interval=0.01)
+        server.start()
+        self.assertFails(command.wait(120, check=False), PRECONDITION, "a server is running there", "nothing was moved")
+        self.assertEqual(self.said(server), "good,mistake,later")
 
     def test_what_cannot_be_reached_stops_nothing(self):
         for major in self.majors():
