@@ -530,6 +530,22 @@ class Damage(BackupCase):
         server.wait_archived()
         self.assertWhole(server, self.restore(lb, server.major))
 
+    def test_why_an_attempt_failed_is_short_in_the_list_and_whole_in_show(self):
+        server = self.cluster()
+        lb = self.lifeboat(server)
+        lb("init", "--yes", live=True).ok()
+        # A file that only root may read ends it.
+        secret = server.data / "base" / ("secret" * 8)
+        secret.write_text("x")
+        secret.chmod(0o600)
+        self.assertNotEqual(lb("backup", live=True).code, 0)
+        attempt, = self.listed(lb, "--all")
+        row, = [line for line in lb("list", "--all", json=False).ok().out.splitlines() if attempt["id"] in line]
+        self.assertGreater(len(attempt["reason"]), 60)
+        self.assertIn(attempt["reason"][:20], row)
+        self.assertNotIn(attempt["reason"][:60], row)
+        self.assertFails(lb("show", attempt["id"], json=False), EXIT["not_found"], attempt["reason"])
+
     def test_a_second_backup_at_once_is_busy_and_names_the_first(self):
         server = self.cluster()
         lb = self.archiving(server)

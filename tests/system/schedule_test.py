@@ -96,9 +96,18 @@ class ScheduleTest(SystemTest):
             fcntl.flock(lock, fcntl.LOCK_EX)
             run(["timeout", "60", "/bin/sh", "-c", line.split(" ", 5)[5]])
         self.assertIn("archive_off", told.read_text())
+        # What jobs may write is what they are told to write.
+        other = self.place / "other"
+        moved = self.lb("schedule", "systemd", "--config", path, "--state-dir", other).ok().json
+        service = next(file["text"] for file in moved["files"] if file["name"] == "lifeboat-main-alerts.service")
+        self.assertIn(f"ReadWritePaths=-{other}\n", service)
+        self.assertRegex(service, f"ExecStart=.* --state-dir {other} .*alert check|ExecStart=.*alert check --state-dir {other} ")
+        cron = self.lb("schedule", "cron", "--config", path, "--state-dir", other, json=False).ok().out
+        self.assertIn(f"alert check --state-dir {other} ", cron)
         units = self.lb("schedule", "systemd", "--config", path, "--to", self.place / "units").ok().json
         service = next(file["text"] for file in units["files"] if file["name"] == "lifeboat-main-alerts.service")
         self.assertNotIn("flock", service)
+        self.assertNotIn("--state-dir", service, "the configuration says it")
 
     def test_a_drill_by_schedule_goes_to_a_random_moment_unless_told(self):
         path = self.config('drill = "0 5 * * 0"', 'newest = ["0 6 * * 0", "drill", "--target", "latest"]',

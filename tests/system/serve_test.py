@@ -10,7 +10,7 @@ from pathlib import Path
 
 from harness import SystemTest, binary, give, main, new_directory, pg_bin, run, wait_until
 
-CONFIG, UNAVAILABLE, BUSY, CANCELLED = 3, 8, 15, 16
+CONFIG, UNAVAILABLE, WRONG_KEY, BUSY, CANCELLED = 3, 8, 11, 15, 16
 YEARLY = "0 0 1 1 *"
 LONG_AGO_US = 1_700_000_000_000_000
 
@@ -78,6 +78,28 @@ class Configuration(ServeCase):
                          [("backup", "backup"), ("expire", "expire --keep-count 2 --yes"), ("weekly", "verify --jobs 1")])
         self.assertTrue(checked["jobs"][0]["next"].endswith("-01-01T00:00:00Z"), checked["jobs"][0])
         self.assertFalse(self.state.exists(), "a check changes nothing")
+
+    def test_a_check_opens_what_the_jobs_will_need(self):
+        path = self.config([f'backup = "{YEARLY}"'])
+        text = path.read_text()
+        path.write_text(text.replace("[cluster.main.serve]", 'owner = "dba"\n[cluster.main.serve]') +
+                        '[alert.team]\ntype = "command"\ncommand = ["/bin/true"]\n')
+        checked = self.serve("--check").ok().json
+        self.assertEqual([(one["receiver"], one["type"]) for one in checked["receivers"]], [("team", "command")])
+        self.assertIn("team", self.lb("serve", "--check", "--config", path, json=False).ok().out)
+        path.write_text(text)
+        self.assertIn("nobody is told", self.serve("--check").ok().err)
+        url = f"file://{self.lb.repo_path}"
+        keyed = text.replace(f'repo = "{url}"', 'repo = "near"') + f'[repo.near]\nurl = "{url}"\nkey-file = "/nowhere/key"\n'
+        for broken, code, phrase in [(text.replace(url, "file:///nowhere/repo"), UNAVAILABLE, "/nowhere/repo"),
+                                     (keyed, WRONG_KEY, "not encrypted")]:
+            path.write_text(broken)
+            with self.subTest(phrase=phrase):
+                self.assertFails(self.serve("--check"), code, phrase)
+                # The daemon itself waits for it, and says so.
+                said = self.start().stop().err
+                self.assertIn("NOT protected", said)
+                self.assertIn(phrase, said)
 
     def test_each_mistake_is_told_with_its_line(self):
         for schedule, serve, phrase in [

@@ -56,6 +56,17 @@ std::string time_cell(Timestamp time) {
   return Timestamp{time.unix_us - time.unix_us % 1'000'000}.to_string();
 }
 
+// The whole of it is in `show`.
+std::string short_reason(const std::string& reason) {
+  constexpr size_t kMost = 40;
+  const std::string_view line = std::string_view(reason).substr(0, reason.find('\n'));
+  if (line.size() <= kMost && line.size() == reason.size()) return reason;
+  std::string_view kept = line.substr(0, kMost);
+  while (!kept.empty() && (static_cast<uint8_t>(kept.back()) & 0xc0) == 0x80) kept.remove_suffix(1);
+  if (!kept.empty() && static_cast<uint8_t>(kept.back()) >= 0xc0) kept.remove_suffix(1);
+  return cat(trim(kept), "…");
+}
+
 std::string to_text(const ops::Catalogue& catalogue) {
   std::string text;
   for (const ops::CatalogueLineage& lineage : catalogue.lineages) {
@@ -89,7 +100,7 @@ std::string to_text(const ops::Catalogue& catalogue) {
                  aborted ? "" : format_bytes(card.totals.stored_bytes),
                  aborted ? "" : std::to_string(card.timeline.value),
                  aborted ? "" : card.start_lsn.to_string(), aborted ? "" : card.stop_lsn.to_string(),
-                 aborted ? card.reason : proof_cell(entry.proofs.verified),
+                 aborted ? short_reason(card.reason) : proof_cell(entry.proofs.verified),
                  aborted ? "" : proof_cell(entry.proofs.drilled)});
     }
     text += table.to_string();

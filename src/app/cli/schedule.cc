@@ -93,6 +93,7 @@ void add_alerts(const Invocation& invocation, ServicePlan& plan) {
 Result<ServicePlan> plan_jobs(const Invocation& invocation) {
   TRY_ASSIGN(ServicePlan plan, plan_service(invocation));
   add_alerts(invocation, plan);
+  carry_state_directory(invocation, plan);
   if (!plan.jobs.empty()) return plan;
   const std::string& config = invocation.config_path();
   return make_error(ErrorKind::config, config.empty() ? std::string(kDefaultConfigPath) : config,
@@ -151,7 +152,7 @@ constexpr Option kOwn[] = {
     {.name = "state-dir",
      .kind = ValueKind::path,
      .placeholder = "DIR",
-     .help = "where the lock files are that keep jobs from overlapping",
+     .help = "where the lock files are that keep jobs from overlapping, and what jobs remember",
      .default_text = "/var/lib/lifeboat",
      .section = ConfigSection::cluster},
 };

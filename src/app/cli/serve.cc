@@ -86,7 +86,23 @@ std::vector<std::string> resident_words(const ServedCluster& cluster) {
   return lines;
 }
 
-Json plan_json(const ServicePlan& plan, Timestamp now) {
+// "warning and worse", "heartbeats only"
+std::string told_of(const ready::Receiver& receiver) {
+  if (receiver.heartbeats_only) return "heartbeats only";
+  return receiver.least == ready::Rank::critical ? "critical" : "warning, critical";
+}
+
+Json receivers_json(const std::vector<ready::Receiver>& receivers) {
+  Json list = Json::array();
+  for (const ready::Receiver& receiver : receivers)
+    list.push_back({{"receiver", receiver.name},
+                    {"type", to_string(receiver.type)},
+                    {"told", told_of(receiver)},
+                    {"clusters", receiver.clusters}});
+  return list;
+}
+
+Json plan_json(const ServicePlan& plan, const std::vector<ready::Receiver>& receivers, Timestamp now) {
   Json clusters = Json::array();
   for (const ServedCluster& cluster : plan.clusters) {
     clusters.push_back({{"cluster", cluster.name},
@@ -105,10 +121,11 @@ Json plan_json(const ServicePlan& plan, Timestamp now) {
   }
   return {{"metrics", plan.metrics.empty() ? Json(nullptr) : Json(plan.metrics)},
           {"clusters", std::move(clusters)},
-          {"jobs", std::move(jobs)}};
+          {"jobs", std::move(jobs)},
+          {"receivers", receivers_json(receivers)}};
 }
 
-std::string to_text(const ServicePlan& plan, Timestamp now) {
+std::string to_text(const ServicePlan& plan, const std::vector<ready::Receiver>& receivers, Timestamp now) {
   Table clusters({{"cluster"}, {"repository"}, {"wal push"}, {"processes"}});
   for (const ServedCluster& cluster : plan.clusters) {
     clusters.add({cluster.name, cluster.repo.url, cluster.archive ? "answered" : "-",
@@ -117,7 +134,14 @@ std::string to_text(const ServicePlan& plan, Timestamp now) {
   Table jobs({{"job"}, {"schedule (UTC)"}, {"next"}, {"command"}});
   for (const Job& job : plan.jobs)
     jobs.add({job.key(), job.when.text(), job.when.next(now).to_string(), join(job.command, " ")});
-  return jobs.empty() ? clusters.to_string() : cat(clusters.to_string(), "\n", jobs.to_string());
+  Table told({{"receiver"}, {"type"}, {"told of"}, {"clusters"}});
+  for (const ready::Receiver& receiver : receivers)
+    told.add({receiver.name, std::string(to_string(receiver.type)), told_of(receiver),
+              receiver.clusters.empty() ? "all" : join(receiver.clusters, ", ")});
+  std::string text = clusters.to_string();
+  for (const Table& table : {jobs, told})
+    if (!table.empty()) text += cat("\n", table.to_string());
+  return text;
 }
 
 Status need_directory(const std::string& path, std::string_view option) {
@@ -129,21 +153,54 @@ Status need_directory(const std::string& path, std::string_view option) {
           option));
 }
 
+// Everything that its jobs will need of the repository: that, its key, the cluster in it.
+Status check_repository(const ServedCluster& cluster, const StopToken& stop) {
+  ops::RepoLocation where = cluster.repo;
+  where.patience.us = 0;  // the answer is wanted now
+  where.patience.stop = &stop;
+  TRY_ASSIGN(repo::Repository repository, ops::open_repository(where));
+  TRY(ops::choose_lineage(repository, cluster.name));
+  return {};
+}
+
+// Who cannot be served now may be later: the store comes back, a mount is made.
+void tell_what_is_missing(const Invocation& invocation, const ServicePlan& plan) {
+  for (const ServedCluster& cluster : plan.clusters) {
+    auto good = check_repository(cluster, invocation.stop());
+    if (good || invocation.stop().stopped()) continue;
+    invocation.output().note(
+        LogLevel::error,
+        cat("cluster ", cluster.name, " is NOT protected: ", good.error().to_string(),
+            "; its jobs fail until this is mended (lifeboat serve --check tells when it is)"));
+  }
+}
+
+Result<int> check(const Invocation& invocation, const ServicePlan& plan, Timestamp now) {
+  invocation.output().text(to_text(plan, invocation.config().receivers, now));
+  if (invocation.config().receivers.empty())
+    invocation.output().note(LogLevel::warning,
+                             "nobody is told: the configuration has no section [alert.NAME]");
+  for (const ServedCluster& cluster : plan.clusters) {
+    auto good = check_repository(cluster, invocation.stop());
+    if (!good) return std::move(good).error().within(cat("cluster ", cluster.name));
+  }
+  return 0;
+}
+
 Result<int> handle(const Invocation& invocation) {
   if (invocation.flag("status")) return show_status(invocation);
   TRY_ASSIGN(ServicePlan plan, plan_service(invocation));
+  carry_state_directory(invocation, plan);
   const Timestamp now{invocation.clock().unix_us()};
-  invocation.output().document(to_json_text(plan_json(plan, now)));
+  invocation.output().document(to_json_text(plan_json(plan, invocation.config().receivers, now)));
   DaemonOptions options;
   options.socket = invocation.value("socket");
   options.state_directory = invocation.value("state-dir");
-  if (invocation.flag("check")) {
-    invocation.output().text(to_text(plan, now));
-    return 0;
-  }
+  if (invocation.flag("check")) return check(invocation, plan, now);
   TRY(need_directory(options.state_directory, "--state-dir"));
   TRY(need_directory(parent_path(options.socket), "--socket"));
   TRY_ASSIGN(options.program, ops::own_program_path());
+  tell_what_is_missing(invocation, plan);
   TRY_ASSIGN(auto daemon, Daemon::make(std::move(plan), std::move(options), invocation.output(),
                                        invocation.stop(), invocation.clock()));
   TRY(daemon->run());
@@ -152,7 +209,8 @@ Result<int> handle(const Invocation& invocation) {
 
 constexpr Option kServeOptions[] = {
     {.name = "check",
-     .help = "validate the configuration, print what would be served, and end",
+     .help = "validate the configuration, open every repository with its key, print what would be served and "
+             "who is told, and end",
      .excludes = "status"},
     {.name = "status", .help = "ask the daemon that runs what it does", .excludes = "check"},
     {.name = "socket",
@@ -239,6 +297,15 @@ constinit const Command kServeCommand = {
           "starts": {"type": "integer"},
           "last_error": {"type": "string"}
         }}}
+      }}},
+    "receivers": {"type": "array", "description": "of alerts; with --check", "items": {
+      "type": "object",
+      "required": ["receiver", "type", "told", "clusters"],
+      "properties": {
+        "receiver": {"type": "string"},
+        "type": {"type": "string"},
+        "told": {"type": "string", "description": "of what"},
+        "clusters": {"type": "array", "description": "empty: all", "items": {"type": "string"}}
       }}},
     "jobs": {"type": "array", "items": {
       "type": "object",

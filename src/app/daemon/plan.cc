@@ -106,7 +106,38 @@ bool is_served(const Invocation& serve, const ConfigBlock& block) {
   return block.service.line != 0 || !block.schedule.empty();
 }
 
+constexpr std::string_view kStateDir = "state-dir";
+
+// What a job of this cluster takes for it when nobody says so; empty: the default.
+std::string stated_directory(const Invocation& invocation, const std::string& cluster) {
+  const ConfigBlock* block = invocation.config().find(ConfigSection::cluster, cluster);
+  if (block == nullptr) return "";
+  for (const ConfigValue& value : block->values)
+    if (value.option->name == kStateDir) return value.values.front();
+  return "";
+}
+
+void carry_into(const Invocation& invocation, const std::string& cluster, std::vector<std::string>& words) {
+  const std::vector<std::string_view> arguments(words.begin(), words.end());
+  auto line = parse_command_line(arguments, "/");
+  if (!line) return;  // it was parsed before
+  const Option* option = find_option(*line->command, kStateDir);
+  const bool given =
+      std::ranges::any_of(line->options, [&](const auto& one) { return one.option == option; });
+  if (option == nullptr || given) return;
+  const std::string wanted = invocation.value(kStateDir);
+  std::string has = stated_directory(invocation, cluster);
+  if (has.empty()) has = option->default_text;
+  if (has != wanted) words.insert(words.end(), {cat("--", kStateDir), wanted});
+}
+
 }  // namespace
+
+void carry_state_directory(const Invocation& invocation, ServicePlan& plan) {
+  for (Job& job : plan.jobs) carry_into(invocation, job.cluster, job.command);
+  for (ServedCluster& cluster : plan.clusters)
+    for (Resident& resident : cluster.residents) carry_into(invocation, cluster.name, resident.words);
+}
 
 Result<ServicePlan> plan_service(const Invocation& serve) {
   ServicePlan plan;

@@ -38,4 +38,8 @@ struct ServicePlan {
 // config, with the line of what is wrong; usage.
 Result<ServicePlan> plan_service(const Invocation& serve);
 
+// --state-dir of `serve` or `schedule` as an option of every job and process that takes it and would not have
+// it from the configuration: who runs them lets them write there and nowhere else.
+void carry_state_directory(const Invocation& invocation, ServicePlan& plan);
+
 }  // namespace lifeboat::app

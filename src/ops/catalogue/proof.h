@@ -51,8 +51,8 @@ struct BackupProof {
 struct BackupProofs {
   std::optional<BackupProof> verified;  // what records of kind verify say
   std::optional<BackupProof> drilled;   // what records of kind drill say
-  // Passed at least at level `wal` and not contradicted since; what a verification found, a verification alone
-  // clears. A backup that is not verified is never called good.
+  // Passed at least at level `wal` and not contradicted since; what verify found, only verify clears. What is
+  // not verified is never called good.
   bool good() const;
 };
 
