@@ -197,6 +197,7 @@ class Planner {
     auto chosen = choose_backup(*source_.lineage, options_, local_partial_, reporter_, stop_);
     if (!chosen) return with_rescue_hint(std::move(chosen).error(), plan_);
     plan_.backup = chosen->card;
+    plan_.others = std::move(chosen->others);
     plan_.reach = std::move(chosen->reach);
     plan_.warnings.insert(plan_.warnings.end(), chosen->warnings.begin(), chosen->warnings.end());
     plan_.replay_from = plan_.backup.start_lsn;

@@ -60,6 +60,7 @@ struct RestorePlan {
   size_t other_lineages = 0;
   std::string repository;  // URL, for people
   repo::Card backup;
+  std::vector<BackupId> others;  // that may lead to the target too, the best first
   RecoveryTarget asked;
   Reach reach;      // where recovery will end, and the target as the server is told it
   Lsn replay_from;  // redo position of the backup
