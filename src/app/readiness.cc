@@ -11,13 +11,14 @@
 #include "app/run.h"
 #include "app/values.h"
 #include "model/timestamp.h"
-#include "ops/dump/dump.h"
 #include "ready/report/item.h"
 #include "util/files.h"
 #include "util/strings.h"
 
 namespace lifeboat::app {
 namespace {
+
+constexpr int64_t kMinuteUs = 60'000'000;
 
 ready::Stated stated(const Invocation& invocation, std::string_view name, std::optional<double> value) {
   ready::Stated result{value, ""};
@@ -78,8 +79,19 @@ std::string verb_of(const std::vector<std::string>& words) {
   return verb;
 }
 
+// When the cluster came into the repository: nothing could run before.
+Timestamp registered(const ops::DoctorFacts& doctor) {
+  const auto& lineages = doctor.repository.lineages;
+  const auto lineage = doctor.lineage();
+  auto ours = std::ranges::find_if(
+      lineages, [&](const repo::LineageRecord& one) { return lineage && one.lineage == *lineage; });
+  if (ours != lineages.end()) return ours->registered;
+  return lineages.empty() ? Timestamp() : lineages.back().registered;
+}
+
 std::vector<ready::ScheduledJob> scheduled_jobs(const Invocation& invocation,
-                                                const std::vector<ready::JobFacts>& remembered) {
+                                                const std::vector<ready::JobFacts>& remembered,
+                                                Timestamp registered) {
   std::vector<ready::ScheduledJob> jobs;
   const ConfigBlock* section = invocation.cluster_section();
   if (section == nullptr) return jobs;
@@ -95,9 +107,11 @@ std::vector<ready::ScheduledJob> scheduled_jobs(const Invocation& invocation,
                             static_cast<double>(section->service.jitter_us) / 1e6,
                             {}};
     const auto two_gaps_us = static_cast<int64_t>(2e6 * job.longest_gap_seconds);
-    job.due = times_due(line.when, {now.unix_us - two_gaps_us}, now);
+    const Timestamp earliest = registered.plus_us(-kMinuteUs);  // of which a moment is the beginning
+    job.due = times_due(line.when, std::max(earliest, {now.unix_us - two_gaps_us}), now);
     auto known = std::ranges::find(remembered, line.name, &ready::JobFacts::name);
-    if (known != remembered.end()) {
+    job.known_to_daemon = known != remembered.end();
+    if (job.known_to_daemon) {
       job.failures = known->failures;
       job.started = known->started;
     }
@@ -141,21 +155,6 @@ Result<std::vector<ready::Waiver>> waivers(const Invocation& invocation) {
     found.push_back(std::move(waiver));
   }
   return found;
-}
-
-// None where the repository cannot be read: the report says so elsewhere.
-std::vector<ready::LogicalBackup> complete_dumps(const ops::RepoLocation& where) {
-  std::vector<ready::LogicalBackup> dumps;
-  auto repository = ops::open_repository(where);
-  if (!repository) return dumps;
-  auto list = ops::list_dumps(*repository, where.cluster, false);
-  if (!list) return dumps;
-  for (const ops::DumpEntry& entry : list->dumps)
-    if (entry.card.state == repo::BackupState::complete)
-      dumps.push_back(
-          {entry.card.id.text, entry.card.stopped,
-           !entry.card.dump || (!entry.card.dump->schema_only && !entry.card.dump->chosen_tables)});
-  return dumps;
 }
 
 // "2027-01-10 by the platform team"
@@ -307,10 +306,12 @@ Result<ready::ReportFacts> read_readiness(const Invocation& invocation) {
   facts.report = std::move(read.report);
   facts.settings.owner = read.settings.owner;
   facts.settings.signals_read = read.watched;
-  facts.settings.jobs = scheduled_jobs(invocation, facts.signals.jobs);
+  facts.settings.metrics_problem = read.metrics_problem;
+  facts.settings.jobs = scheduled_jobs(invocation, facts.signals.jobs, registered(facts.doctor()));
   TRY_ASSIGN(ops::RepoLocation where, repo_location(invocation));
-  facts.rehearsals = ready::rehearsals_of(where, facts.doctor().lineage());
-  facts.dumps = complete_dumps(where);
+  facts.rehearsals = std::move(read.rehearsals);
+  facts.dumps = std::move(read.dumps);
+  facts.rates = std::move(read.rates);
   facts.stored = stored_bytes(where);
   TRY_ASSIGN(facts.lost_moments, find_lost_moments(invocation, where, facts.doctor().lineage()));
   facts.runbooks = ready::written_runbooks(facts.settings.runbook_directory, invocation.cluster());

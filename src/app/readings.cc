@@ -6,11 +6,15 @@
 #include <cerrno>
 
 #include "app/daemon/daemon.h"
+#include "app/daemon/http_server.h"
 #include "app/daemon/schedule.h"
 #include "app/later.h"
 #include "app/location.h"
 #include "app/output.h"
 #include "app/render.h"
+#include "ops/dump/dump.h"
+#include "ready/plan/rates.h"
+#include "ready/report/standing.h"
 #include "ready/signals/facts.h"
 #include "ready/signals/history.h"
 #include "ready/signals/report_json.h"
@@ -57,6 +61,75 @@ std::string trend_text(const Reading& reading) {
     text += cat(", critical in ",
                 ready::format_value(*reading.trend.reaches_critical_seconds, ready::Unit::seconds));
   return text;
+}
+
+// What its newest drill, else its newest verification, found; "": nothing is known against it.
+std::string known_failure(const ops::BackupProofs& proofs) {
+  if (proofs.drilled && !proofs.drilled->passed) return ops::first_problem(*proofs.drilled);
+  const ops::BackupProof* failed = proofs.good() ? nullptr : ops::failed_proof(proofs);
+  return failed == nullptr ? "" : ops::first_problem(*failed);
+}
+
+std::vector<ready::LogicalBackup> complete_dumps(const repo::Repository& repository,
+                                                 const std::string& cluster) {
+  std::vector<ready::LogicalBackup> dumps;
+  auto list = ops::list_dumps(repository, cluster, false);
+  if (!list) return dumps;
+  for (const ops::DumpEntry& entry : list->dumps) {
+    if (entry.card.state != repo::BackupState::complete) continue;
+    const auto& dump = entry.card.dump;
+    dumps.push_back({entry.card.id.text, entry.card.stopped,
+                     !dump || (!dump->schema_only && !dump->chosen_tables), known_failure(entry.proofs)});
+  }
+  return dumps;
+}
+
+// Nothing where the repository cannot be read: signals say so elsewhere.
+void read_evidence(const ops::RepoLocation& where, SignalsRead& read) {
+  if (read.facts.doctor.repository.problem) return;
+  auto repository = ops::open_repository(where);
+  if (!repository) return;
+  read.dumps = complete_dumps(*repository, where.cluster);
+  auto chosen = ops::choose_lineage(*repository, where.cluster, read.facts.doctor.lineage());
+  if (!chosen) return;
+  if (auto found = ready::read_rehearsals(chosen->repo)) read.rehearsals = *std::move(found);
+  read.rates = ready::measured_rates(chosen->repo);
+  const auto& backups = read.facts.doctor.repository.backups;
+  auto newest = std::find_if(backups.rbegin(), backups.rend(), [](const repo::Card& card) {
+    return card.state == repo::BackupState::complete;
+  });
+  if (auto verdict = ready::read_wal_verdict(chosen->repo))
+    ready::apply_wal_verdict(read.report, *verdict, newest == backups.rend() ? nullptr : &*newest);
+}
+
+constexpr int64_t kMetricsTimeoutMs = 2'000;
+constexpr double kWatchedSeconds = 900;
+
+// What the configuration wants of the daemon, and is not there: `watched` is when signals were last watched.
+std::string daemon_problem(const Invocation& invocation, const SignalsRead& read, Timestamp now) {
+  const std::string& metrics = invocation.config().serve.metrics;
+  if (!read.metrics_problem.empty())
+    return cat("metrics are configured at ", metrics, ", and ", read.metrics_problem);
+  const ConfigBlock* section = invocation.cluster_section();
+  const bool served = section != nullptr && (section->service.line > 0 || !section->schedule.empty());
+  const bool wanted = served && (!metrics.empty() || !invocation.config().receivers.empty());
+  const double interval = served ? static_cast<double>(section->service.signals_us) / 1e6 : 0;
+  const double most = std::max(kWatchedSeconds, 3 * interval);
+  if (!wanted || !read.watched.valid() || now.seconds_since(read.watched) <= most) return "";
+  return cat("nothing has watched the signals since ", read.watched.to_string());
+}
+
+// By who looks himself: the daemon's own readings are proof enough.
+void tell_of_daemon(const Invocation& invocation, SignalsRead& read) {
+  const std::string& metrics = invocation.config().serve.metrics;
+  if (!metrics.empty() && !somebody_listens(metrics, kMetricsTimeoutMs))
+    read.metrics_problem = "nothing answers there";
+  const std::string problem = daemon_problem(invocation, read, read.report.time);
+  auto jobs = std::ranges::find_if(read.report.readings,
+                                   [](const Reading& one) { return one.signal->id == "job_failures"; });
+  if (problem.empty() || jobs == read.report.readings.end()) return;
+  jobs->verdict = ready::worse_of(jobs->verdict, Verdict::warning);
+  jobs->found = cat("lifeboat serve seems not to run: ", problem, "; ", jobs->found);
 }
 
 constexpr Option kOptions[] = {
@@ -126,6 +199,9 @@ Result<SignalsRead> read_signals_and_facts(const Invocation& invocation, Owners 
   TRY_ASSIGN(read.facts, ready::gather_signals(request));
   ready::SignalReport& report = read.report;
   report = ready::evaluate(read.facts, settings);
+  read_evidence(request.doctor.where, read);
+  ready::apply_evidence(report, read.rehearsals, read.dumps);
+  if (readers == Readers::once) tell_of_daemon(invocation, read);
   report.seconds = static_cast<double>(invocation.clock().monotonic_us() - began_us) / 1e6;
   history.apply(report);
   history.add(report);

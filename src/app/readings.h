@@ -3,6 +3,7 @@
 
 #include "app/command.h"
 #include "app/invocation.h"
+#include "ready/report/facts.h"
 #include "ready/signals/facts.h"
 #include "ready/signals/signal.h"
 
@@ -34,6 +35,10 @@ struct SignalsRead {
   ready::SignalFacts facts;
   ready::SignalSettings settings;
   ready::SignalReport report;
+  std::vector<ready::Rehearsal> rehearsals;  // newest first; none where the repository cannot be read
+  std::vector<ready::LogicalBackup> dumps;   // complete ones, by time; likewise
+  ready::Rates rates;                        // that drills measured; likewise
+  std::string metrics_problem;               // why nobody offers the configured metrics; "": somebody does
 };
 Result<SignalsRead> read_signals_and_facts(const Invocation& invocation, Owners owners,
                                            Readers readers = Readers::once);

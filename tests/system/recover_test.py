@@ -130,6 +130,29 @@ class Recover(SystemTest):
         self.assertEqual(self.verdicts(done["post_mortem"])["rpo_met"], "pass")
         self.assertEqual(self.said(server), "good")
 
+    def test_an_archiver_that_fails_is_told_and_the_data_is_back(self):
+        server, lb = self.source()
+        off = new_directory("flag") / "off"
+        server.configure(archive_command=f"test ! -e {off} && {lb.archive_command()}").reload()
+        lb("backup", live=True).ok()
+        off.touch()
+        server.kill9()
+        failed = self.recover(lb, "--failure", "corruption", "--yes", json=False)
+        self.assertEqual(failed.code, 17, failed.out + failed.err)
+        self.assertIn("RECOVERED, AND NOT ARCHIVED", failed.out)
+        self.assertNotIn("NOT RECOVERED", failed.out)
+        self.assertEqual(self.said(server), "good")
+
+    def test_a_mistyped_directory_is_doubted(self):
+        server, lb = self.source()
+        typo = server.data.with_name("dtaa")
+        plan = lb("recover", "--pg", server.conninfo(), "--pgdata", typo, "--pg-bin", server.bin, "--failure", "primary-lost", "--dry-run")
+        self.assertIn("Is it mistyped?", plan.err)
+        self.assertTrue(any("mistyped" in fact for fact in plan.ok().json["found_before"]))
+        taken = lb("recover", "--pg", server.conninfo(), "--failure", "data-changed", "--target-time", server.now(), "--to", server.data)
+        self.assertNotEqual(taken.code, 0)
+        self.assertNotIn("--replace", taken.err)
+
     def test_a_recovery_that_fails_leaves_a_record_that_says_so(self):
         server, lb = self.source()
         server.kill9()

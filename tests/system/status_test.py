@@ -133,16 +133,9 @@ class Verdicts(StatusCase):
         self.assertEqual(self.status(lb)[0]["backup_age"]["verdict"], "ok")
 
     def test_a_segment_that_vanishes_from_the_middle_is_missed_at_once(self):
-        server, lb = self.registered(self.two_majors()[-1])
-        server.archive_with(lb.archive_command())
-        lb("backup", live=True).ok()
-        for _ in range(4):
-            server.psql("SELECT pg_logical_emit_message(true, 'test', 'x')")
-            last = server.wait_archived()
+        server, lb, stored = self.archived(self.two_majors()[-1])
         lb("drill", "--full", "--to", new_directory("d") / "d", "--pg-bin", pg_bin(server.major)).ok()
         self.assertEqual(self.status(lb)[1].code, OK)
-        stored = sorted(path for path in lb.repo_path.rglob("0000000100*") if path.is_file() and "/wal/" in str(path))
-        self.assertGreater(len(stored), 4, last)
         middle = stored[-3]
         aside = middle.rename(new_directory("aside") / middle.name)
         signals, result = self.status(lb)
@@ -150,6 +143,56 @@ class Verdicts(StatusCase):
         self.assertIn(middle.name[:24], signals["wal_gaps"]["found"])
         aside.rename(middle)
         self.assertEqual(self.status(lb)[1].code, OK)
+
+    def archived(self, major, segments=4):
+        """A server with a backup and some segments behind it; the stored ones, oldest first."""
+        server, lb = self.registered(major)
+        server.archive_with(lb.archive_command())
+        lb("backup", live=True).ok()
+        for _ in range(segments):
+            server.psql("SELECT pg_logical_emit_message(true, 'test', 'x')")
+            server.wait_archived()
+        return server, lb, sorted(lb.repo_path.glob("clusters/*/*/wal/00000001/*/*"))
+
+    def test_a_trivial_drill_does_not_clear_a_failed_one(self):
+        server, lb, stored = self.archived(self.two_majors()[-1])
+        middle = stored[-3]
+        aside = middle.rename(new_directory("aside") / middle.name)
+
+        def drill(*options):
+            return lb("drill", "--full", "--to", new_directory("d") / "d", "--pg-bin", pg_bin(server.major), *options)
+        self.assertNotEqual(drill().code, 0)
+        drill("--target", "immediate").ok()
+        result = self.status(lb)[0]["drill_result"]
+        self.assertEqual(result["verdict"], "critical", result)
+        self.assertIn("none that reaches as far has passed since", result["found"])
+        aside.rename(middle)
+        drill().ok()
+        self.assertEqual(self.status(lb)[0]["drill_result"]["verdict"], "ok")
+
+    def test_a_verification_that_ends_broken_is_seen_at_once(self):
+        server, lb, stored = self.archived(self.two_majors()[-1])
+        lb("drill", "--full", "--to", new_directory("d") / "d", "--pg-bin", pg_bin(server.major)).ok()
+        self.assertEqual(self.status(lb)[1].code, OK)
+        sound = stored[-3].read_bytes()
+        stored[-3].chmod(0o600)
+        broken = bytearray(sound)
+        broken[len(broken) // 2] ^= 0xff
+        stored[-3].write_bytes(broken)
+        self.assertNotEqual(lb("verify").code, 0)
+        gaps = self.status(lb)[0]["wal_gaps"]
+        self.assertEqual(gaps["verdict"], "critical", gaps)
+        self.assertIn("verify of", gaps["found"])
+        stored[-3].write_bytes(sound)
+        lb("verify").ok()
+        self.assertEqual(self.status(lb)[0]["wal_gaps"]["verdict"], "ok")
+
+    def test_a_daemon_that_is_configured_and_not_there_is_told(self):
+        server, lb = self.registered()
+        path = self.config(lb, "[cluster.main.schedule]", 'backup = "15 1 * * *"', "[serve]", 'metrics = "127.0.0.1:1"')
+        jobs = {one["id"]: one for one in lb("status", "--config", path, "--state-dir", self.state()).json["signals"]}["job_failures"]
+        self.assertEqual(jobs["verdict"], "warning", jobs)
+        self.assertIn("seems not to run", jobs["found"])
 
     def test_a_role_that_may_not_see_says_so(self):
         server, lb = self.registered()

@@ -21,6 +21,7 @@
 #include "app/who.h"
 #include "ops/doctor/doctor.h"
 #include "ops/restore/start.h"
+#include "ready/plan/rates.h"
 #include "ready/recover/record.h"
 #include "util/files.h"
 #include "util/strings.h"
@@ -184,7 +185,7 @@ std::string verdict_text(const ready::PostMortem& record) {
   Table table({{"verdict"}, {"point"}, {"found"}});
   for (const ready::JudgedPoint& one : ready::judge(record))
     table.add({std::string(to_string(one.verdict)), one.id, one.says});
-  return cat(ready::recovered(record) ? "RECOVERED" : "NOT RECOVERED", "\n\n", table.to_string());
+  return cat(ready::headline(record), "\n\n", table.to_string());
 }
 
 std::string kept_text(const ops::RollbackOutcome& outcome) {
@@ -211,9 +212,34 @@ Status get_consent(const Invocation& invocation, const std::optional<ready::Reco
   return {};
 }
 
+// Restore's advice names options that are not ours.
+Error as_recover_says(Error error) {
+  if (error.hint.find("--replace") != std::string::npos)
+    error.hint =
+        "give a new or empty directory with --to, or leave --to out: in place of --pgdata what is there is "
+        "kept aside";
+  return error;
+}
+
+// A name that was mistyped looks like a host that was lost.
+std::string doubt_of_place(const ops::RestoreOptions& options) {
+  if (!options.replace) return "";
+  auto there = path_exists(options.directory);
+  if (there && !*there)
+    return cat(options.directory, " (--pgdata) does not exist: the recovery makes it anew. Is it mistyped?");
+  auto cluster = path_exists(join_path(options.directory, "PG_VERSION"));
+  if (cluster && !*cluster)
+    return cat(options.directory, " (--pgdata) holds no cluster: no PG_VERSION is in it. Is it mistyped?");
+  return "";
+}
+
 Result<ready::RecoverPlan> preflight(const ops::RollbackRequest& request, ready::Assessment assessment,
                                      Reporter& reporter, StopToken& stop) {
-  TRY_ASSIGN(ops::RollbackPlan steps, ops::plan_rollback(request, reporter, stop));
+  auto planned = ops::plan_rollback(request, reporter, stop);
+  if (!planned) return as_recover_says(std::move(planned).error());
+  ops::RollbackPlan steps = std::move(*planned);
+  if (auto source = ops::open_restore(request.restore))
+    ready::estimate_from(ready::measured_rates(source->repo()), steps.restore);
   return ready::make_recover_plan(std::move(assessment), std::move(steps));
 }
 
@@ -223,6 +249,21 @@ void show_plan(const Invocation& invocation, const ready::RecoverPlan& plan, boo
   invocation.output().document(to_json_text(plan_document(plan, dry_run)));
 }
 
+// Settings tell nothing of whether WAL arrives.
+Status try_archiving(const Invocation& invocation, const ops::RestoreOptions& options,
+                     const std::string& conninfo, ready::PostMortem& record) {
+  ready::Validation& seen = *record.validation;
+  if (!record.plan.in_place || !seen.answers || seen.in_recovery || !seen.archives) return {};
+  OutputReporter reporter(invocation.output());
+  ops::WalCheckRequest request;
+  request.where = options.location;
+  request.conninfo = conninfo;
+  request.pgdata = options.directory;
+  request.config_path = invocation.config_path();
+  request.pg_bin = invocation.pg_bin().value_or("");
+  return ready::validate_archiving(request, seen, reporter, invocation.stop());
+}
+
 // Validates what runs now, judges, keeps the record, says what comes next.
 Result<int> hand_over(const Invocation& invocation, const ops::RestoreOptions& options,
                       ready::PostMortem record) {
@@ -230,6 +271,7 @@ Result<int> hand_over(const Invocation& invocation, const ops::RestoreOptions& o
   if (record.outcome && record.outcome->restored.recovery) {
     TRY_ASSIGN(std::string conninfo, server_conninfo(options, record.outcome->restored));
     TRY_ASSIGN(record.validation, ready::validate_server(conninfo, invocation.stop()));
+    TRY(try_archiving(invocation, options, conninfo, record));
   }
   say_step(invocation, 8, "hand over");
   record.ended = now(invocation);
@@ -256,7 +298,12 @@ Result<int> hand_over(const Invocation& invocation, const ops::RestoreOptions& o
   invocation.output().text(text);
   invocation.output().document(to_json_text(document));
   if (record.error) return std::move(*record.error);
-  if (ready::recovered(record)) return 0;
+  if (ready::recovered(record) && ready::archives(record)) return 0;
+  if (ready::recovered(record))
+    return make_error(ErrorKind::check_failed, cat("cluster ", invocation.cluster()),
+                      "the data is back, and its WAL is not archived: what is written from now on cannot be "
+                      "recovered")
+        .with_hint("lifeboat doctor names what keeps WAL away");
   return make_error(ErrorKind::check_failed, cat("cluster ", invocation.cluster()),
                     "the recovery ended, and not all of it is well");
 }
@@ -271,6 +318,10 @@ Result<int> handle(const Invocation& invocation) {
   assessment.failure = wish.failure;
   const std::string warning = ready::warning_of(assessment);
   if (!warning.empty()) invocation.output().note(LogLevel::warning, warning);
+  if (const std::string doubt = doubt_of_place(request.restore); !doubt.empty()) {
+    invocation.output().note(LogLevel::warning, doubt);
+    assessment.found.push_back(doubt);
+  }
   if (wish.found)
     assessment.found.push_back(cat("transaction ", wish.found->xid, ": ", wish.found->to_string()));
   say_step(invocation, 3, cat("the target: ", request.restore.target.to_string()));
@@ -334,7 +385,8 @@ constinit const Command kRecoverCommand = {
         "# a dropped table: a copy of the moment before, beside the cluster\n"
         "lifeboat recover --repo /srv/backup --failure data-changed --before-drop app.public.orders --to "
         "/srv/copy --yes",
-    .exit_notes = "0: recovered. 17: it ended, and a verdict says no; the record says which.",
+    .exit_notes =
+        "0: recovered, and its WAL is archived. 17: it ended, and a verdict says no; the record says which.",
     .schema = R"({
   "type": "object",
   "required": ["dry_run", "failure", "expected_loss", "plan", "steps", "stakeholder_text", "post_mortem"],

@@ -107,6 +107,21 @@ Status check_listen_address(std::string_view address) {
   return {};
 }
 
+bool somebody_listens(const std::string& address, int64_t timeout_ms) {
+  auto parsed = parse_address(address);
+  if (!parsed) return false;
+  const Fd fd(::socket(parsed->storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!fd.valid()) return false;
+  const int began = ::connect(fd.get(), reinterpret_cast<const sockaddr*>(&parsed->storage), parsed->size);
+  if (began == 0) return true;
+  if (errno != EINPROGRESS) return false;
+  pollfd wait = {fd.get(), POLLOUT, 0};
+  if (::poll(&wait, 1, static_cast<int>(timeout_ms)) != 1) return false;
+  int error = 0;
+  socklen_t size = sizeof error;
+  return ::getsockopt(fd.get(), SOL_SOCKET, SO_ERROR, &error, &size) == 0 && error == 0;
+}
+
 Result<std::unique_ptr<HttpServer>> HttpServer::listen(const std::string& address, Answer answer) {
   TRY_ASSIGN(Address parsed, parse_address(address));
   Fd listening(socket(parsed.storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));

@@ -45,6 +45,9 @@ struct HttpStatistics {
 // Numeric addresses and "localhost", with a port: "127.0.0.1:9187", "[::1]:9187". `usage` for anything else.
 Status check_listen_address(std::string_view address);
 
+// Does anybody take a connection at such an address?
+bool somebody_listens(const std::string& address, int64_t timeout_ms);
+
 class HttpServer {
  public:
   // Called on the server's thread with the path of the request ("/metrics"), without its query.

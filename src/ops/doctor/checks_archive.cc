@@ -103,8 +103,8 @@ Cause cause_of_failing_archiver(const DoctorFacts& facts, Timestamp last_failure
   std::string file = facts.server->archiver->last_failed_wal;
   std::string directory = facts.data ? facts.data->path : facts.server->data_directory;
   return {
-      "nothing that doctor can see stands in the way now. If it was mended a moment ago, the archiver finds "
-      "out within a "
+      "archive_command fails, and not for a reason that doctor sees (an option that lifeboat refuses?): run "
+      "it by hand. If it was mended a moment ago, the archiver finds out within a "
       "minute, or at once after SELECT pg_reload_conf(); else the server's log has the command's own words",
       {cat("cd ", shell_quote(directory.empty() ? "DATA_DIRECTORY" : directory), " && ",
            our_command(facts, "wal push", cat("pg_wal/", file))),
@@ -129,6 +129,17 @@ Cause cause_of_lost_wal(const DoctorFacts& facts, const LostWal& lost) {
   cause.fix.emplace_back("# then begin a new recoverable window:");
   cause.fix.push_back(our_command(facts, "backup"));
   return cause;
+}
+
+// By the configuration in use, with no word from our own push: it does not get as far as to note one.
+bool fails_without_a_word(const DoctorFacts& facts) {
+  const auto& archiver = facts.server->archiver;
+  if (!archiver || archiver->failed_count == 0 ||
+      archiver->last_failed_time <= archiver->last_archived_time ||
+      archiver->last_failed_time < archiver->configuration_read)
+    return false;
+  return !facts.push_failure ||
+         std::abs(archiver->last_failed_time.seconds_since(facts.push_failure->last)) >= kSameFailure;
 }
 
 // Failed earlier, and has archived something a moment ago.
@@ -265,6 +276,13 @@ void look_at_archive_command(const DoctorFacts& facts, Finding& finding) {
   if (command.shell) {
     return bad(finding, Severity::warning, command.text,
                "it does more than run lifeboat; the exit code that PostgreSQL sees must be that of wal push",
+               set_command(facts));
+  }
+  if (fails_without_a_word(facts)) {
+    return bad(finding, Severity::warning, command.text,
+               cat("it fails each time: ", counted(facts.server->archiver->failed_count, "failure"),
+                   ", the last at ", facts.server->archiver->last_failed_time.to_string(),
+                   "; an option that lifeboat refuses?"),
                set_command(facts));
   }
   good(finding, command.text);
@@ -412,7 +430,7 @@ void look_at_archiver(const DoctorFacts& facts, Finding& finding) {
         cat("WAL segment ", archiver.last_failed_wal, " was not archived at ",
             archiver.last_failed_time.to_string(), "; ", last),
         cat("that is older than the newest configuration, read at ", archiver.configuration_read.to_string(),
-            ", in which nothing stands in the way; the archiver tries again within a minute"),
+            "; whether that one works shows at the archiver's next attempt, within a minute"),
         {our_command(facts, "doctor", "   # in a minute")});
   }
   Cause cause = cause_of_failing_archiver(facts, archiver.last_failed_time);

@@ -311,6 +311,11 @@ const std::vector<Broken>& broken() {
          f.dropped.push_back(
              {{1}, {0x1000000}, {0x2000000}, ago(2), "", "dropped because the store was away"});
        }},
+      {"archive_command_that_lifeboat_refuses", "archive_command", Severity::warning, "it fails each time",
+       [](DoctorFacts& f) {
+         set(f, "archive_command", cat(f.expected_archive_command, " --nonsense 1"));
+         fail_archiving(f);
+       }},
       {"archiver_failing_by_old_note", "archiver", Severity::critical, "does not run lifeboat",
        [](DoctorFacts& f) {
          fail_archiving(f);
@@ -536,7 +541,7 @@ TEST(Checks, a_failure_before_the_newest_configuration_is_told_as_past) {
   facts.backlog = BacklogFacts{3, "00000001000000190000000B", ago(600)};
   Findings findings = run_checks(facts);
   EXPECT_EQ(find(findings, "archiver")->severity, Severity::warning);
-  EXPECT_NE(find(findings, "archiver")->cause.find("tries again within a minute"), std::string::npos);
+  EXPECT_NE(find(findings, "archiver")->cause.find("next attempt, within a minute"), std::string::npos);
   EXPECT_EQ(find(findings, "archive_backlog")->severity, Severity::warning);
   // A new configuration that is wrong too is no news.
   set(facts, "archive_command", "false");

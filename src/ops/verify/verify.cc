@@ -156,6 +156,12 @@ Status check_wal(const Scope& scope, const VerifyRequest& request, VerifySummary
   return {};
 }
 
+// Names alone show these, to whoever lists: they are gone when the segment is back.
+bool shown_by_names(std::string_view problem) {
+  return problem.find(" is missing; ") != std::string_view::npos ||
+         problem.ends_with(" is stored with two contents");
+}
+
 // A verdict that is kept: one record per lineage.
 Status write_proofs(const Scope& scope, const VerifyRequest& request, Timestamp now, VerifySummary& summary) {
   ProofRecord record;
@@ -177,17 +183,21 @@ Status write_proofs(const Scope& scope, const VerifyRequest& request, Timestamp 
   }
   nlohmann::ordered_json more = {
       {"host", request.host}, {"tool_version", request.tool_version}, {"bytes", summary.report.totals.bytes}};
+  std::optional<std::vector<std::string>> wal_problems;
   for (const WalWindow& window : summary.windows) {
     if (scope.dumps || window.cluster != scope.lineage.repo.cluster() ||
         window.lineage != scope.lineage.repo.lineage())
       continue;
     more[verification::kLatestProblems] = window.problems;
+    wal_problems.emplace();
+    std::ranges::remove_copy_if(window.problems, std::back_inserter(*wal_problems), shown_by_names);
     if (!window.lost) continue;
     record.lost.emplace();
     for (const LostMoments& one : *window.lost)
       record.lost->push_back({one.after, one.until, one.first.to_string()});
   }
   if (record.backups.empty()) return {};
+  if (wal_problems) more["wal_problems"] = *wal_problems;
   record.more = more.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
   auto written = repo::write_evidence(scope.lineage.repo, now, encode_proof(record));
   if (!written) return std::move(written).error();

@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <ranges>
 
+#include "repo/evidence.h"
 #include "util/strings.h"
 
 namespace lifeboat::ready {
@@ -12,6 +14,7 @@ namespace {
 using Json = nlohmann::json;
 
 constexpr size_t kMostDrills = 10;
+constexpr size_t kMostEvidence = 60;
 constexpr double kErrorOfOne = 0.3;
 constexpr double kSmallestError = 0.05;
 
@@ -138,6 +141,15 @@ Rates rates_of_drills(const std::vector<EvidenceText>& newest_first, std::option
                                                  spread(mounted.replay), spread(dumps)});
   rates.relative_error = std::min(rates.relative_error, 0.9);
   return rates;
+}
+
+Rates measured_rates(const repo::LineageRepo& repo) {
+  std::vector<EvidenceText> evidence;
+  auto ids = repo::list_evidence(repo);
+  if (!ids) return {};
+  for (const std::string& id : *ids | std::views::reverse | std::views::take(kMostEvidence))
+    if (auto text = repo::read_evidence(repo, id)) evidence.push_back({id, std::move(*text)});
+  return rates_of_drills(evidence);
 }
 
 void slow_down_by_fetching(Rates& calibrated, std::optional<double> fetched_bytes_per_second) {

@@ -8,6 +8,7 @@
 #include "ops/restore/estimate.h"
 #include "pg/server/pg_bin.h"
 #include "ready/plan/facts.h"
+#include "repo/repository.h"
 #include "util/stop.h"
 
 namespace lifeboat::ready {
@@ -27,6 +28,9 @@ inline constexpr double kLeastReplayed = ops::kLeastReplayed;  // bytes of WAL
 // evidence is passed over.
 Rates rates_of_drills(const std::vector<EvidenceText>& newest_first,
                       std::optional<double> database_bytes = std::nullopt);
+
+// The same of the newest records of a lineage; what cannot be read tells nothing.
+Rates measured_rates(const repo::LineageRepo& repo);
 
 inline constexpr double kCalibrationError = 0.5;  // of the time
 inline constexpr double kCalibrationFloor = 10;   // seconds

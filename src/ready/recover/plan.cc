@@ -1,6 +1,7 @@
 // Before acting: what failed, what will be lost, how it is done, how long it takes, what to tell people.
 #include <algorithm>
 
+#include "ops/restore/estimate.h"
 #include "ready/recover/record.h"
 #include "util/strings.h"
 
@@ -80,6 +81,22 @@ ExpectedLoss expected_loss(const Assessment& assessment, const ops::RestorePlan&
     loss.says += cat(", at most ", format_seconds(*loss.seconds), " of work");
   }
   return loss;
+}
+
+void estimate_from(const Rates& rates, ops::RestorePlan& plan) {
+  ops::TimeEstimate& estimate = plan.estimate;
+  const bool open = !estimate.copy_seconds || (!estimate.replay_seconds && plan.reach.wal_bytes > 0);
+  if (!open || rates.basis != RateBasis::drills) return;
+  const auto& replay = rates.replay_bytes_per_second;
+  if (replay)
+    estimate.replay_seconds = static_cast<double>(plan.reach.wal_bytes) / *replay;
+  else if (plan.reach.wal_bytes < ops::kLeastReplayed)
+    estimate.replay_seconds = rates.fixed_seconds;
+  if (rates.restore_bytes_per_second)
+    estimate.copy_seconds = static_cast<double>(plan.bytes) / *rates.restore_bytes_per_second;
+  const std::string of = cat("rates of ", counted(rates.samples + rates.instant_samples, "drill"),
+                             ", the newest of ", rates.newest.to_string());
+  estimate.basis = rates.restore_bytes_per_second ? of : cat(estimate.basis, "; the replay: ", of);
 }
 
 RecoverPlan make_recover_plan(Assessment assessment, ops::RollbackPlan steps) {

@@ -60,9 +60,13 @@ JudgedPoint judge_archiving(const PostMortem& record) {
   const auto& seen = record.validation;
   if (!record.plan.in_place) return none("archiving_on", "a copy beside the original archives nothing");
   if (!seen || !seen->answers) return unknown("archiving_on", "the server was not asked");
-  return point(
-      "archiving_on", seen->archives,
-      seen->archives ? "archive_mode is on" : "archive_mode is off, or archive_command stores nothing");
+  if (!seen->archives)
+    return point("archiving_on", false, "archive_mode is off, or archive_command stores nothing");
+  if (!seen->archiving_problem.empty())
+    return point("archiving_on", false, cat("WAL is not archived: ", seen->archiving_problem));
+  if (!seen->archived_seconds) return unknown("archiving_on", "no segment was waited for");
+  return point("archiving_on", true,
+               cat("a segment reached the repository after ", format_seconds(*seen->archived_seconds)));
 }
 
 JudgedPoint judge_loss(const PostMortem& record) {
@@ -95,7 +99,7 @@ JudgedPoint judge_estimate(const PostMortem& record) {
 }
 
 bool decides(const JudgedPoint& one) {
-  return one.id != "rto_met" && one.id != "rpo_met" && one.id != "estimate_held";
+  return one.id == "target_reached" || one.id == "server_open" || one.id == "indexes_valid";
 }
 
 std::vector<std::pair<std::string, double>> phases_of(const PostMortem& record) {
@@ -162,11 +166,21 @@ bool recovered(const PostMortem& record) {
   });
 }
 
+bool archives(const PostMortem& record) {
+  return judge_archiving(record).verdict != RecoverVerdict::fail;
+}
+
+std::string_view headline(const PostMortem& record) {
+  if (!recovered(record)) return "NOT RECOVERED";
+  return archives(record) ? "RECOVERED"
+                          : "RECOVERED, AND NOT ARCHIVED: the data is back, its WAL is not kept";
+}
+
 std::string post_mortem_markdown(const PostMortem& record, std::string_view evidence) {
   const Assessment& what = record.plan.assessment;
   const ops::RestorePlan& restore = record.plan.steps.restore;
   std::string text = cat("# Recovery of cluster ", what.cluster, ": ", to_string(what.failure), "\n\n**",
-                         recovered(record) ? "RECOVERED" : "NOT RECOVERED", "**\n\n");
+                         headline(record), "**\n\n");
   text += cat("- Noticed: ", what.noticed.to_string(), "\n- Begun: ", what.began.to_string(),
               "\n- Ended: ", record.ended.to_string(), "\n- On host: ", record.host,
               "\n- Evidence: ", evidence.empty() ? "not kept in the repository" : cat("evidence/", evidence),

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "ops/rollback/rollback.h"
+#include "ready/plan/facts.h"
 #include "ready/recover/validate.h"
 #include "repo/repository.h"
 
@@ -57,6 +58,8 @@ struct RecoverPlan {
   std::optional<double> downtime_seconds;  // estimate; nullopt: no rate was ever measured
   bool in_place = true;
 };
+// Where the newest drill left the time open, from what all of them measured.
+void estimate_from(const Rates& rates, ops::RestorePlan& plan);
 RecoverPlan make_recover_plan(Assessment assessment, ops::RollbackPlan steps);
 
 // For people; ends with what may be sent to stakeholders.
@@ -88,8 +91,12 @@ struct PostMortem {
 std::optional<double> measured_loss(const PostMortem& record);
 double downtime(const PostMortem& record);  // seconds since it was noticed
 std::vector<JudgedPoint> judge(const PostMortem& record);
-// It runs, at the target, whole. A target that was missed is late or less, and recovered all the same.
+// It runs, at the target, whole. A target that was missed is late or less, and archiving that fails is the
+// next thing to mend: recovered all the same.
 bool recovered(const PostMortem& record);
+// False only where it is known that its WAL is not kept.
+bool archives(const PostMortem& record);
+std::string_view headline(const PostMortem& record);  // "RECOVERED", "NOT RECOVERED", …
 
 std::string post_mortem_markdown(const PostMortem& record, std::string_view evidence);
 nlohmann::ordered_json post_mortem_json(const PostMortem& record, std::string_view evidence);

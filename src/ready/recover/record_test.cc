@@ -51,6 +51,7 @@ PostMortem record(ops::RestorePlan plan = restore_plan()) {
   made.outcome->restored.recovery->last_commit = plan.reach.last_commit;
   made.validation.emplace();
   made.validation->answers = made.validation->archives = true;
+  made.validation->archived_seconds = 1;
   made.rpo_target = 300;
   made.rto_target = 900;
   return made;
@@ -118,6 +119,14 @@ TEST(verdicts, follow_from_what_was_measured) {
   PostMortem unarchived = record();
   unarchived.validation->archives = false;
   EXPECT_EQ(verdicts(unarchived)["archiving_on"], RecoverVerdict::fail);
+  EXPECT_TRUE(recovered(unarchived)) << "the data is back";
+  PostMortem failing = record();
+  failing.validation->archived_seconds.reset();
+  EXPECT_EQ(verdicts(failing)["archiving_on"], RecoverVerdict::unknown);
+  failing.validation->archiving_problem = "did not reach the repository";
+  EXPECT_EQ(verdicts(failing)["archiving_on"], RecoverVerdict::fail);
+  EXPECT_FALSE(archives(failing));
+  EXPECT_THAT(headline(failing), HasSubstr("RECOVERED, AND NOT ARCHIVED"));
   PostMortem broken = record();
   broken.validation->invalid_indexes = {"app: public.i"};
   EXPECT_EQ(verdicts(broken)["indexes_valid"], RecoverVerdict::fail);
@@ -137,6 +146,26 @@ TEST(verdicts, a_recovery_that_failed_says_why) {
   EXPECT_THAT(text, HasSubstr("NOT RECOVERED"));
   EXPECT_THAT(text, HasSubstr("pack 7: does not match its seal"));
   EXPECT_FALSE(post_mortem_json(failed, "")["recovered"].get<bool>());
+}
+
+TEST(plan, what_the_newest_drill_left_open_is_taken_from_all_of_them) {
+  ops::RestorePlan plan = restore_plan();
+  plan.bytes = 1'000'000'000;
+  plan.reach.wal_bytes = 200'000'000;
+  Rates rates;
+  estimate_from(rates, plan);
+  EXPECT_FALSE(plan.estimate.replay_seconds) << "nothing was measured";
+  rates.basis = RateBasis::drills;
+  rates.samples = 9;
+  rates.restore_bytes_per_second = 100e6;
+  rates.replay_bytes_per_second = 10e6;
+  estimate_from(rates, plan);
+  EXPECT_DOUBLE_EQ(*plan.estimate.copy_seconds, 10);
+  EXPECT_DOUBLE_EQ(*plan.estimate.replay_seconds, 20);
+  EXPECT_THAT(plan.estimate.basis, HasSubstr("9 drills"));
+  plan.estimate.copy_seconds = 5;
+  estimate_from(rates, plan);
+  EXPECT_EQ(plan.estimate.copy_seconds, 5) << "nothing is open any more";
 }
 
 TEST(plan, tells_people_what_they_ask) {

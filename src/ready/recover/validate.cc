@@ -59,4 +59,18 @@ Result<Validation> validate_server(const std::string& conninfo, const StopToken&
   return validation;
 }
 
+Status validate_archiving(const ops::WalCheckRequest& request, Validation& validation, Reporter& reporter,
+                          StopToken& stop) {
+  auto checked = ops::check_wal(request, reporter, stop);
+  if (!checked && checked.error().kind == ErrorKind::cancelled) return std::move(checked).error();
+  if (!checked) {
+    validation.archiving_problem = checked.error().to_string();
+  } else if (checked->failure) {
+    validation.archiving_problem = checked->failure->to_string();
+  } else {
+    validation.archived_seconds = checked->seconds;
+  }
+  return {};
+}
+
 }  // namespace lifeboat::ready

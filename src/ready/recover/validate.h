@@ -3,9 +3,11 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "ops/wal/check.h"
 #include "util/result.h"
 #include "util/stop.h"
 
@@ -16,6 +18,8 @@ struct Validation {
   std::string problem;  // why it does not answer
   bool in_recovery = false;
   bool archives = false;  // archive_mode is not off, and archive_command does not throw WAL away
+  std::optional<double> archived_seconds;  // until a segment that was just finished was in the repository
+  std::string archiving_problem;           // why it did not come; "": it did, or was not waited for
   int64_t databases = 0;
   int64_t relations = 0;                     // tables, in all databases
   std::vector<std::string> invalid_indexes;  // "database: schema.index"
@@ -25,5 +29,10 @@ struct Validation {
 
 // Errors: cancelled.
 Result<Validation> validate_server(const std::string& conninfo, const StopToken& stop);
+
+// Ends a segment and waits for it in the repository, as `wal check` does: settings that look right may fail
+// on each attempt. Errors: cancelled.
+Status validate_archiving(const ops::WalCheckRequest& request, Validation& validation, Reporter& reporter,
+                          StopToken& stop);
 
 }  // namespace lifeboat::ready

@@ -7,6 +7,7 @@
 #include <array>
 
 #include "ops/doctor/archived.h"
+#include "ops/restore/estimate.h"
 #include "ready/plan/storage_class.h"
 #include "util/files.h"
 #include "util/strings.h"
@@ -151,24 +152,104 @@ void deliver_rpo(const ReportFacts& facts, DeliveredNow& result) {
   result.evidence = {"doctor/archive_timeout", "signal/wal_archive_lag"};
 }
 
-// The slowest of the drills of the last 31 days that passed: a lucky one is no promise.
+constexpr double kMonth = 31 * 86400;
+
+// From the beginning of a backup of the last month to where the next one could take its place, or to the
+// server's present: what a recovery at the worst moment had to replay.
+double longest_wal(const ReportFacts& facts) {
+  std::vector<const repo::Card*> complete;
+  for (const repo::Card& card : facts.doctor().repository.backups)
+    if (card.state == repo::BackupState::complete) complete.push_back(&card);
+  double longest = 0;
+  for (size_t i = 0; i < complete.size(); ++i) {
+    if (facts.now().seconds_since(complete[i]->stopped) > kMonth) continue;
+    const Lsn begin = complete[i]->start_lsn;
+    const auto& server = facts.doctor().server;
+    Lsn end = complete[i]->stop_lsn;
+    if (i + 1 < complete.size())
+      end = complete[i + 1]->stop_lsn;
+    else if (server)
+      end = server->current_lsn;
+    if (end > begin) longest = std::max(longest, static_cast<double>(end.value - begin.value));
+  }
+  return longest;
+}
+
+// The plan's arithmetic (ready/plan/rto.cc) for the worst moment of what really was.
+struct ComputedRto {
+  std::optional<double> seconds;
+  double error_seconds = 0;
+  std::string says;  // or why it is not known; "": nothing was measured, or needs to be
+};
+ComputedRto compute_rto(const ReportFacts& facts) {
+  const Rates& rates = facts.rates;
+  const repo::Card* newest = facts.newest_backup();
+  if (rates.basis != RateBasis::drills || newest == nullptr) return {};
+  const bool copied = rates.restore_bytes_per_second.has_value();
+  if (!copied && !rates.instant_seconds) return {};
+  const auto& replay = copied || !rates.instant_replay_bytes_per_second
+                           ? rates.replay_bytes_per_second
+                           : rates.instant_replay_bytes_per_second;
+  const double wal = longest_wal(facts);
+  const std::string wal_text = format_bytes(static_cast<uint64_t>(wal));
+  if (!replay) {
+    double replayed = static_cast<double>(ops::kLeastReplayed);
+    for (const Rehearsal& one : facts.rehearsals)
+      if (one.passed) replayed = std::max(replayed, one.wal_bytes);
+    if (wal <= replayed) return {};
+    return {std::nullopt, 0,
+            cat("up to ", wal_text,
+                " of WAL lay behind a backup, and no drill has replayed enough to tell how long that takes")};
+  }
+  const double base = copied
+                          ? static_cast<double>(newest->totals.plain_bytes) / *rates.restore_bytes_per_second
+                          : *rates.instant_seconds;
+  ComputedRto rto;
+  rto.seconds = base + wal / *replay + rates.fixed_seconds + rates.checks_seconds;
+  rto.error_seconds = *rto.seconds * rates.relative_error;
+  rto.says = cat(copied ? "restore " : "mount ", format_seconds(base), ", replay of ", wal_text,
+                 ", the most that lay behind a backup within 31 days, ", format_seconds(wal / *replay),
+                 ", start and checks ", format_seconds(rates.fixed_seconds + rates.checks_seconds),
+                 ", at the rates of drills, ± ", format_seconds(rto.error_seconds));
+  return rto;
+}
+
+std::string count_of(size_t drills, size_t recoveries) {
+  if (recoveries == 0) return counted(drills, "drill");
+  const std::string real = recoveries == 1 ? "1 recovery" : cat(recoveries, " recoveries");
+  return drills == 0 ? real : cat(counted(drills, "drill"), " and ", real);
+}
+
+// The slowest rehearsal of the last 31 days that passed, for a lucky one is no promise; or what the longest
+// WAL would have taken, where that is more.
 void deliver_rto(const ReportFacts& facts, DeliveredNow& result) {
-  constexpr double kMonth = 31 * 86400;
   const Rehearsal* slowest = nullptr;
-  size_t timed = 0;
+  size_t drills = 0;
+  size_t recoveries = 0;
   for (const Rehearsal& one : facts.rehearsals) {
     if (!one.passed || !one.rto_seconds || facts.now().seconds_since(one.time) > kMonth) continue;
-    ++timed;
+    ++(one.kind == RehearsalKind::drill ? drills : recoveries);
     if (slowest == nullptr || *one.rto_seconds > *slowest->rto_seconds) slowest = &one;
   }
   if (slowest == nullptr) {
     result.rto_basis = "no drill of the last 31 days has passed: nobody knows how long a recovery takes";
     return;
   }
-  result.rto_seconds = slowest->rto_seconds;
-  result.rto_basis = cat("the slowest of ", counted(timed, "drill"), " within 31 days, ",
-                         slowest->time.to_string(), ", from the command to the first answer");
   result.evidence.push_back(cat("evidence/", slowest->id));
+  const ComputedRto computed = compute_rto(facts);
+  if (!computed.seconds && !computed.says.empty()) {
+    result.rto_basis = computed.says;
+    return;
+  }
+  if (computed.seconds && *computed.seconds > *slowest->rto_seconds) {
+    result.rto_seconds = computed.seconds;
+    result.rto_error_seconds = computed.error_seconds;
+    result.rto_basis = computed.says;
+    return;
+  }
+  result.rto_seconds = slowest->rto_seconds;
+  result.rto_basis = cat("the slowest of ", count_of(drills, recoveries), " within 31 days, ",
+                         slowest->time.to_string(), ", from the command to the first answer");
 }
 
 }  // namespace

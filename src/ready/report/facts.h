@@ -9,6 +9,7 @@
 
 #include "ops/catalogue/stored.h"
 #include "ops/wal/status.h"
+#include "ready/plan/facts.h"
 #include "ready/report/rehearsals.h"
 #include "ready/runbook/shelf.h"
 #include "ready/signals/facts.h"
@@ -34,13 +35,15 @@ struct ScheduledJob {
   std::vector<Timestamp> due;      // its times within two such gaps up to now, oldest first
   double jitter_seconds = 0;       // that a run may be later than its time
   Timestamp started;               // the daemon's last run; unset: it remembers none
+  bool known_to_daemon = false;    // it remembers the job, begun or not
 };
 
 // A logical backup.
 struct LogicalBackup {
   std::string id;
   Timestamp time;
-  bool whole = true;  // false: of some tables, or of the schema alone
+  bool whole = true;    // false: of some tables, or of the schema alone
+  std::string failure;  // what its newest drill or verification found; "": nothing is known against it
 };
 
 // Who is told of alerts.
@@ -88,6 +91,9 @@ struct ReportSettings {
   std::vector<AlertReceiver> receivers;
   std::string metrics_endpoint;  // "" : none
   Timestamp signals_read;        // by what watches them; unset: never
+  // Of a configured metrics endpoint: why nobody is there to read from; "": somebody is, or it was not
+  // looked.
+  std::string metrics_problem;
   std::string runbook_directory;
   std::vector<Waiver> waivers;
 };
@@ -108,6 +114,7 @@ struct ReportFacts {
   SignalReport report;
   ReportSettings settings;
   std::vector<Rehearsal> rehearsals;       // newest first
+  Rates rates;                             // that drills measured
   std::vector<WrittenRunbook> runbooks;    // of settings.runbook_directory
   std::vector<LogicalBackup> dumps;        // complete ones, by time
   std::optional<ops::StoredBytes> stored;  // of the cluster, all of it; unset: could not be listed
@@ -137,6 +144,7 @@ struct DeliveredNow {
   std::optional<double> rpo_seconds;
   std::string rpo_basis;  // or why there is none
   std::optional<double> rto_seconds;
+  double rto_error_seconds = 0;  // that it may be longer
   std::string rto_basis;
   std::vector<std::string> evidence;  // that the numbers rest on
 };

@@ -3,6 +3,7 @@
 #include <cstdio>
 
 #include "ready/report/looks.h"
+#include "ready/report/standing.h"
 #include "util/strings.h"
 
 namespace lifeboat::ready {
@@ -57,6 +58,11 @@ void drill_is_recent(const ReportFacts& facts, ItemAnswer& answer, double most) 
     return answer.lacks(cat("the newest ", to_string(newest.kind), " (", newest.time.to_string(),
                             ") failed: ", join(newest.problems, "; ")),
                         fix);
+  if (const Rehearsal* failed = standing_failure(facts.rehearsals))
+    return answer.lacks(
+        cat("the drill of ", failed->time.to_string(), " to ", failed->target,
+            " failed, and none that reaches as far has passed since: ", join(failed->problems, "; ")),
+        fix);
   if (facts.now().seconds_since(newest.time) > most)
     return answer.lacks(cat("the newest ", to_string(newest.kind), " that passed is ",
                             age(facts, newest.time), " old, at most ", format_seconds(most), " are allowed"),
@@ -118,7 +124,7 @@ std::string told_apart(double value, double target) {
 }
 
 void compare(const ReportFacts& facts, ItemAnswer& answer, std::string_view name, const Stated& target,
-             const std::optional<double>& value, const std::string& basis,
+             const std::optional<double>& value, double error, const std::string& basis,
              const std::vector<std::string>& evidence, const std::string& fix) {
   if (!target)
     return answer.lacks(cat("no ", name, " is stated"),
@@ -131,6 +137,8 @@ void compare(const ReportFacts& facts, ItemAnswer& answer, std::string_view name
     return answer.lacks(cat(says, ": all of the target, which leaves nothing for what is not measured"), fix);
   if (*value > *target.value)
     return answer.lacks(cat(says, ": over the target by ", format_seconds(*value - *target.value)), fix);
+  if (*value + error > *target.value)
+    return answer.lacks(cat(says, ": with its error it reaches across the target"), fix);
   answer.shows(says, evidence);
 }
 
@@ -138,10 +146,10 @@ void compare(const ReportFacts& facts, ItemAnswer& answer, std::string_view name
 
 void delivered_meets_targets(const ReportFacts& facts, ItemAnswer& answer) {
   const DeliveredNow now = delivered(facts);
-  compare(facts, answer, "RPO", facts.settings.rpo, now.rpo_seconds, now.rpo_basis, now.evidence,
+  compare(facts, answer, "RPO", facts.settings.rpo, now.rpo_seconds, 0, now.rpo_basis, now.evidence,
           "archive_timeout below the RPO, or lifeboat wal receive, which streams");
-  compare(facts, answer, "RTO", facts.settings.rto, now.rto_seconds, now.rto_basis, now.evidence,
-          our(facts, "drill"));
+  compare(facts, answer, "RTO", facts.settings.rto, now.rto_seconds, now.rto_error_seconds, now.rto_basis,
+          now.evidence, our(facts, "drill"));
   const Rehearsal* drill = newest_passed(facts.rehearsals);
   if (drill != nullptr && drill->rpo_seconds && facts.settings.rpo &&
       *drill->rpo_seconds > *facts.settings.rpo.value) {

@@ -54,6 +54,64 @@ void look_at_encrypted(const ReportFacts& facts, ItemAnswer& answer) {
                {cat("backup/", newest->id.text)});
 }
 
+namespace {
+
+// The newest verification, when it found a backup broken.
+const ops::BackupProof* newest_found_broken(const ops::Proofs& proofs, std::string& backup) {
+  const ops::BackupProof* newest = nullptr;
+  for (const auto& [id, words] : proofs.backups) {
+    if (!words.verified || (newest != nullptr && words.verified->time < newest->time)) continue;
+    const bool same_run = newest != nullptr && words.verified->time == newest->time;
+    if (same_run && words.verified->passed) continue;
+    newest = &*words.verified;
+    backup = id.text;
+  }
+  return newest == nullptr || newest->passed ? nullptr : newest;
+}
+
+// A record at or after one of the job's times. It is of the end of a run, and reading a large repository
+// takes a day.
+std::optional<std::string> verified_by_the_clock(const ReportFacts& facts, const ScheduledJob& job) {
+  constexpr double kClocksDiffer = 60;
+  const double within = job.longest_gap_seconds / 2 + job.jitter_seconds + kClocksDiffer;
+  const std::vector<Timestamp>& times = facts.doctor().repository.proofs.verify_times;
+  if (job.started.valid()) {
+    const Timestamp from = job.due.empty() ? job.started : job.due.front();
+    if (times.empty() || times.back() < from) return std::nullopt;
+    return cat("the daemon began verify at ", job.started.to_string(), ", and the newest on record is of ",
+               times.back().to_string());
+  }
+  for (const Timestamp& time : times) {
+    for (const Timestamp& due : job.due) {
+      const double late = time.seconds_since(due);
+      if (late >= -kClocksDiffer && late <= within)
+        return cat("a verification of ", time.to_string(), " is on record, behind its time, ",
+                   due.to_string());
+    }
+  }
+  return std::nullopt;
+}
+
+void verify_runs(const ReportFacts& facts, ItemAnswer& answer, const ScheduledJob& job) {
+  const std::string fix =
+      cat(our(facts, "serve", "--status"), "   # or lifeboat schedule systemd, lifeboat schedule cron");
+  if (job.failures > 0)
+    return answer.lacks(cat("the scheduled verify failed ", counted(job.failures, "time"), " in a row"),
+                        our(facts, "verify"));
+  if (job.known_to_daemon && !job.started.valid())
+    return answer.lacks(cat("the daemon knows job ", job.name, " and has never begun it"), fix);
+  if (auto says = verified_by_the_clock(facts, job)) return answer.shows(*says, {cat("schedule/", job.name)});
+  answer.lacks(job.started.valid()
+                   ? cat("the daemon began verify at ", job.started.to_string(),
+                         ", and no verification is on record since")
+                   : cat("that something runs the schedule is not shown: no verification is on record at one "
+                         "of its times (\"",
+                         job.when, "\" UTC) within two intervals"),
+               fix);
+}
+
+}  // namespace
+
 void look_at_automatic_verification(const ReportFacts& facts, ItemAnswer& answer) {
   const ScheduledJob* job = facts.job("verify");
   if (job == nullptr) job = facts.job("drill");
@@ -62,13 +120,18 @@ void look_at_automatic_verification(const ReportFacts& facts, ItemAnswer& answer
                  in_config(facts, "verify = \"0 4 * * 0\"", "schedule"));
   } else {
     answer.shows(cat(job->verb, " at \"", job->when, "\" (UTC)"), {cat("schedule/", job->name)});
-    // The record of a verification is of its end, and reading a large repository takes a day.
-    const bool drills = job->verb == "drill";
-    runs_by_the_clock(
-        facts, answer, *job, drills ? drilled(facts) : facts.doctor().repository.proofs.verify_times,
-        drills ? std::min(kDrillSlack, job->longest_gap_seconds / 4) : job->longest_gap_seconds / 2);
+    if (job->verb == "verify")
+      verify_runs(facts, answer, *job);
+    else
+      runs_by_the_clock(facts, answer, *job, drilled(facts),
+                        std::min(kDrillSlack, job->longest_gap_seconds / 4));
   }
   const ops::RepositoryFacts& repository = facts.doctor().repository;
+  std::string broken;
+  if (const ops::BackupProof* failed = newest_found_broken(repository.proofs, broken))
+    answer.lacks(cat("the newest verification, of ", failed->time.to_string(), ", found backup ", broken,
+                     " broken: ", ops::first_problem(*failed)),
+                 our(facts, "backup", "--type full"));
   if (!repository.newest_verified) return answer.lacks("no backup was ever verified", our(facts, "verify"));
   const ops::BackupProofs* proofs = repository.proofs.of(*repository.newest_verified);
   if (proofs == nullptr) return answer.lacks("no backup was ever verified", our(facts, "verify"));
@@ -130,6 +193,10 @@ void look_at_monitoring(const ReportFacts& facts, ItemAnswer& answer) {
         "nothing reads the signals at an interval",
         cat("metrics = \"127.0.0.1:9187\" in [serve], or an [alert.NAME] section of ",
             facts.settings.config_path.empty() ? "/etc/lifeboat/lifeboat.toml" : facts.settings.config_path));
+  } else if (!facts.settings.metrics_problem.empty()) {
+    answer.lacks(cat("metrics are offered at ", facts.settings.metrics_endpoint, ", and ",
+                     facts.settings.metrics_problem),
+                 "start the daemon: lifeboat serve");
   } else if (!facts.settings.metrics_endpoint.empty()) {
     answer.shows(cat("metrics at ", facts.settings.metrics_endpoint), {"config/serve.metrics"});
   } else {

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "ready/report/looks.h"
+#include "ready/report/standing.h"
 #include "util/strings.h"
 
 namespace lifeboat::ready {
@@ -17,11 +18,15 @@ void look_at_daily_logical_backup(const ReportFacts& facts, ItemAnswer& answer) 
     return answer.lacks("there is no logical backup",
                         cat(our(facts, "dump create"), "   # or, where physical backups are enough: ",
                             in_config(facts, "not-applicable = [\"daily_logical_backup: REASON\"]")));
-  const auto whole = std::ranges::find_if(facts.dumps.rbegin(), facts.dumps.rend(), &LogicalBackup::whole);
-  if (whole == facts.dumps.rend())
+  const LogicalBackup* whole = newest_whole(facts.dumps);
+  if (whole == nullptr)
     return answer.lacks("every logical backup is of some tables, or of the schema alone",
                         our(facts, "dump create"));
   const LogicalBackup& newest = *whole;
+  if (!newest.failure.empty())
+    return answer.lacks(
+        cat("the newest logical backup, ", newest.id, ", failed its last check: ", newest.failure),
+        our(facts, "dump create"));
   if (facts.now().seconds_since(newest.time) > kDailySlack)
     return answer.lacks(cat("the newest logical backup of whole databases, ", newest.id, ", is ",
                             age(facts, newest.time), " old"),

@@ -102,7 +102,12 @@ void look_at_pitr_from_wal(const ReportFacts& facts, ItemAnswer& answer) {
                  {cat("backup/", newest->id.text)});
   }
   const ops::Finding* continuity = facts.finding("wal_continuity");
-  if (continuity != nullptr && (continuity->severity == ops::Severity::ok || is_whole_since_then(facts))) {
+  const Reading* gaps = facts.reading("wal_gaps");
+  if (continuity != nullptr && continuity->severity == ops::Severity::ok && gaps != nullptr &&
+      rank_of(gaps->verdict) == Rank::critical) {
+    answer.lacks(cat("WAL is not whole: ", gaps->found), gaps->action);
+  } else if (continuity != nullptr &&
+             (continuity->severity == ops::Severity::ok || is_whole_since_then(facts))) {
     answer.shows(cat("WAL since then: ", continuity->found), {"doctor/wal_continuity"});
   } else {
     answer.lacks(continuity == nullptr ? "continuity of WAL was not looked at"

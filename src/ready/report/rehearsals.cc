@@ -34,6 +34,8 @@ Rehearsal read(std::string_view id, const json& document, RehearsalKind kind) {
   rehearsal.target = text_of(document, "target");
   rehearsal.point_in_time = !rehearsal.target.empty() && !rehearsal.target.starts_with("latest") &&
                             !rehearsal.target.starts_with("immediate");
+  if (auto reached = number(document, "last_commit_us"))
+    rehearsal.last_commit = {static_cast<int64_t>(*reached)};
   rehearsal.medium = text_of(document, "medium");
   rehearsal.host = text_of(document, "host");
   rehearsal.rto_seconds = number(document, "rto_seconds");
@@ -81,6 +83,35 @@ Result<std::vector<Rehearsal>> read_rehearsals(const repo::LineageRepo& repo, si
   // Ids are ordered by the second only.
   std::ranges::stable_sort(found, std::greater(), [](const Rehearsal& one) { return one.time; });
   return found;
+}
+
+std::optional<WalVerdict> parse_wal_verdict(std::string_view text) {
+  const json document = json::parse(text, nullptr, false);
+  if (!document.is_object() || text_of(document, "kind") != "verify" || !document.contains("wal_problems"))
+    return std::nullopt;
+  try {
+    return WalVerdict{{document.at("time_us").get<int64_t>()},
+                      document.at("wal_problems").get<std::vector<std::string>>()};
+  } catch (const json::exception&) {
+    return std::nullopt;
+  }
+}
+
+std::optional<WalVerdict> read_wal_verdict(const repo::LineageRepo& repo) {
+  constexpr size_t kMostLookedAt = 50;
+  auto ids = repo::list_evidence(repo);
+  if (!ids) return std::nullopt;
+  std::optional<WalVerdict> newest;
+  size_t looked_at = 0;
+  for (auto id = ids->rbegin(); id != ids->rend() && looked_at < kMostLookedAt; ++id, ++looked_at) {
+    // Ids begin with the time, and are ordered by the second only.
+    if (newest && *id < newest->time.to_compact()) break;
+    auto text = repo::read_evidence(repo, *id);
+    if (!text) continue;
+    auto verdict = parse_wal_verdict(*text);
+    if (verdict && (!newest || verdict->time > newest->time)) newest = std::move(verdict);
+  }
+  return newest;
 }
 
 std::vector<Rehearsal> rehearsals_of(const ops::RepoLocation& where, std::optional<Lineage> lineage) {

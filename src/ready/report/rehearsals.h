@@ -28,6 +28,7 @@ struct Rehearsal {
   std::string backup;
   std::string target;          // "time 2026-11-20 10:56:25+00", "latest"
   bool point_in_time = false;  // recovered to a moment, not to the end of WAL
+  Timestamp last_commit;       // that it recovered; unset: not recorded
   std::string medium;          // "copy", "mount"; "" when it was not recorded
   std::string host;
   std::optional<double> rto_seconds;
@@ -44,6 +45,15 @@ struct Rehearsal {
 // read_proofs() says so.
 Result<std::vector<Rehearsal>> read_rehearsals(const repo::LineageRepo& repo, size_t most = 50,
                                                std::optional<RehearsalKind> only = std::nullopt);
+
+// What the newest verification that read all WAL since the newest backup found in its content.
+struct WalVerdict {
+  Timestamp time;
+  std::vector<std::string> problems;
+};
+// nullopt: there was none, or what it left cannot be read.
+std::optional<WalVerdict> read_wal_verdict(const repo::LineageRepo& repo);
+std::optional<WalVerdict> parse_wal_verdict(std::string_view text);
 
 // Of `lineage`, else of the newest one of the cluster; none where the repository cannot be read.
 std::vector<Rehearsal> rehearsals_of(const ops::RepoLocation& where, std::optional<Lineage> lineage);

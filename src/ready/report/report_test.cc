@@ -145,7 +145,7 @@ ReportFacts well(const SignalSettings& signals = owned()) {
   for (const char* id : {"primary-loss", "archive-failure", "backup-failure", "wraparound", "bloat",
                          "storage", "connections", "data-changed", "region-lost"})
     facts.runbooks.push_back(written(id));
-  facts.dumps = {{"20270115T030000Z-aaaaaa", ago(4 * kHour)}};
+  facts.dumps = {{"20270115T030000Z-aaaaaa", ago(4 * kHour), true, ""}};
   facts.lost_moments.emplace();
   facts.place = {Distance::other_host, "host bucket.example.org"};
   facts.tool_version = "1.0";
@@ -208,6 +208,13 @@ struct Case {
 
 void evaluate_again(ReportFacts& facts) {
   facts.report = evaluate(facts.signals, owned());
+}
+
+// Its time was three days ago; a verification ended at `on_record`.
+void verify_weekly(ReportFacts& facts, Timestamp on_record) {
+  facts.settings.jobs.push_back(
+      {"verify", "0 5 * * 0", "verify", "verify", 7 * kDay, 0, {ago(3 * kDay)}, 0, {}});
+  facts.signals.doctor.repository.proofs.verify_times = {on_record};
 }
 
 const Case kCases[] = {
@@ -374,7 +381,55 @@ const Case kCases[] = {
        repository.proofs.backups[repository.backups[0].id].verified = failed;
        evaluate_again(f);
      },
-     {"weekly_physical_backup", "age_watched"}},
+     {"weekly_physical_backup", "age_watched", "automatic_verification"}},
+    {"metrics that nobody offers",
+     [](ReportFacts& f) { f.settings.metrics_problem = "nothing answers there"; },
+     {"monitoring"}},
+    {"a dump whose drill failed",
+     [](ReportFacts& f) { f.dumps[0].failure = "restore: a table is missing"; },
+     {"daily_logical_backup"}},
+    {"a drill that failed, and a lesser one that passed since",
+     [](ReportFacts& f) {
+       f.rehearsals.insert(f.rehearsals.begin() + 1, drill(kHour, "latest"));
+       f.rehearsals[1].passed = false;
+       f.rehearsals[0].target = "immediate";
+     },
+     {"drill_automated", "monthly_restore_test", "targets_validated", "restore_tested"}},
+    {"the longest WAL takes longer than any drill took",
+     [](ReportFacts& f) {
+       f.rates.basis = RateBasis::drills;
+       f.rates.restore_bytes_per_second = 1e9;
+       f.rates.replay_bytes_per_second = 20'000;
+     },
+     {"targets_delivered", "targets_validated"}},
+    {"a verification that is scheduled and on record",
+     [](ReportFacts& f) { verify_weekly(f, ago(2 * kDay)); },
+     {}},
+    {"a verification that is on record from before its time",
+     [](ReportFacts& f) { verify_weekly(f, ago(5 * kDay)); },
+     {"automatic_verification"}},
+    {"a verification that the daemon never began",
+     [](ReportFacts& f) {
+       verify_weekly(f, ago(2 * kDay));
+       f.settings.jobs.back().known_to_daemon = true;
+     },
+     {"automatic_verification"}},
+    {"a verification that the daemon began and that left no record",
+     [](ReportFacts& f) {
+       verify_weekly(f, ago(5 * kDay));
+       f.settings.jobs.back().known_to_daemon = true;
+       f.settings.jobs.back().started = ago(3 * kDay);
+     },
+     {"automatic_verification"}},
+    {"a verification that found a backup broken",
+     [](ReportFacts& f) {
+       verify_weekly(f, ago(2 * kDay));
+       ops::BackupProof failed;
+       failed.time = ago(2 * kDay);
+       failed.problems = {"a pack is missing"};
+       f.signals.doctor.repository.proofs.backups[card(40 * kDay).id].verified = failed;
+     },
+     {"automatic_verification"}},
     {"a receiver that was tried last year",
      [](ReportFacts& f) { f.settings.receivers[0].delivered = ago(200 * kDay); },
      {"alerts"}},
@@ -515,6 +570,27 @@ TEST(documents, what_the_archiver_lost_is_no_delivered_rpo) {
   facts.signals.doctor.repository.archived_wal = {SegmentName{{1}, 0, 3}, false, SegmentName{{1}, 0, 2}};
   EXPECT_FALSE(delivered(facts).rpo_seconds);
   EXPECT_THAT(delivered(facts).rpo_basis, HasSubstr("does not have it"));
+}
+
+TEST(documents, a_recovery_is_counted_as_one_and_the_longest_wal_as_the_plan_counts_it) {
+  ReportFacts facts = well();
+  facts.rehearsals[1].kind = RehearsalKind::recovery;
+  EXPECT_THAT(delivered(facts).rto_basis, HasSubstr("1 drill and 1 recovery"));
+  facts.rates.basis = RateBasis::drills;
+  facts.rates.restore_bytes_per_second = 100e6;
+  facts.rates.replay_bytes_per_second = 1e6;
+  facts.rates.fixed_seconds = 3;
+  facts.rates.relative_error = 0.1;
+  repo::Card& newest = facts.signals.doctor.repository.backups.back();
+  newest.start_lsn = {0x2000000};
+  facts.signals.doctor.server->current_lsn = {0x2000000 + 300'000'000};
+  // 5 GB at 100 MB/s, 300 MB of WAL at 1 MB/s, and 3 s.
+  EXPECT_DOUBLE_EQ(*delivered(facts).rto_seconds, 50 + 300 + 3);
+  EXPECT_DOUBLE_EQ(delivered(facts).rto_error_seconds, 35.3);
+  facts.rates.replay_bytes_per_second = {};
+  EXPECT_FALSE(delivered(facts).rto_seconds) << "no drill replayed as much";
+  facts.rehearsals[0].wal_bytes = 300e6;
+  EXPECT_EQ(delivered(facts).rto_seconds, 240) << "one did";
 }
 
 TEST(documents, what_is_stored_has_its_price) {

@@ -22,7 +22,7 @@ Runbook archive_failure(const RunbookFacts& facts) {
   book.action = {
       {"Do what doctor prints. The archiver tries again by itself, at most a minute later.", {}},
       {"When the repository is full, what would expiry free?",
-       {ours(facts, "expire", Needs::repository, "--dry-run")}},
+       {ours(facts, "expire", Needs::repository, cat(facts.expiry, " --dry-run"))}},
       {"When the disk of pg_wal fills first, give it room (grow the volume). A clean stop keeps all WAL; a "
        "full disk is a PANIC.",
        {}}};
@@ -147,7 +147,8 @@ Runbook storage_exhaustion(const RunbookFacts& facts) {
             "SELECT datname, pg_size_pretty(pg_database_size(datname)), pg_size_pretty(temp_bytes) AS temp "
             "FROM "
             "pg_stat_database WHERE datname IS NOT NULL ORDER BY pg_database_size(datname) DESC")}},
-      {"The repository: what would expiry free?", {ours(facts, "expire", Needs::repository, "--dry-run")}}};
+      {"The repository: what would expiry free?",
+       {ours(facts, "expire", Needs::repository, cat(facts.expiry, " --dry-run"))}}};
   book.action = {
       {"Grow the volume, or move logs and other strangers away. Mend archiving (runbook archive-failure); a "
        "slot that nobody reads is dropped by whoever owns it.",

@@ -66,6 +66,20 @@ void from_manifest(RunbookFacts& runbook, const ReportFacts& facts, const ops::R
     runbook.tablespaces.push_back(cat(space.name, " at ", space.location));
 }
 
+// "" where no rule is stated.
+std::string expiry_options(const ReportSettings& settings) {
+  std::vector<std::string> words;
+  auto add = [&](std::string_view name, const auto& value) {
+    if (value) words.push_back(cat("--", name, " ", static_cast<int64_t>(*value)));
+  };
+  add("keep-count", settings.retention.keep_count);
+  add("keep-days", settings.retention.keep_days);
+  add("pitr-days", settings.retention.pitr_days);
+  add("dump-keep-count", settings.dump_retention.keep_count);
+  add("dump-keep-days", settings.dump_retention.keep_days);
+  return join(words, " ");
+}
+
 }  // namespace
 
 RunbookFacts runbook_facts(const ReportFacts& facts, const ops::RepoLocation& where) {
@@ -101,6 +115,7 @@ RunbookFacts runbook_facts(const ReportFacts& facts, const ops::RepoLocation& wh
     runbook.bytes = newest->totals.plain_bytes;
   }
   if (doctor.repository.newest_verified) runbook.newest_verified = doctor.repository.newest_verified->text;
+  if (const std::string stated = expiry_options(facts.settings); !stated.empty()) runbook.expiry = stated;
   runbook.rpo_target = facts.settings.rpo.value;
   runbook.rto_target = facts.settings.rto.value;
   runbook.rehearsals = facts.rehearsals;

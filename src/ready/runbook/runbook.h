@@ -34,7 +34,8 @@ struct RunbookFacts {
   std::vector<std::string> tablespaces;  // "fast at /mnt/fast"
   ops::FollowUp us;                      // program, repository, key, connection, data directory
   std::string repository_place;
-  std::vector<std::string> keys;  // "key-file, slot …"
+  std::vector<std::string> keys;          // "key-file, slot …"
+  std::string expiry = "--pitr-days 30";  // options of expire: the rules that are stated, else an example
   std::string newest_backup;
   std::string newest_verified;
   uint64_t bytes = 0;                // of the newest backup

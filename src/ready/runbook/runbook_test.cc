@@ -66,6 +66,15 @@ TEST(runbooks, commands_stand_on_their_own) {
         }
 }
 
+TEST(runbooks, expiry_is_asked_with_the_rules_that_are_stated) {
+  EXPECT_THAT(sheet(facts(), "archive-failure"), HasSubstr("--pitr-days 30 --dry-run"));
+  ReportFacts known;
+  known.settings.retention.keep_days = 90;
+  known.settings.dump_retention.keep_count = 7;
+  const RunbookFacts about = runbook_facts(known, {"file:///srv/backup", "main", {}});
+  EXPECT_EQ(about.expiry, "--keep-days 90 --dump-keep-count 7");
+}
+
 TEST(runbooks, no_sheet_tells_anybody_to_delete_wal) {
   for (const Runbook& book : make_runbooks(facts()))
     for (const auto* part : {&book.diagnostic, &book.action, &book.afterwards})
