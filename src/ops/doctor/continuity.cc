@@ -17,13 +17,6 @@ Timeline choose_target(const WalHistory& history, const repo::Card& backup, std:
   return timelines.empty() ? backup.timeline : timelines.back();
 }
 
-bool may_go_on(const KnownContinuity& known, const ChosenLineage& lineage, const repo::Card& backup,
-               Timestamp now) {
-  const double age = now.seconds_since(known.whole_look);
-  return known.repository == lineage.repo.store().url() && known.lineage == lineage.record.lineage &&
-         known.backup == backup.id && known.end > backup.start_lsn && age >= 0 && age < kWholeLookSeconds;
-}
-
 using NewestFirst = std::vector<repo::Card>::const_reverse_iterator;
 
 // The newest complete backup from `from` on that the server's own history passes through; `end`: none is.
@@ -37,8 +30,7 @@ NewestFirst in_history(NewestFirst from, NewestFirst end, const pg::TimelineHist
 
 Result<std::optional<ContinuityFacts>> follow_wal(const ChosenLineage& lineage,
                                                   const std::vector<repo::Card>& backups,
-                                                  std::optional<Timeline> servers, Timestamp now,
-                                                  const std::optional<KnownContinuity>& known) {
+                                                  std::optional<Timeline> servers) {
   auto newest = std::find_if(backups.rbegin(), backups.rend(), [](const repo::Card& card) {
     return card.state == repo::BackupState::complete;
   });
@@ -53,17 +45,8 @@ Result<std::optional<ContinuityFacts>> follow_wal(const ChosenLineage& lineage,
     if (followed != newest) left_behind = newest->id;
     if (followed != backups.rend()) newest = followed;
   }
-  Lsn from = newest->start_lsn;
-  Timestamp whole_look = now;
-  if (known && may_go_on(*known, lineage, *newest, now)) {
-    from = known->end;
-    whole_look = known->whole_look;
-  }
-  TRY_ASSIGN(WalHistory history, WalHistory::load(lineage, from));
+  TRY_ASSIGN(WalHistory history, WalHistory::load(lineage, newest->start_lsn));
   const Timeline target = choose_target(history, *newest, servers);
-  // After a promotion the way may be another one from before that end on.
-  if (from != newest->start_lsn && target != known->timeline)
-    return follow_wal(lineage, backups, servers, now, std::nullopt);
   ContinuityFacts continuity;
   continuity.backup = newest->id;
   continuity.left_behind = left_behind;
@@ -75,12 +58,10 @@ Result<std::optional<ContinuityFacts>> follow_wal(const ChosenLineage& lineage,
         SegmentName::containing(newest->timeline, newest->start_lsn, lineage.record.segment_size);
     return std::optional(continuity);
   }
-  WalPath path = history.path(target, from);
+  WalPath path = history.path(target, newest->start_lsn);
   continuity.end = path.end;
   continuity.missing = path.missing;
   continuity.conflict = path.conflict;
-  continuity.known = {
-      lineage.repo.store().url(), lineage.record.lineage, newest->id, target, path.end, whole_look};
   return std::optional(continuity);
 }
 

@@ -13,28 +13,18 @@ constexpr SegmentSize kSegment{1u << 30};
 constexpr uint64_t kPerLogId = 4;
 
 struct Calls {
-  uint64_t all = 0;     // of the store
   uint64_t listed = 0;  // names
 };
 
 class CountingStore : public repo::BorrowedStore {
  public:
   CountingStore(storage::Store& inner, Calls& calls) : BorrowedStore(inner), calls_(calls) {}
-  Result<std::unique_ptr<storage::ObjectReader>> open(std::string_view name) override {
-    ++calls_.all;
-    return BorrowedStore::open(name);
-  }
   Status list(std::string_view prefix,
               const std::function<Status(const storage::ObjectInfo&)>& each) override {
-    ++calls_.all;
     return BorrowedStore::list(prefix, [&](const storage::ObjectInfo& info) {
       ++calls_.listed;
       return each(info);
     });
-  }
-  Result<std::vector<std::string>> list_dirs(std::string_view prefix) override {
-    ++calls_.all;
-    return BorrowedStore::list_dirs(prefix);
   }
 
  private:
@@ -68,17 +58,15 @@ class ContinuityTest : public ::testing::Test {
     backups_.push_back(card);
   }
 
-  // What is known stays for the next look, as in the state directory.
   ContinuityFacts look() {
     calls_ = {};
     auto counted = repo::Repository::open(std::make_unique<CountingStore>(tiny_.memory, calls_), {});
     EXPECT_TRUE(counted);
     calls_ = {};  // opening is not what is counted
     const ChosenLineage lineage{repo::LineageRepo(*counted, "main", record_.lineage), record_, 0};
-    auto found = follow_wal(lineage, backups_, Timeline{1}, now_, known_);
+    auto found = follow_wal(lineage, backups_, Timeline{1});
     EXPECT_TRUE(found) << found.error().to_string();
     EXPECT_TRUE(found->has_value());
-    known_ = (*found)->known;
     return **found;
   }
   static Lsn end_of(uint64_t index) { return {(index + 1) * kSegment.bytes}; }
@@ -86,30 +74,8 @@ class ContinuityTest : public ::testing::Test {
   repo::TinyRepo tiny_;
   repo::LineageRecord record_;
   std::vector<repo::Card> backups_;
-  Timestamp now_ = Timestamp::from_seconds(1'800'000'000);
-  std::optional<KnownContinuity> known_;
   Calls calls_;
 };
-
-TEST_F(ContinuityTest, a_look_that_goes_on_costs_the_same_however_much_is_stored) {
-  back_up_at(1);
-  push(1, 6);
-  look();
-  push(7);
-  EXPECT_EQ(look().end, end_of(7));
-  const Calls small = calls_;
-  push(8, 400);
-  look();
-  push(401);
-  EXPECT_EQ(look().end, end_of(401));
-  EXPECT_EQ(calls_.all, small.all);
-  EXPECT_LE(calls_.listed, small.listed + 2 * kPerLogId);
-  // The canary: without what is known everything since the backup is listed.
-  known_.reset();
-  EXPECT_EQ(look().end, end_of(401));
-  EXPECT_GT(calls_.all, 100u);
-  EXPECT_GT(calls_.listed, 400u);
-}
 
 TEST_F(ContinuityTest, what_is_older_than_the_newest_backup_is_not_listed) {
   push(1, 400);
@@ -119,7 +85,7 @@ TEST_F(ContinuityTest, what_is_older_than_the_newest_backup_is_not_listed) {
   EXPECT_LE(calls_.listed, 4 * kPerLogId);
 }
 
-TEST_F(ContinuityTest, a_hole_is_found_where_the_last_look_ended_and_stays_until_it_is_filled) {
+TEST_F(ContinuityTest, a_hole_stays_until_it_is_filled) {
   back_up_at(1);
   push(1, 6);
   EXPECT_FALSE(look().missing);
@@ -136,24 +102,11 @@ TEST_F(ContinuityTest, a_hole_is_found_where_the_last_look_ended_and_stays_until
   EXPECT_EQ(look().end, end_of(30));
 }
 
-TEST_F(ContinuityTest, another_backup_another_repository_and_an_old_look_begin_anew) {
+TEST_F(ContinuityTest, what_was_looked_at_is_looked_at_again) {
   back_up_at(1);
   push(1, 40);
-  look();
-  push(20, "another host's");  // T46, under a name that was looked at
-  EXPECT_FALSE(look().conflict) << "what is known is gone on with";
-  const KnownContinuity known = *known_;
-  known_->repository = "file:///another";
-  EXPECT_TRUE(look().conflict);
-  known_ = known;
-  now_ = now_.plus_us(static_cast<int64_t>(kWholeLookSeconds * 1e6));
-  EXPECT_TRUE(look().conflict) << "at the latest after that time";
-  known_ = known;
-  now_ = known.whole_look.plus_us(-1'000'000);
-  EXPECT_TRUE(look().conflict) << "the clock was set back";
-  known_ = known;
-  now_ = known.whole_look;
-  back_up_at(10);
+  EXPECT_FALSE(look().conflict);
+  push(20, "another host's");  // T46
   EXPECT_TRUE(look().conflict);
 }
 
@@ -168,24 +121,24 @@ TEST_F(ContinuityTest, a_backup_that_the_server_left_is_told_and_an_older_one_fo
       repo::WalStore(tiny_.repo, {.conflict_check = false})
           .push(*WalFileName::parse("00000002.history"), repo::WalSource::from_bytes(as_bytes(history))));
   const ChosenLineage lineage{tiny_.repo, record_, 0};
-  auto found = follow_wal(lineage, backups_, Timeline{2}, now_, std::nullopt);
+  auto found = follow_wal(lineage, backups_, Timeline{2});
   ASSERT_TRUE(found) << found.error().to_string();
   EXPECT_EQ((*found)->left_behind, backups_[1].id);
   EXPECT_EQ((*found)->backup, backups_[0].id);
   // None leads there: the newest is followed, and named.
   std::vector<repo::Card> newest = {backups_[1]};
-  found = follow_wal(lineage, newest, Timeline{2}, now_, std::nullopt);
+  found = follow_wal(lineage, newest, Timeline{2});
   ASSERT_TRUE(found);
   EXPECT_EQ((*found)->left_behind, (*found)->backup);
   // A timeline whose history nobody has says nothing against a backup.
-  found = follow_wal(lineage, backups_, Timeline{7}, now_, std::nullopt);
+  found = follow_wal(lineage, backups_, Timeline{7});
   ASSERT_TRUE(found) << found.error().to_string();
   EXPECT_FALSE((*found)->left_behind);
 }
 
 TEST_F(ContinuityTest, without_a_complete_backup_there_is_nothing_to_follow) {
   const ChosenLineage lineage{tiny_.repo, record_, 0};
-  auto found = follow_wal(lineage, backups_, std::nullopt, now_, std::nullopt);
+  auto found = follow_wal(lineage, backups_, std::nullopt);
   ASSERT_TRUE(found);
   EXPECT_FALSE(found->has_value());
 }

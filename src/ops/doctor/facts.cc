@@ -357,7 +357,7 @@ Status read_catalogue_of(const DoctorRequest& request, const repo::Repository& r
   std::optional<Timeline> servers;
   // 0: a standby that receives nothing does not know.
   if (facts.server && facts.server->current_timeline.value != 0) servers = facts.server->current_timeline;
-  TRY_ASSIGN(known.continuity, follow_wal(lineage, known.backups, servers, facts.now, request.continuity));
+  TRY_ASSIGN(known.continuity, follow_wal(lineage, known.backups, servers));
   return {};
 }
 

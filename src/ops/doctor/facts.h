@@ -153,8 +153,6 @@ struct DoctorFacts {
 };
 
 struct DoctorRequest {
-  std::optional<KnownContinuity> continuity;  // of an earlier look
-
   RepoLocation where;
   std::string conninfo;
   std::optional<std::string> pgdata;
