@@ -239,6 +239,29 @@ class Drill(SystemTest):
         self.assertEqual([checks[name]["result"] for name in ("counts", "refuses", "hangs")], ["passed", "failed", "failed"])
         self.assertIn("the reason", checks["refuses"]["detail"])
 
+    def test_what_this_host_lacks_says_nothing_of_the_backup(self):
+        server, lb = self.source(15)
+        made = lb("backup", live=True).ok().json["backup"]
+        server.wait_archived()
+        lb("verify").ok()
+        good = lb("list").ok().json["lineages"][0]["backups"][0]
+        self.assertTrue(good["good"], good)
+        empty, other = new_directory("bin", mode=0o755), new_directory("bin", mode=0o755)
+        (other / "postgres").write_text("#!/bin/sh\necho 'postgres (PostgreSQL) 16.1'\n")
+        # It is there, and cannot run a server.
+        broken = new_directory("bin", mode=0o755)
+        (broken / "postgres").write_text("#!/bin/sh\ncase $1 in -V|--version) echo 'postgres (PostgreSQL) 15.1';;"
+                                         " *) echo 'FATAL:  could not map anonymous shared memory: Cannot allocate memory' >&2; exit 1; esac\n")
+        for program in (other / "postgres", broken / "postgres"):
+            program.chmod(0o755)
+        for place in (empty, other, broken):
+            failed = lb("drill", "--to", new_directory("drill") / "d", "--pg-bin", place, user=MOUNTER)
+            self.assertNotEqual(failed.code, 0, failed.out)
+            print(f"programs in {place}: {failed.err.strip()}", flush=True)
+        self.assertEqual(self.history(lb)["drills"], [])
+        self.assertEqual(lb("list").ok().json["lineages"][0]["backups"][0], good)
+        self.assertEqual(lb("show", made).ok().json.get("good"), True)
+
     def test_an_extension_that_is_not_here_fails_the_drill(self):
         server, lb = self.source(15)
         server.psql("CREATE EXTENSION pgcrypto; SET allow_system_table_mods = on;"
