@@ -273,6 +273,9 @@ class Drill(SystemTest):
         found = self.checks(result.json)["extensions"]
         self.assertEqual(found["result"], "failed")
         self.assertIn("somewhere_else", found["detail"])
+        # It is this host that lacks it.
+        plan = lb("restore", "--to", new_directory("to") / "data", "--dry-run").ok()
+        self.assertNotIn("failed its last check", plan.err)
 
     def test_missing_wal_and_a_lost_key_fail_the_drill(self):
         server, lb = self.source(15)
@@ -334,7 +337,7 @@ class Drill(SystemTest):
         self.assertEqual(results, ["failed", "passed"])
         # It came back, so a restore goes on taking it; that its contents are not as expected is for people to see.
         lb("backup", live=True).ok()
-        newest = self.drill(lb, "--sql", "select count(*) = 1 from t").json["backup"]
+        newest = self.drill(lb, "--sql", "select count(*) = 1 from t", "--sql", "select nothing from nowhere", "--rto", "1ms").json["backup"]
         plan = lb("restore", "--to", new_directory("to") / "data", "--dry-run").ok()
         self.assertEqual(plan.json["plan"]["backup"], newest)
         self.assertNotIn("failed its last check", plan.err)

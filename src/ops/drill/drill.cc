@@ -27,6 +27,7 @@ double since(int64_t began_us) {
 
 DrillCheck check_libraries(const PreloadedLibraries& libraries) {
   DrillCheck check{"preload_libraries", CheckResult::passed, "", 0};
+  check.beside_the_backup = true;
   for (const std::string& library : libraries.left_out)
     check.detail += cat(library, " left out: it would run jobs; ");
   for (const std::string& library : libraries.missing) {
@@ -63,6 +64,7 @@ DrillScope choose_scope(const DrillOptions& options, const DrillOutcome& outcome
 
 DrillCheck check_target(std::string id, std::optional<double> measured, double target, std::string_view why) {
   DrillCheck check{std::move(id), CheckResult::failed, "", 0};
+  check.beside_the_backup = true;
   if (!measured) {
     check.result = CheckResult::skipped;
     check.detail = why;
@@ -171,6 +173,7 @@ Status look_again(const DrillOptions& options, Scratch& scratch, AskedDatabase& 
     return there;
   asked.missing = DrillCheck{"assertion", CheckResult::failed,
                              cat(there.error().to_string(), "; it was there when the backup was made"), 0};
+  asked.missing->beside_the_backup = true;
   return {};
 }
 

@@ -186,6 +186,7 @@ class DumpDrill {
     for (const DrillCheck& check : outcome_.checks) {
       // A missed target does not disprove the dump.
       if (check.result != CheckResult::failed || check.id == "rto_target") continue;
+      item.by_questions = check.beside_the_backup && (item.passed || item.by_questions);
       item.passed = false;
       item.problems.push_back(cat(check.id, ": ", check.detail));
     }
