@@ -262,6 +262,25 @@ class Drill(SystemTest):
         self.assertEqual(lb("list").ok().json["lineages"][0]["backups"][0], good)
         self.assertEqual(lb("show", made).ok().json.get("good"), True)
 
+    def test_the_older_backup_that_is_drilled_is_told(self):
+        server, lb = self.source(15)
+        older = lb("backup", live=True).ok().json["backup"]
+        packs = set(lb.repo_path.glob("clusters/*/*/packs/*/*.data"))
+        server.psql("UPDATE t SET what = what || 'x'")
+        newest = lb("backup", "--type", "full", live=True).ok().json["backup"]
+        server.wait_archived()
+        new = sorted(set(lb.repo_path.glob("clusters/*/*/packs/*/*.data")) - packs, key=lambda path: path.stat().st_size)
+        flip_bit(new[-1], new[-1].stat().st_size // 2)
+        self.assertNotEqual(lb("verify").code, 0)
+        done = self.drill(lb).ok()
+        self.assertEqual(done.json["backup"], older)
+        notes = [note for note in done.json["notes"] if f"the older {older} is used" in note]
+        self.assertEqual(len(notes), 1, done.json["notes"])
+        self.assertIn(newest, notes[0])
+        self.assertEqual(done.err.count("is used"), 1, done.err)
+        compared = lb("diff", "latest", "live", "--scratch-dir", new_directory("diff"), "--pg-bin", server.bin, live=True, user=MOUNTER)
+        self.assertIn(f"the older {older} is used", str(compared.ok().json["notes"]))
+
     def test_an_extension_that_is_not_here_fails_the_drill(self):
         server, lb = self.source(15)
         server.psql("CREATE EXTENSION pgcrypto; SET allow_system_table_mods = on;"

@@ -138,6 +138,8 @@ Status Scratch::remove_content() {
 
 Status Scratch::start(const RestoreSource& source, RestorePlan plan, Reporter& reporter, StopToken& stop) {
   plan_ = std::move(plan);
+  // That an older backup than the newest is used, above all.
+  notes_.insert(notes_.end(), plan_.warnings.begin(), plan_.warnings.end());
   if (!plan_.pg_bin) {
     return make_error(ErrorKind::not_found, cat("PostgreSQL ", source.lineage->record.lineage.major),
                       "its programs are not on this host")
