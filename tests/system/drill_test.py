@@ -262,6 +262,21 @@ class Drill(SystemTest):
         self.assertEqual(lb("list").ok().json["lineages"][0]["backups"][0], good)
         self.assertEqual(lb("show", made).ok().json.get("good"), True)
 
+    def test_settings_of_a_database_or_role_do_not_reach_the_checks(self):
+        """T44: stored for a database they rank above the server's command line; and the source's own time-out."""
+        for major in self.two_majors():
+            with self.subTest(major=major):
+                server, lb = self.source(major)
+                server.psql("CREATE DATABASE shop")
+                server.psql("CREATE TABLE orders AS SELECT g AS n FROM generate_series(1, 200000) g; CREATE INDEX ON orders (n)", "shop")
+                server.psql("ALTER DATABASE shop SET default_transaction_read_only = on; ALTER DATABASE shop SET statement_timeout = 1")
+                server.configure(statement_timeout="1ms")  # in the files that are backed up; the source goes on without it
+                lb("backup", live=True).ok()
+                server.wait_archived()
+                for options in ((), ("--full",), ("--rotation", "7d")):
+                    done = self.drill(lb, *options).ok().json
+                    self.assertEqual(self.checks(done)["amcheck"]["result"], "passed", self.checks(done)["amcheck"])
+
     def test_the_older_backup_that_is_drilled_is_told(self):
         server, lb = self.source(15)
         older = lb("backup", live=True).ok().json["backup"]

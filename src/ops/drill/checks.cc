@@ -308,6 +308,8 @@ Result<DrillCheck> check_by_program(pg::PgServer& server, const DrillProgram& pr
   spec.argv = program.argv;
   spec.env = {{"PGHOST", launch.socket_directory}, {"PGPORT", cat(launch.port)}, {"PGDATABASE", database}};
   if (!launch.role.empty()) spec.env.emplace_back("PGUSER", launch.role);
+  if (std::string settings = server.session_options(); !settings.empty())
+    spec.env.emplace_back("PGOPTIONS", std::move(settings));
   spec.ends_with_us = true;
   RunOptions options;
   options.stop = &stop;

@@ -243,6 +243,7 @@ Status Scratch::recover(const Settings& settings, Reporter& reporter, StopToken&
   launch.log_file = file("server.log");
   launch.role = bootstrap_role(manifest_);
   launch.settings = settings;
+  launch.session_settings = session_settings(manifest_.card.server_version_num);
   // Nothing of it is kept. The time of a copy that was restored whole is what a restore would take.
   if (medium_ == ScratchMedium::mount) launch.settings.emplace_back("fsync", "off");
   launch.stop = &stop;
