@@ -296,6 +296,30 @@ class Drill(SystemTest):
         compared = lb("diff", "latest", "live", "--scratch-dir", new_directory("diff"), "--pg-bin", server.bin, live=True, user=MOUNTER)
         self.assertIn(f"the older {older} is used", str(compared.ok().json["notes"]))
 
+    def program(self, lines):
+        """Options for a drill with a program of the operator's."""
+        place = new_directory("checks", mode=0o755)
+        script, config = place / "check", place / "lifeboat.toml"
+        script.write_text(f"#!/bin/bash\n{lines}\n")
+        script.chmod(0o755)
+        config.write_text(f'[cluster.main.drill]\nasked = ["{script}"]\n')
+        config.chmod(0o644)
+        return "--config", config
+
+    def test_the_server_ends_with_a_drill_that_is_killed(self):
+        server, lb = self.source(15)
+        lb("backup", live=True).ok()
+        server.wait_archived()
+        for options in ((), ("--full",)):
+            to, there = new_directory("drill") / "d", new_directory("there", mode=0o777) / "there"
+            asked = self.program(f"head -1 {to}/data/postmaster.pid >{there}.new && mv {there}.new {there}; sleep 300")
+            drill = harness.Background(lb.argv("drill", "--to", to, "--pg-bin", server.bin, *options, *asked, live=True), user=MOUNTER)
+            wait_until(there.exists, "the drill's server is asked")
+            postmaster = int(there.read_text())
+            drill.kill()
+            wait_until(lambda: not harness._alive(postmaster), "the drill's server has ended")
+            run(["umount", to / "data"], user=MOUNTER, check=False)
+
     def test_an_extension_that_is_not_here_fails_the_drill(self):
         server, lb = self.source(15)
         server.psql("CREATE EXTENSION pgcrypto; SET allow_system_table_mods = on;"

@@ -48,6 +48,7 @@ Result<DrillCheck> run_amcheck_program(pg::PgServer& server, const pg::PgBin& bi
   spec.argv = {bin.program("pg_amcheck"), "--all",          "--install-missing",
                "--heapallindexed",        "--jobs",         cat(jobs),
                "--maintenance-db",        server.conninfo()};
+  spec.ends_with_us = true;
   RunOptions options;
   options.stop = &stop;
   TRY_ASSIGN(ProcessOutcome result, run_process(spec, options));
@@ -267,6 +268,8 @@ bool may_be_damage(std::string_view sqlstate) {
   const bool timed_out = sqlstate == "57014";
   return kind == "XX" || kind == "58" || kind == "08" || (kind == "57" && !timed_out);
 }
+
+}  // namespace
 
 Result<DrillCheck> check_assertion(pg::PgServer& server, const std::string& database, const std::string& sql,
                                    const StopToken& stop) {

@@ -88,6 +88,7 @@ class DumpDrill {
     launch.cut_off = true;
     // A dump sets what its databases had, read-only ones too, before it loads them.
     launch.session_settings = session_settings(manifest_.card.server_version_num);
+    launch.ends_with_us = true;
     launch.settings = {{"archive_mode", "off"},
                        {"max_logical_replication_workers", "0"},
                        {"cluster_name", "lifeboat drill"},

@@ -244,6 +244,7 @@ Status Scratch::recover(const Settings& settings, Reporter& reporter, StopToken&
   launch.role = bootstrap_role(manifest_);
   launch.settings = settings;
   launch.session_settings = session_settings(manifest_.card.server_version_num);
+  launch.ends_with_us = true;
   // Nothing of it is kept. The time of a copy that was restored whole is what a restore would take.
   if (medium_ == ScratchMedium::mount) launch.settings.emplace_back("fsync", "off");
   launch.stop = &stop;

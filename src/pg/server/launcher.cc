@@ -170,6 +170,7 @@ Result<PgServer> PgServer::start(LaunchOptions options) {
     spec.env.emplace_back(name, std::nullopt);
   spec.cwd = options.data_directory;
   spec.new_session = true;
+  spec.ends_with_us = options.ends_with_us;
   spec.cut_off = options.cut_off;
   TRY_ASSIGN(ChildProcess child, ChildProcess::start(spec, {-1, log.get(), log.get()}));
   return PgServer(std::move(options), std::move(child), log_info.size);

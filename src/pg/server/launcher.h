@@ -41,6 +41,8 @@ struct LaunchOptions {
   // Of every session that is begun with conninfo() or session_options(): above ALTER DATABASE and ALTER ROLE
   // ... SET too, which rank above `settings`.
   std::vector<std::pair<std::string, std::string>> session_settings;
+  // It is told to stop when the thread that starts it ends, however that happens. Not with release().
+  bool ends_with_us = false;
   const StopToken* stop = nullptr;
 };
 
