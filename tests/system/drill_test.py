@@ -1,7 +1,9 @@
 """Drills of real servers: a passed one proves, a failed one says why, and production never notices either (D1, T10, T11,
 T32, T33, T43, T44)."""
 
+import os
 import shutil
+import signal
 
 import harness
 from harness import MOUNTER, SystemTest, flip_bit, give, main, new_directory, run, tool, tree, wait_until
@@ -305,6 +307,25 @@ class Drill(SystemTest):
         config.write_text(f'[cluster.main.drill]\nasked = ["{script}"]\n')
         config.chmod(0o644)
         return "--config", config
+
+    def test_a_mount_that_somebody_else_holds_is_left_and_told(self):
+        server, lb = self.source(15)
+        lb("backup", live=True).ok()
+        server.wait_archived()
+        to, pid = new_directory("drill") / "d", new_directory("pid", mode=0o777) / "pid"
+        # Whoever looked at the copy and stayed.
+        asked = self.program(f"cd {to}/data && (setsid sleep 300 </dev/null >/dev/null 2>&1 & echo $! >{pid})")
+        result = lb("drill", "--to", to, "--pg-bin", server.bin, *asked, live=True, user=MOUNTER, timeout=120)
+        holder = int(pid.read_text())
+        try:
+            if result.ok().json["medium"] != "mount":
+                harness.skip("nothing can be mounted here")
+            self.assertIn(f"{to}/data is still in use by process {holder} and is left mounted", result.err)
+            self.assertLess(result.seconds, 90)
+        finally:
+            os.kill(holder, signal.SIGKILL)
+            wait_until(lambda: run(["umount", to / "data"], user=MOUNTER, check=False).code == 0 or not os.path.ismount(to / "data"),
+                       "the mount is gone")
 
     def test_the_server_ends_with_a_drill_that_is_killed(self):
         server, lb = self.source(15)
