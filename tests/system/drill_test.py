@@ -1,7 +1,9 @@
 """Drills of real servers: a passed one proves, a failed one says why, and production never notices either (D1, T10, T11,
 T32, T33, T43, T44)."""
 
+import os
 import shutil
+import signal
 
 import harness
 from harness import MOUNTER, SystemTest, flip_bit, give, main, new_directory, run, tool, tree, wait_until
@@ -239,6 +241,106 @@ class Drill(SystemTest):
         self.assertEqual([checks[name]["result"] for name in ("counts", "refuses", "hangs")], ["passed", "failed", "failed"])
         self.assertIn("the reason", checks["refuses"]["detail"])
 
+    def test_what_this_host_lacks_says_nothing_of_the_backup(self):
+        server, lb = self.source(15)
+        made = lb("backup", live=True).ok().json["backup"]
+        server.wait_archived()
+        lb("verify").ok()
+        good = lb("list").ok().json["lineages"][0]["backups"][0]
+        self.assertTrue(good["good"], good)
+        empty, other = new_directory("bin", mode=0o755), new_directory("bin", mode=0o755)
+        (other / "postgres").write_text("#!/bin/sh\necho 'postgres (PostgreSQL) 16.1'\n")
+        # It is there, and cannot run a server.
+        broken = new_directory("bin", mode=0o755)
+        (broken / "postgres").write_text("#!/bin/sh\ncase $1 in -V|--version) echo 'postgres (PostgreSQL) 15.1';;"
+                                         " *) echo 'FATAL:  could not map anonymous shared memory: Cannot allocate memory' >&2; exit 1; esac\n")
+        for program in (other / "postgres", broken / "postgres"):
+            program.chmod(0o755)
+        for place in (empty, other, broken):
+            failed = lb("drill", "--to", new_directory("drill") / "d", "--pg-bin", place, user=MOUNTER)
+            self.assertNotEqual(failed.code, 0, failed.out)
+            print(f"programs in {place}: {failed.err.strip()}", flush=True)
+        self.assertEqual(self.history(lb)["drills"], [])
+        self.assertEqual(lb("list").ok().json["lineages"][0]["backups"][0], good)
+        self.assertEqual(lb("show", made).ok().json.get("good"), True)
+
+    def test_settings_of_a_database_or_role_do_not_reach_the_checks(self):
+        """T44: stored for a database they rank above the server's command line; and the source's own time-out."""
+        for major in self.two_majors():
+            with self.subTest(major=major):
+                server, lb = self.source(major)
+                server.psql("CREATE DATABASE shop")
+                server.psql("CREATE TABLE orders AS SELECT g AS n FROM generate_series(1, 200000) g; CREATE INDEX ON orders (n)", "shop")
+                server.psql("ALTER DATABASE shop SET default_transaction_read_only = on; ALTER DATABASE shop SET statement_timeout = 1")
+                server.configure(statement_timeout="1ms")  # in the files that are backed up; the source goes on without it
+                lb("backup", live=True).ok()
+                server.wait_archived()
+                for options in ((), ("--full",), ("--rotation", "7d")):
+                    done = self.drill(lb, *options).ok().json
+                    self.assertEqual(self.checks(done)["amcheck"]["result"], "passed", self.checks(done)["amcheck"])
+
+    def test_the_older_backup_that_is_drilled_is_told(self):
+        server, lb = self.source(15)
+        older = lb("backup", live=True).ok().json["backup"]
+        packs = set(lb.repo_path.glob("clusters/*/*/packs/*/*.data"))
+        server.psql("UPDATE t SET what = what || 'x'")
+        newest = lb("backup", "--type", "full", live=True).ok().json["backup"]
+        server.wait_archived()
+        new = sorted(set(lb.repo_path.glob("clusters/*/*/packs/*/*.data")) - packs, key=lambda path: path.stat().st_size)
+        flip_bit(new[-1], new[-1].stat().st_size // 2)
+        self.assertNotEqual(lb("verify").code, 0)
+        done = self.drill(lb).ok()
+        self.assertEqual(done.json["backup"], older)
+        notes = [note for note in done.json["notes"] if f"the older {older} is used" in note]
+        self.assertEqual(len(notes), 1, done.json["notes"])
+        self.assertIn(newest, notes[0])
+        self.assertEqual(done.err.count("is used"), 1, done.err)
+        compared = lb("diff", "latest", "live", "--scratch-dir", new_directory("diff"), "--pg-bin", server.bin, live=True, user=MOUNTER)
+        self.assertIn(f"the older {older} is used", str(compared.ok().json["notes"]))
+
+    def program(self, lines):
+        """Options for a drill with a program of the operator's."""
+        place = new_directory("checks", mode=0o755)
+        script, config = place / "check", place / "lifeboat.toml"
+        script.write_text(f"#!/bin/bash\n{lines}\n")
+        script.chmod(0o755)
+        config.write_text(f'[cluster.main.drill]\nasked = ["{script}"]\n')
+        config.chmod(0o644)
+        return "--config", config
+
+    def test_a_mount_that_somebody_else_holds_is_left_and_told(self):
+        server, lb = self.source(15)
+        lb("backup", live=True).ok()
+        server.wait_archived()
+        to, pid = new_directory("drill") / "d", new_directory("pid", mode=0o777) / "pid"
+        # Whoever looked at the copy and stayed.
+        asked = self.program(f"cd {to}/data && (setsid sleep 300 </dev/null >/dev/null 2>&1 & echo $! >{pid})")
+        result = lb("drill", "--to", to, "--pg-bin", server.bin, *asked, live=True, user=MOUNTER, timeout=120)
+        holder = int(pid.read_text())
+        try:
+            if result.ok().json["medium"] != "mount":
+                harness.skip("nothing can be mounted here")
+            self.assertIn(f"{to}/data is still in use by process {holder} and is left mounted", result.err)
+            self.assertLess(result.seconds, 90)
+        finally:
+            os.kill(holder, signal.SIGKILL)
+            wait_until(lambda: run(["umount", to / "data"], user=MOUNTER, check=False).code == 0 or not os.path.ismount(to / "data"),
+                       "the mount is gone")
+
+    def test_the_server_ends_with_a_drill_that_is_killed(self):
+        server, lb = self.source(15)
+        lb("backup", live=True).ok()
+        server.wait_archived()
+        for options in ((), ("--full",)):
+            to, there = new_directory("drill") / "d", new_directory("there", mode=0o777) / "there"
+            asked = self.program(f"head -1 {to}/data/postmaster.pid >{there}.new && mv {there}.new {there}; sleep 300")
+            drill = harness.Background(lb.argv("drill", "--to", to, "--pg-bin", server.bin, *options, *asked, live=True), user=MOUNTER)
+            wait_until(there.exists, "the drill's server is asked")
+            postmaster = int(there.read_text())
+            drill.kill()
+            wait_until(lambda: not harness._alive(postmaster), "the drill's server has ended")
+            run(["umount", to / "data"], user=MOUNTER, check=False)
+
     def test_an_extension_that_is_not_here_fails_the_drill(self):
         server, lb = self.source(15)
         server.psql("CREATE EXTENSION pgcrypto; SET allow_system_table_mods = on;"
@@ -250,6 +352,9 @@ class Drill(SystemTest):
         found = self.checks(result.json)["extensions"]
         self.assertEqual(found["result"], "failed")
         self.assertIn("somewhere_else", found["detail"])
+        # It is this host that lacks it.
+        plan = lb("restore", "--to", new_directory("to") / "data", "--dry-run").ok()
+        self.assertNotIn("failed its last check", plan.err)
 
     def test_missing_wal_and_a_lost_key_fail_the_drill(self):
         server, lb = self.source(15)
@@ -311,7 +416,7 @@ class Drill(SystemTest):
         self.assertEqual(results, ["failed", "passed"])
         # It came back, so a restore goes on taking it; that its contents are not as expected is for people to see.
         lb("backup", live=True).ok()
-        newest = self.drill(lb, "--sql", "select count(*) = 1 from t").json["backup"]
+        newest = self.drill(lb, "--sql", "select count(*) = 1 from t", "--sql", "select nothing from nowhere", "--rto", "1ms").json["backup"]
         plan = lb("restore", "--to", new_directory("to") / "data", "--dry-run").ok()
         self.assertEqual(plan.json["plan"]["backup"], newest)
         self.assertNotIn("failed its last check", plan.err)

@@ -67,14 +67,20 @@ std::string rpo_text(const ops::MeasuredLoss& loss) {
              " would have been lost (", loss.how, ")");
 }
 
+// What is read again may have to be fetched again.
+std::string mount_text(const ops::DrillOutcome& outcome) {
+  const std::string of = format_bytes(outcome.plan.bytes);
+  const std::string fetched = format_bytes(outcome.fetched_bytes);
+  if (outcome.fetched_bytes <= outcome.plan.bytes) return cat("mount, ", fetched, " of ", of, " fetched");
+  return cat("mount of ", of, ", ", fetched, " fetched, what was read again included");
+}
+
 std::string to_text(const ops::DrillOutcome& outcome) {
   Facts facts;
   facts.add("drill", outcome.passed ? "PASSED" : "FAILED");
   facts.add("backup", outcome.plan.backup.id.text);
-  facts.add("medium", outcome.medium == ops::ScratchMedium::mount
-                          ? cat("mount, ", format_bytes(outcome.fetched_bytes), " of ",
-                                format_bytes(outcome.plan.bytes), " fetched")
-                          : std::string("copy"));
+  facts.add("medium",
+            outcome.medium == ops::ScratchMedium::mount ? mount_text(outcome) : std::string("copy"));
   facts.add("target",
             cat(outcome.plan.asked.to_string(), ", reached ", outcome.recovery->replayed.to_string(),
                 " on timeline ", outcome.plan.reach.timeline.value));

@@ -24,7 +24,9 @@ struct DrillCheck {
   CheckResult result = CheckResult::skipped;
   std::string detail;  // what was found, or why it was skipped
   double seconds = 0;
-  bool answered = false;  // the operator's own SQL, and an answer came: an error may be damage
+  // A failure says nothing of the backup: a target that was missed, an answer to the operator's own question
+  // (an error may be damage), something that this host lacks.
+  bool beside_the_backup = false;
 };
 
 // Exact number of rows of one table on the copy.

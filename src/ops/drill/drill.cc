@@ -4,6 +4,7 @@
 
 #include "ops/catalogue/catalogue.h"
 #include "ops/drill/evidence.h"
+#include "ops/drill/host_fault.h"
 #include "ops/drill/random_target.h"
 #include "ops/drill/row_compare.h"
 #include "ops/restore/start.h"
@@ -18,6 +19,7 @@ namespace lifeboat::ops {
 namespace {
 
 constexpr size_t kMostTables = 20'000;
+constexpr size_t kMostLog = 64 << 20;
 
 double since(int64_t began_us) {
   return static_cast<double>(Clock::system().monotonic_us() - began_us) / 1e6;
@@ -25,6 +27,7 @@ double since(int64_t began_us) {
 
 DrillCheck check_libraries(const PreloadedLibraries& libraries) {
   DrillCheck check{"preload_libraries", CheckResult::passed, "", 0};
+  check.beside_the_backup = true;
   for (const std::string& library : libraries.left_out)
     check.detail += cat(library, " left out: it would run jobs; ");
   for (const std::string& library : libraries.missing) {
@@ -61,6 +64,7 @@ DrillScope choose_scope(const DrillOptions& options, const DrillOutcome& outcome
 
 DrillCheck check_target(std::string id, std::optional<double> measured, double target, std::string_view why) {
   DrillCheck check{std::move(id), CheckResult::failed, "", 0};
+  check.beside_the_backup = true;
   if (!measured) {
     check.result = CheckResult::skipped;
     check.detail = why;
@@ -169,6 +173,7 @@ Status look_again(const DrillOptions& options, Scratch& scratch, AskedDatabase& 
     return there;
   asked.missing = DrillCheck{"assertion", CheckResult::failed,
                              cat(there.error().to_string(), "; it was there when the backup was made"), 0};
+  asked.missing->beside_the_backup = true;
   return {};
 }
 
@@ -276,8 +281,9 @@ Result<CountedRows> check(const DrillOptions& options, const RestoreSource& sour
 }
 
 void store_failure(const DrillOptions& options, const RestoreSource& source, const BackupId& backup,
-                   const Error& error, Reporter& reporter) {
-  if (error.kind == ErrorKind::cancelled) return;
+                   const Error& error, DrillStage stage, Reporter& reporter) {
+  const std::string log = read_text(cat(options.scratch.directory, "/server.log"), kMostLog).value_or("");
+  if (!says_something_of_the_backup(error, stage, log)) return;
   auto written = write_failed_drill(source.repo(), options, backup, error);
   if (!written)
     reporter.note(NoteLevel::warning, cat("the evidence could not be stored: ", written.error().to_string()));
@@ -298,7 +304,13 @@ void store_unplanned(const DrillOptions& options, const RestoreSource& source, c
     if (!newest || newest->lineage.record.lineage != source.lineage->record.lineage) return;
     backup = newest->card.id;
   }
-  store_failure(options, source, *backup, error, reporter);
+  store_failure(options, source, *backup, error, DrillStage::recovery, reporter);
+}
+
+// Before anything is made, and without evidence: what this host lacks says nothing of the backup.
+Status require_programs(const RestorePlan& plan, int major) {
+  if (!plan.pg_bin) TRY(pg::find_pg_bin(major));
+  return pg::PgClient::check_conninfo("");
 }
 
 }  // namespace
@@ -334,10 +346,11 @@ Result<DrillOutcome> run_drill(const DrillOptions& options, Reporter& reporter, 
   measure_rpo(options, position, lineage, outcome, stop);
 
   const BackupId backup = outcome.plan.backup.id;
-  auto failed = [&](Error error) {
-    store_failure(options, source, backup, error, reporter);
+  auto failed = [&](Error error, DrillStage stage = DrillStage::recovery) {
+    store_failure(options, source, backup, error, stage, reporter);
     return error;
   };
+  TRY(require_programs(outcome.plan, lineage.major));
   const int64_t looks_us = Clock::system().monotonic_us();
   auto asked = look_for_asked(options, source, outcome.plan, reporter, stop);
   if (!asked) return is_slip(asked.error()) ? std::move(asked).error() : failed(std::move(asked).error());
@@ -346,9 +359,11 @@ Result<DrillOutcome> run_drill(const DrillOptions& options, Reporter& reporter, 
   auto recovered = recover(options, source, *scratch, began_us, outcome, reporter, stop);
   if (!recovered) return failed(std::move(recovered).error());
   auto there = look_again(options, *scratch, *asked);
-  if (!there) return is_slip(there.error()) ? std::move(there).error() : failed(std::move(there).error());
+  if (!there)
+    return is_slip(there.error()) ? std::move(there).error()
+                                  : failed(std::move(there).error(), DrillStage::checks);
   auto counted = check(options, source, *asked, *scratch, outcome, reporter, stop);
-  if (!counted) return failed(std::move(counted).error());
+  if (!counted) return failed(std::move(counted).error(), DrillStage::checks);
   if (options.rto_seconds)
     outcome.checks.push_back(check_target("rto", outcome.rto_seconds, *options.rto_seconds, ""));
   if (options.rpo_seconds)

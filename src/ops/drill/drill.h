@@ -59,7 +59,7 @@ struct DrillOutcome {
 
 // Errors are those of restoring; a failed check or a missed target is an outcome that has not passed.
 // Evidence is written for both verdicts, for a restore that failed, and where the repository lacks what it
-// takes.
+// takes; not for what this host lacks (host_fault.h).
 //
 // An `assertion_database` that does not exist is not_found and leaves no evidence, before the recovery where
 // that is certain: a slip of whoever typed it must not make a good backup look bad. Was it there when the

@@ -102,7 +102,7 @@ Result<std::string> write_drill_evidence(const repo::LineageRepo& repo, const Dr
   for (const DrillCheck& check : outcome.checks) {
     if (outcome.proven || check.result != CheckResult::failed) continue;
     item.problems.push_back(cat(check.id, ": ", check.detail));
-    item.by_questions = item.by_questions && check.answered;
+    item.by_questions = item.by_questions && check.beside_the_backup;
   }
   record.backups.push_back(std::move(item));
   record.rto_seconds = outcome.rto_seconds;

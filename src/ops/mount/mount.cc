@@ -224,6 +224,7 @@ class Serving {
       if (bringer.joinable()) bringer.join();
     }
     Status unmounted = unmount_all();
+    if ((is_left_ || !unmounted) && options_.left) options_.left(engine.files.shared().fetched_bytes);
     for (auto& server : servers_) {
       if (server) server->join();
     }
@@ -341,9 +342,16 @@ class Serving {
                                                  user != 0 ? cat(" by process ", user) : std::string(),
                                                  "; it is unmounted as soon as that has ended"));
         }
+        if (leaves()) return {};
       }
       Clock::system().sleep_us(kPollUs);
     }
+  }
+
+  // What somebody still uses, for whoever cannot wait for that.
+  bool leaves() {
+    is_left_ = is_left_ || (options_.leave != nullptr && options_.leave->stopped());
+    return is_left_;
   }
 
   // Of the data directory first: without it nobody finds the tablespaces.
@@ -358,6 +366,7 @@ class Serving {
           told = true;
           reporter_.note(NoteLevel::warning, cat(state_.trees[i].path, " is still in use"));
         }
+        if (leaves()) return {};
         Clock::system().sleep_us(kPollUs);
       }
     }
@@ -381,6 +390,7 @@ class Serving {
   Reporter& reporter_;
   StopToken& stop_;
   StopToken lease_lost_;
+  bool is_left_ = false;
   MountState state_;
   ServeOutcome outcome_;
   Fd lock_;

@@ -30,6 +30,10 @@ struct ServeOptions {
   std::function<void(const MountState&)> mounted;
   // When every block is there; called once.
   std::function<void()> complete;
+  // Once requested, a mount that is to end and that somebody still uses is left. `left` is called with what
+  // was fetched when it is, or cannot be unmounted; the call returns when somebody has unmounted it.
+  const StopToken* leave = nullptr;
+  std::function<void(uint64_t fetched_bytes)> left;
 };
 
 enum class MountEnd : uint8_t {

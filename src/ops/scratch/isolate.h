@@ -29,6 +29,10 @@ Settings isolation_settings(const IsolationInput& input);
 // T32: the settings that recovery compares with those of the primary, as the copy has them.
 RecoveryMinimums granted_minimums(const IsolationInput& input);
 
+// What every session of the copy is given: values that ALTER DATABASE or ALTER ROLE ... SET stores in the
+// copy rank above those of the server's command line, but not above these.
+Settings session_settings(int version_num);
+
 // Libraries of the source's shared_preload_libraries.
 std::vector<std::string> preload_libraries(const repo::Manifest& manifest);
 // Libraries that start workers which run jobs, talk to other hosts or write elsewhere: never loaded in a

@@ -130,14 +130,17 @@ Status Scratch::remove() {
 }
 
 Status Scratch::remove_content() {
+  Status all;
   for (const char* below :
        {"data", "data_tablespaces", "run", "work", "placed", "pg_hba.conf", "pg_ident.conf", "server.log"})
-    TRY(remove_tree(file(below)));
-  return {};
+    if (Status gone = remove_tree(file(below)); !gone) all = std::move(gone);
+  return all;
 }
 
 Status Scratch::start(const RestoreSource& source, RestorePlan plan, Reporter& reporter, StopToken& stop) {
   plan_ = std::move(plan);
+  // That an older backup than the newest is used, above all.
+  notes_.insert(notes_.end(), plan_.warnings.begin(), plan_.warnings.end());
   if (!plan_.pg_bin) {
     return make_error(ErrorKind::not_found, cat("PostgreSQL ", source.lineage->record.lineage.major),
                       "its programs are not on this host")
@@ -161,7 +164,7 @@ Status Scratch::start(const RestoreSource& source, RestorePlan plan, Reporter& r
   TRY(restore_files(source, reporter, stop));
   if (medium_ == ScratchMedium::mount) {
     const int64_t began = Clock::system().monotonic_us();
-    TRY_ASSIGN(mount_, ScratchMount::begin(data(), *options_.mounter, options_.jobs, reporter));
+    TRY_ASSIGN(mount_, ScratchMount::begin(data(), *options_.mounter, options_.jobs, reporter, stop));
     mount_seconds_ = since(began);
   }
   if (restore_.reads_wal_later) TRY(read_wal(source, granted_minimums(isolation)));
@@ -241,6 +244,8 @@ Status Scratch::recover(const Settings& settings, Reporter& reporter, StopToken&
   launch.log_file = file("server.log");
   launch.role = bootstrap_role(manifest_);
   launch.settings = settings;
+  launch.session_settings = session_settings(manifest_.card.server_version_num);
+  launch.ends_with_us = true;
   // Nothing of it is kept. The time of a copy that was restored whole is what a restore would take.
   if (medium_ == ScratchMedium::mount) launch.settings.emplace_back("fsync", "off");
   launch.stop = &stop;
@@ -298,9 +303,9 @@ Status Scratch::stop_server() {
 
 Result<uint64_t> Scratch::end() {
   if (!mount_) return uint64_t{0};
-  TRY_ASSIGN(ServeOutcome served, mount_->end());
+  TRY_ASSIGN(uint64_t fetched, mount_->end());
   mount_.reset();
-  return served.fetched_bytes;
+  return fetched;
 }
 
 }  // namespace lifeboat::ops

@@ -170,6 +170,7 @@ Result<PgServer> PgServer::start(LaunchOptions options) {
     spec.env.emplace_back(name, std::nullopt);
   spec.cwd = options.data_directory;
   spec.new_session = true;
+  spec.ends_with_us = options.ends_with_us;
   spec.cut_off = options.cut_off;
   TRY_ASSIGN(ChildProcess child, ChildProcess::start(spec, {-1, log.get(), log.get()}));
   return PgServer(std::move(options), std::move(child), log_info.size);
@@ -185,6 +186,22 @@ std::string PgServer::conninfo(const std::string& database) const {
       if (auto owner = OsUser::by_uid(info->uid)) role = owner->name;
   }
   if (!role.empty()) text += cat(" user=", conninfo_value(role));
+  if (!options_.session_settings.empty()) text += cat(" options=", conninfo_value(session_options()));
+  return text;
+}
+
+// What is given when a connection begins ranks above all that is stored for a database or role (PGC_S_CLIENT,
+// src/include/utils/guc.h). Words end at a blank unless a backslash is before it (pg_split_opts in
+// src/backend/utils/init/postinit.c).
+std::string PgServer::session_options() const {
+  std::string text;
+  for (const auto& [name, value] : options_.session_settings) {
+    text += cat(text.empty() ? "" : " ", "-c ", name, "=");
+    for (char c : value) {
+      if (c == '\\' || c == ' ') text += '\\';
+      text += c;
+    }
+  }
   return text;
 }
 

@@ -38,6 +38,11 @@ struct LaunchOptions {
                          // to be the operating system user that owns the directory
   bool cut_off = false;  // nothing that runs in it reaches anybody (util/cut_off.h), restore_command neither
   std::vector<std::pair<std::string, std::string>> settings;  // each becomes -c name=value, above every file
+  // Of every session that is begun with conninfo() or session_options(): above ALTER DATABASE and ALTER ROLE
+  // ... SET too, which rank above `settings`.
+  std::vector<std::pair<std::string, std::string>> session_settings;
+  // It is told to stop when the thread that starts it ends, however that happens. Not with release().
+  bool ends_with_us = false;
   const StopToken* stop = nullptr;
 };
 
@@ -94,6 +99,8 @@ class PgServer {
   Status promote(int64_t timeout_ms = 3'600'000);
   Result<PgClient> connect(const std::string& database = "") const;
   std::string conninfo(const std::string& database = "") const;
+  // The session settings as PGOPTIONS has them; empty: none.
+  std::string session_options() const;
   pid_t pid() const;
   const LaunchOptions& options() const { return options_; }
   // Leaves the server running and forgets it.

@@ -160,5 +160,30 @@ TEST_F(LauncherTest, directory_that_is_no_data_directory_ends_with_the_servers_o
   EXPECT_NE(state->last_error, "");
 }
 
+// What is stored for a database or a role ranks above -c on the server's command line (T44).
+TEST_F(LauncherTest, session_settings_rank_above_those_of_database_and_role) {
+  RecoverySettings settings;
+  settings.target = TargetKind::immediate;
+  settings.timeline = Timeline{1};
+  settings.action = TargetAction::promote;
+  LaunchOptions options = launch(copy("sessions", settings));
+  options.settings.emplace_back("default_transaction_read_only", "off");
+  auto server = PgServer::start(options);
+  ASSERT_TRUE(server) << server.error().to_string();
+  ASSERT_TRUE(server->wait({}, 120'000));
+  ASSERT_TRUE(server->connect()->exec("ALTER DATABASE postgres SET default_transaction_read_only = on"));
+  EXPECT_FALSE(server->connect()->exec("CREATE TABLE public.made (n int)")) << "the canary";
+  ASSERT_TRUE(server->stop(StopMode::fast));
+  options.session_settings = {{"default_transaction_read_only", "off"}, {"application_name", "a b\\c"}};
+  server = PgServer::start(options);
+  ASSERT_TRUE(server) << server.error().to_string();
+  ASSERT_TRUE(server->wait({}, 120'000));
+  Status made = server->connect()->exec("CREATE TABLE public.made (n int)");
+  EXPECT_TRUE(made) << made.error().to_string();
+  EXPECT_EQ(*server->connect()->value(
+                "SELECT setting FROM pg_settings WHERE name = 'default_transaction_read_only'"),
+            "off");
+}
+
 }  // namespace
 }  // namespace lifeboat::pg

@@ -60,7 +60,8 @@ DrillHistory judge_drills(std::vector<Rehearsal> drills, std::optional<double> r
 }
 
 std::string describe_trend(const DrillFigure& figure) {
-  if (!figure.trend.per_day) return "not known: it takes three drills and some time between them";
+  if (!figure.trend.per_day)
+    return "not known: it takes three drills that passed, the first and last an hour apart";
   const double per_day = *figure.trend.per_day;
   if (std::abs(per_day) < kSteady * figure.newest.value_or(0) || per_day == 0) return "steady";
   std::string text = cat(per_day > 0 ? "rising " : "falling ", format_seconds(std::abs(per_day)), " a day");
