@@ -66,6 +66,9 @@ Settings session_settings(int version_num) {
                        {"statement_timeout", "0"},
                        {"lock_timeout", "0"},
                        {"idle_in_transaction_session_timeout", "0"},
+                       // Damage is to be seen.
+                       {"zero_damaged_pages", "off"},
+                       {"ignore_checksum_failure", "off"},
                        // T33: these may be stored for a database or role as well.
                        {"session_preload_libraries", ""},
                        {"local_preload_libraries", ""}};
