@@ -57,8 +57,7 @@ class BackupSession {
 
  private:
   Status check_timeline();
-  BackupSession(PgClient client, BackupStart started)
-      : client_(std::move(client)), started_(started) {}
+  BackupSession(PgClient client, BackupStart started) : client_(std::move(client)), started_(started) {}
   PgClient client_;
   BackupStart started_;
 };
