@@ -118,11 +118,10 @@ TEST_F(RetentionTest, a_branch_whose_backups_are_damaged_keeps_where_it_began) {
   backup(1, 1, 10, 11);
   backup(50, 3, 30, 31);
   backup(96, 2, 40, 41).damaged = true;
-  backup(97, 4, 60, 61);
+  backup(99, 3, 60, 61);
   wal(1, 0, 20);
   wal(2, 20, 50, std::vector<HistoryLine>{{{1}, at(20)}});
-  wal(3, 20, 40, std::vector<HistoryLine>{{{1}, at(20)}});
-  wal(4, 50, 70, std::vector<HistoryLine>{{{1}, at(20)}, {{2}, at(50)}});
+  wal(3, 20, 70, std::vector<HistoryLine>{{{1}, at(20)}});
   policy_.pitr_days = 2;
   EXPECT_EQ(reason(1), "recovery to the beginning of the last 2 days starts from it");
 }
