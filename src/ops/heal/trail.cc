@@ -184,9 +184,15 @@ Result<std::vector<HealRecord>> read_filed(const repo::LineageRepo& repo) {
     auto text = repo::read_evidence(repo, id);
     if (!text && !repo::is_lost(text.error())) return std::move(text).error();
     if (!text) continue;
-    if (auto record = parse_heal_record(*text)) {
-      record->filed = true;
+    auto record = parse_heal_record(*text);
+    if (!record) continue;
+    record->filed = true;
+    // What began and what came of it are two objects: nothing is written over.
+    auto known = std::ranges::find(records, record->id, &HealRecord::id);
+    if (known == records.end()) {
       records.push_back(*std::move(record));
+    } else if (known->outcome == HealOutcome::begun) {
+      *known = *std::move(record);
     }
   }
   return records;

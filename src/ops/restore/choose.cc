@@ -229,7 +229,7 @@ Result<ChosenBackup> choose_among(Chooser& chooser, const Candidates& candidates
       tell_of_questions(proofs, *chosen);
       // Replaying from an older one costs time, and whoever restores may know better.
       for (const repo::Card& card : candidates.doubtful) {
-        if (card.id < chosen->card.id) continue;
+        if (card.started < chosen->card.started) continue;
         chosen->warnings.push_back(cat(known_against(card, proofs), "; the older ", chosen->card.id.text,
                                        " is used (--backup ", card.id.text, " takes it all the same)"));
       }
