@@ -175,7 +175,7 @@ class InstantTest(InstantCase):
     def test_what_cannot_be_brought_for_a_while_comes_later(self):
         server, lb, _ = self.source(15)
         data, sockets = self.place(), new_directory("s")
-        command = self.instant(lb, data, sockets, "--hydrate-rate", "20MB", "--retry-time", "1s")
+        command = self.instant(lb, data, sockets, "--hydrate-rate", "4MB", "--retry-time", "1s")
         self.accepting(command)
         copy = self.attach(data, sockets)
         copy.wait_recovered()

@@ -442,7 +442,7 @@ class PowerCutTest(PowerCase):
 
     def instant(self, data):
         return self.lb.argv("restore", "--instant", "--to", data, "--port", 5432, "--socket-dir", self.sockets,
-                            "--pg-bin", harness.bin_directory(self.major), *self.mapping(data))
+                            "--pg-bin", Path(harness.tool("postgres", self.major)).parent, *self.mapping(data))
 
     def answers(self, copy):
         with contextlib.suppress(AssertionError, subprocess.TimeoutExpired):
