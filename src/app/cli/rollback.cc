@@ -59,6 +59,7 @@ Result<ops::RollbackRequest> rollback_request(const Invocation& invocation) {
   if (auto timeout = invocation.duration_us("recovery-timeout"))
     options.recovery_timeout_ms = *timeout / 1000;
   request.stops_server = invocation.flag("stop");
+  request.needs_cluster = true;
   request.preserves = invocation.flag("preserve");
   request.checks.wanted = !invocation.flag("no-checks");
   TRY_ASSIGN(Assertions assertions, read_assertions(invocation));

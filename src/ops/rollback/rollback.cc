@@ -71,8 +71,9 @@ Result<std::string> state_before(const std::string& directory, const std::string
 }
 
 // In its place nothing comes into being that was not there: a mistyped name would make a second primary.
-Status check_is_there(const RestoreOptions& options) {
-  if (!options.replace) return {};
+Status check_is_there(const RollbackRequest& request) {
+  const RestoreOptions& options = request.restore;
+  if (!options.replace || !request.needs_cluster) return {};
   TRY_ASSIGN(DirectoryLook look, look_at_directory(options.directory));
   if (look.state != DirectoryState::absent && look.state != DirectoryState::empty) return {};
   TRY_ASSIGN(std::vector<std::string> kept, kept_before(options.directory));
@@ -244,7 +245,7 @@ Status preflight(const RollbackRequest& request, bool running, Reporter& reporte
 
 Result<RollbackPlan> plan_rollback(const RollbackRequest& request, Reporter& reporter, StopToken& stop) {
   RestoreOptions options = options_of(request);
-  TRY(check_is_there(options));
+  TRY(check_is_there(request));
   options.stops_server = true;
   RollbackPlan plan;
   TRY_ASSIGN(plan.running, server_there(options));
@@ -292,7 +293,7 @@ Result<RollbackOutcome> run_rollback(const RollbackRequest& request, Reporter& r
       return look_at_paused(server, plan, request.checks, outcome.checks, reporter, stop);
     };
   }
-  TRY(check_is_there(options));
+  TRY(check_is_there(request));
   TRY_ASSIGN(std::optional<pg::RunningServer> running, server_there(options));
   if (must_stop_first(request, running)) return still_running(options.directory, *running);
   TRY(preflight(request, running.has_value(), reporter, stop));

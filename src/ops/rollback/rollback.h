@@ -34,6 +34,8 @@ struct RollbackRequest {
   // With `replace` in place, else side by side. `start` and the action are set here.
   RestoreOptions restore;
   bool stops_server = false;  // one that runs in the directory
+  // Refuse a directory that holds nothing, which is more likely mistyped than lost.
+  bool needs_cluster = false;
   RollbackChecks checks;
   bool preserves = false;  // the old state is to be queried: how is said in the outcome
 };
