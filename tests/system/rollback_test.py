@@ -305,8 +305,8 @@ class Rollback(SystemTest):
         library.chmod(0o755)
         words = ["rollback", "--target-time", server.moment, "--pg-bin", server.bin, "--pgdata", server.data, "--port",
                  server.port, "--socket-dir", server.place, "--yes"]
-        command = Background(lb.argv(*words), env={"LD_PRELOAD": library, "SLOW_PATH": ".data", "SLOW_MS": "300"})
-        wait_until(lambda: list(server.data.parent.glob("*.new-*/base")) or not command.running, "the copy", interval=0.01)
+        command = Background(lb.argv(*words), env={"LD_PRELOAD": library, "SLOW_PATH": ".data", "SLOW_MS": "40"})
+        wait_until(lambda: list(server.data.parent.glob("*.new-*")) or not command.running, "the copy", interval=0.01)
         server.start()
         self.assertFails(command.wait(120, check=False), PRECONDITION, "a server is running there", "nothing was moved")
         self.assertEqual(self.said(server), "good,mistake,later")

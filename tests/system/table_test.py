@@ -2,7 +2,7 @@
 """One table, or one database, back from a backup without restoring the rest (R7): every row is compared, and the original is not
 touched unless that was asked for (T1)."""
 
-from harness import MOUNTER, SystemTest, dump, main, new_directory, there
+from harness import MOUNTER, SystemTest, all_majors, dump, main, new_directory
 
 CONFLICT, NOT_FOUND, USAGE, PRECONDITION, PERMISSION, SERVER = 5, 4, 2, 14, 6, 19
 
@@ -225,7 +225,7 @@ class Tables(SystemTest):
 
     def test_a_database_comes_with_what_belongs_to_itself(self):
         """Owner, privileges, settings, comment, locale provider: as pg_dump -C has them before and after."""
-        for major in there((13, 15, 17, 18)):
+        for major in all_majors():
             with self.subTest(major=major):
                 server, lb = self.shop(major)
                 made = {13: "ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'", 15: "LOCALE_PROVIDER icu ICU_LOCALE 'de' LOCALE 'C'",
