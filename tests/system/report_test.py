@@ -33,6 +33,7 @@ class ReportCase(SystemTest):
         server.wait_archived()
         lb("verify").ok()
         self.runbooks = new_directory("books")
+        self._state = new_directory("state")  # what an earlier cluster's alerts left there would be taken for this one's
         self.write_config(lb)
         return server, lb
 
