@@ -70,29 +70,29 @@ std::string known_failure(const ops::BackupProofs& proofs) {
   return failed == nullptr ? "" : ops::first_problem(*failed);
 }
 
-std::vector<ready::LogicalBackup> complete_dumps(const repo::Repository& repository,
-                                                 const std::string& cluster) {
-  std::vector<ready::LogicalBackup> dumps;
-  auto list = ops::list_dumps(repository, cluster, false);
-  if (!list) return dumps;
-  for (const ops::DumpEntry& entry : list->dumps) {
+// What can be read of them goes to `dumps`; the error is of what cannot.
+Status complete_dumps(const repo::Repository& repository, const std::string& cluster,
+                      std::vector<ready::LogicalBackup>& dumps) {
+  TRY_ASSIGN(ops::DumpList list, ops::list_dumps(repository, cluster, false));
+  for (const ops::DumpEntry& entry : list.dumps) {
     if (entry.card.state != repo::BackupState::complete) continue;
     const auto& dump = entry.card.dump;
     dumps.push_back({entry.card.id.text, entry.card.stopped,
                      !dump || (!dump->schema_only && !dump->chosen_tables), known_failure(entry.proofs)});
   }
-  return dumps;
+  if (!list.problems.empty()) return std::move(list.problems.front());
+  return {};
 }
 
-// Nothing where the repository cannot be read: signals say so elsewhere.
-void read_evidence(const ops::RepoLocation& where, SignalsRead& read) {
-  if (read.facts.doctor.repository.problem) return;
-  auto repository = ops::open_repository(where);
-  if (!repository) return;
-  read.dumps = complete_dumps(*repository, where.cluster);
-  auto chosen = ops::choose_lineage(*repository, where.cluster, read.facts.doctor.lineage());
-  if (!chosen) return;
-  if (auto found = ready::read_rehearsals(chosen->repo)) read.rehearsals = *std::move(found);
+// Nothing where the repository, or its catalogue, cannot be read: signals say so elsewhere.
+Status read_evidence(const ops::RepoLocation& where, SignalsRead& read) {
+  const ops::RepositoryFacts& known = read.facts.doctor.repository;
+  if (known.problem || known.catalogue_problem || known.lineages.empty()) return {};
+  TRY_ASSIGN(repo::Repository repository, ops::open_repository(where));
+  Status dumps = complete_dumps(repository, where.cluster, read.dumps);
+  auto chosen = ops::choose_lineage(repository, where.cluster, read.facts.doctor.lineage());
+  if (!chosen) return dumps;  // of a server that was never registered
+  TRY_ASSIGN(read.rehearsals, ready::read_rehearsals(chosen->repo));
   read.rates = ready::measured_rates(chosen->repo);
   const auto& backups = read.facts.doctor.repository.backups;
   auto newest = std::find_if(backups.rbegin(), backups.rend(), [](const repo::Card& card) {
@@ -100,6 +100,7 @@ void read_evidence(const ops::RepoLocation& where, SignalsRead& read) {
   });
   if (auto verdict = ready::read_wal_verdict(chosen->repo))
     ready::apply_wal_verdict(read.report, *verdict, newest == backups.rend() ? nullptr : &*newest);
+  return dumps;
 }
 
 constexpr int64_t kMetricsTimeoutMs = 2'000;
@@ -199,8 +200,9 @@ Result<SignalsRead> read_signals_and_facts(const Invocation& invocation, Owners 
   TRY_ASSIGN(read.facts, ready::gather_signals(request));
   ready::SignalReport& report = read.report;
   report = ready::evaluate(read.facts, settings);
-  read_evidence(request.doctor.where, read);
+  const Status evidence = read_evidence(request.doctor.where, read);
   ready::apply_evidence(report, read.rehearsals, read.dumps);
+  if (!evidence) ready::apply_unread(report, evidence.error());
   if (readers == Readers::once) tell_of_daemon(invocation, read);
   report.seconds = static_cast<double>(invocation.clock().monotonic_us() - began_us) / 1e6;
   history.apply(report);

@@ -133,6 +133,8 @@ class Rules(MetricsCase):
         case(lambda one: None, 1, lambda one: {("Status", "warning")})
         case(lambda one: None, 2, lambda one: {("Status", "critical")})
         case(lambda one: None, 3, lambda one: {("Unknown", "warning")})
+        # One cause, one alert.
+        case(lambda one: 1 if one["id"] == "server_down" else None, 3, lambda one: {("", "critical")} if one["id"] == "server_down" else set())
         unit = path.with_name("test.yml")
         unit.write_text(json.dumps({"rule_files": [path.name], "evaluation_interval": "1m", "tests": cases}))
         run([promtool(), "test", "rules", unit.name], cwd=unit.parent)

@@ -88,6 +88,10 @@ Result<int> handle(const Invocation& invocation) {
   auto demands = read_requirements(invocation, files);
   const bool unstated = !demands && demands.error().kind == ErrorKind::undecided;
   if (!demands && !(unstated && invocation.flag("inspect"))) return std::move(demands).error();
+  if (unstated)
+    invocation.output().note(
+        LogLevel::warning,
+        "RPO and RTO are not stated, so there will be no plan; what can be read is kept all the same");
   TRY_ASSIGN(PlanFacts facts, gather_plan_facts(invocation));
   if (!invocation.has("facts")) TRY(put(invocation, kFactsFile, ready::facts_json(facts), files));
   if (!demands) return std::move(demands).error();

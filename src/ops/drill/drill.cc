@@ -19,7 +19,6 @@ namespace lifeboat::ops {
 namespace {
 
 constexpr size_t kMostTables = 20'000;
-constexpr size_t kMostLog = 64 << 20;
 
 double since(int64_t began_us) {
   return static_cast<double>(Clock::system().monotonic_us() - began_us) / 1e6;

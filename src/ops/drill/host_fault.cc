@@ -48,10 +48,12 @@ bool says_something_of_the_backup(const Error& error, DrillStage stage, std::str
       return true;
     case ErrorKind::not_found:    // an object, or a program
     case ErrorKind::unsupported:  // a version byte that was hit, or what this host cannot do
-      return stage == DrillStage::recovery;
+      return stage != DrillStage::checks;
+    case ErrorKind::failed:  // pg_restore and psql, as all programs, say why in words alone
+      if (stage == DrillStage::loading) return true;
+      [[fallthrough]];
     case ErrorKind::unavailable:  // the copy's server or the repository
-    case ErrorKind::failed:
-      return stage == DrillStage::checks && crashed(log);
+      return stage != DrillStage::recovery && crashed(log);
     default:
       return false;
   }

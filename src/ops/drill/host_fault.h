@@ -7,6 +7,7 @@
 // Pure.
 #pragma once
 
+#include <cstdint>
 #include <string_view>
 
 #include "util/error.h"
@@ -15,8 +16,10 @@ namespace lifeboat::ops {
 
 enum class DrillStage : uint8_t {
   recovery,  // the repository is read
+  loading,   // a dump is read and given to PostgreSQL's programs
   checks,    // only the copy is asked
 };
+inline constexpr uint64_t kMostLog = 64 << 20;  // bytes of a server's log that are looked at
 // `log`: of the copy's server.
 bool says_something_of_the_backup(const Error& error, DrillStage stage, std::string_view log);
 

@@ -37,6 +37,25 @@ double tokens_now(const Receiver& receiver, const ReceiverState& state, Timestam
   return std::min(most, state.tokens + seconds * most / kHour);
 }
 
+// The signal that says why `reading` cannot be read: one that was measured to be down, else the first that
+// cannot be read for the same reason. Itself when there is no other.
+const Reading& cause_of(const SignalReport& report, const Reading& reading) {
+  if (reading.verdict != Verdict::unknown) return reading;
+  auto same = [&](const Reading& one) {
+    return one.found == reading.found && rank_of(one.verdict) != Rank::fine;
+  };
+  auto measured = std::ranges::find_if(
+      report.readings, [&](const Reading& one) { return one.verdict != Verdict::unknown && same(one); });
+  return measured != report.readings.end() ? *measured : *std::ranges::find_if(report.readings, same);
+}
+
+std::string told_with(const SignalReport& report, const Reading& cause) {
+  std::vector<std::string> ids;
+  for (const Reading& one : report.readings)
+    if (&one != &cause && &cause_of(report, one) == &cause) ids.emplace_back(one.signal->id);
+  return ids.empty() ? "" : cat("; for this reason these cannot be read: ", join(ids, ", "));
+}
+
 void sort_for_people(std::vector<AlertItem>& items) {
   std::ranges::stable_sort(items, [](const AlertItem& one, const AlertItem& other) {
     if (one.status != other.status) return one.status == AlertItem::Status::firing;
@@ -82,6 +101,8 @@ void AlertBook::observe(const SignalReport& report) {
     now.what = reading.signal->what;
     now.value = reading.value ? format_value(*reading.value, reading.signal->unit) : "";
     now.found = reading.verdict == Verdict::unknown ? cat("cannot be read: ", reading.found) : reading.found;
+    if (rank != Rank::fine) now.found += told_with(report, reading);
+    if (const Reading& cause = cause_of(report, reading); &cause != &reading) now.cause = cause.signal->id;
     now.action = reading.action;
     now.owner = reading.policy.owner;
     alert.item = std::move(now);
@@ -102,12 +123,23 @@ void AlertBook::forget_what_is_over() {
   });
 }
 
+bool AlertBook::told_elsewhere(const Receiver& receiver, const AlertItem& item) const {
+  if (item.cause.empty() || item.severity == Rank::fine) return false;
+  AlertItem cause;
+  cause.cluster = item.cluster;
+  cause.signal = item.cause;
+  auto known = alerts_.find(cause.key());
+  return known != alerts_.end() && known->second.item.severity >= receiver.least &&
+         known->second.item.severity != Rank::fine && wants(receiver, known->second.item);
+}
+
 std::vector<AlertItem> AlertBook::items_due(const Receiver& receiver, const std::string& cluster,
                                             Timestamp now) const {
   std::vector<AlertItem> items;
   for (const auto& [key, alert] : alerts_) {
     const AlertItem& item = alert.item;
-    if (item.cluster != cluster) continue;
+    // What was told of it before stands: the cause hides whether it is over.
+    if (item.cluster != cluster || told_elsewhere(receiver, item)) continue;
     auto told = alert.told.find(receiver.name);
     const bool fires =
         item.severity >= receiver.least && item.severity != Rank::fine && wants(receiver, item);
@@ -222,6 +254,7 @@ std::string AlertBook::encode() const {
                       {"found", item.found},
                       {"action", item.action},
                       {"owner", item.owner},
+                      {"cause", item.cause},
                       {"told", std::move(told)}});
   }
   Json receivers = Json::object();
@@ -265,6 +298,7 @@ Result<AlertBook> AlertBook::decode(std::string_view object, std::string_view te
       item.found = one.at("found").get<std::string>();
       item.action = one.at("action").get<std::string>();
       item.owner = one.at("owner").get<std::string>();
+      item.cause = one.value("cause", std::string());
       for (const auto& [name, told] : one.at("told").items())
         alert.told[name] = {rank_in(told.at("severity")), {told.at("at_us").get<int64_t>()}};
       book.alerts_[item.key()] = std::move(alert);

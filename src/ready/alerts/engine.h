@@ -9,7 +9,8 @@
 // after `repeat` while it lasts, and once when it is over, if it had been told (de-duplication). Everything
 // that is due for a receiver in one check is one message (grouping). What may not be told now, because of a
 // quiet period, the rate limit or a receiver that does not answer, stays due and comes later, all together;
-// an alert that began and ended meanwhile is never told. Told means delivered: a message may come twice when
+// an alert that began and ended meanwhile is never told. What cannot be read for the reason that another
+// alert has is told with that one, and not by itself (one cause, one page). Told means delivered: a message may come twice when
 // we are killed in between, never not at all.
 #pragma once
 
@@ -36,6 +37,7 @@ struct AlertItem {
   std::string found;
   std::string action;
   std::string owner;
+  std::string cause;  // the signal whose alert tells this one too; "": it stands for itself
   // Alike in all messages about this alert: "lifeboat/main/backup_age".
   std::string key() const;
 };
@@ -94,6 +96,7 @@ class AlertBook {
     AlertItem item;                    // as it is now; severity `fine` when it is over
     std::map<std::string, Told> told;  // by receiver
   };
+  bool told_elsewhere(const Receiver& receiver, const AlertItem& item) const;
   std::vector<AlertItem> items_due(const Receiver& receiver, const std::string& cluster, Timestamp now) const;
   void forget_what_is_over();
 

@@ -95,6 +95,43 @@ TEST_F(Engine, what_cannot_be_read_is_a_warning) {
   EXPECT_THAT(check({{"connections", Verdict::not_applicable}}), ElementsAre("connections resolved"));
 }
 
+TEST_F(Engine, one_cause_is_one_alert_to_who_hears_of_it) {
+  EXPECT_THAT(check({{"connections", Verdict::warning}}), ElementsAre("connections warning"));
+  pass(kMinute);
+  const auto down = [] {
+    return std::vector<std::pair<const char*, Verdict>>{{"server_down", Verdict::critical},
+                                                        {"connections", Verdict::unknown},
+                                                        {"xid_wraparound", Verdict::unknown}};
+  };
+  book_.observe(report(down()));
+  auto messages = book_.due({receiver_}, "main", now_);
+  ASSERT_EQ(messages.size(), 1U);
+  ASSERT_EQ(messages[0].items.size(), 1U);
+  EXPECT_EQ(messages[0].items[0].found,
+            "found; for this reason these cannot be read: connections, xid_wraparound");
+  EXPECT_THAT(check(down()), ElementsAre("server_down critical"));
+  pass(kMinute);
+  // What was told of one of them before ends when it can be read and is well, and no earlier.
+  EXPECT_THAT(check({{"server_down", Verdict::ok}, {"connections", Verdict::warning}, {"xid_wraparound", Verdict::ok}}),
+              ElementsAre("server_down resolved"));
+  pass(kMinute);
+  EXPECT_THAT(check({{"server_down", Verdict::ok}, {"connections", Verdict::ok}}),
+              ElementsAre("connections resolved"));
+  // Who does not hear of the cause hears of each.
+  receiver_.signals = {"connections", "xid_wraparound"};
+  pass(kMinute);
+  EXPECT_THAT(check(down()), ElementsAre("connections warning"));
+}
+
+TEST_F(Engine, of_many_that_cannot_be_read_for_one_reason_the_first_is_told) {
+  EXPECT_THAT(check({{"backup_age", Verdict::unknown}, {"drill_age", Verdict::unknown}}),
+              ElementsAre("backup_age warning"));
+  pass(kMinute);
+  // The one that stays is told once the other is well.
+  EXPECT_THAT(check({{"backup_age", Verdict::ok}, {"drill_age", Verdict::unknown}}),
+              ElementsAre("drill_age warning", "backup_age resolved"));
+}
+
 TEST_F(Engine, one_check_is_one_message_with_criticals_first_and_ends_last) {
   check({{"backup_age", Verdict::warning}});
   messages_ = 0;

@@ -84,8 +84,21 @@ std::string expression_of(const SignalInfo& signal, const std::string& cluster, 
   return join(parts, " or ");
 }
 
+// One cause, one alert: what cannot be read while the server or the repository is down is told with that.
+std::string unless_something_is_down(const ClusterRules& cluster) {
+  std::vector<std::string> down;
+  for (std::string_view id : {"server_down", "repository_down"}) {
+    const SignalInfo& signal = *find_signal(id);
+    const SignalPolicy policy = cluster.settings.policy(signal);
+    std::string part = expression_of(signal, cluster.cluster, {policy.thresholds.critical, std::nullopt}, {});
+    if (policy.enabled && !part.empty()) down.push_back(std::move(part));
+  }
+  return down.empty() ? "" : cat(" unless on (cluster) (", join(down, " or "), ")");
+}
+
 std::string rules_of(const ClusterRules& cluster) {
   std::string text = cat("  - name: lifeboat-", cluster.cluster, "\n    rules:\n");
+  const std::string unless_down = unless_something_is_down(cluster);
   for (const SignalInfo& signal : signals()) {
     const SignalPolicy policy = cluster.settings.policy(signal);
     if (!policy.enabled) continue;
@@ -115,7 +128,7 @@ std::string rules_of(const ClusterRules& cluster) {
     for (const auto& [kind, severity, status, what, unless] :
          {std::tuple("Status", "warning", 1, "is a warning", any_warning),
           std::tuple("Status", "critical", 2, "is critical", any),
-          std::tuple("Unknown", "warning", 3, "cannot be read", std::string())}) {
+          std::tuple("Unknown", "warning", 3, "cannot be read", unless_down)}) {
       rule.name = cat(name, kind);
       rule.severity = severity;
       rule.expression = cat(kStatusMetric, "{cluster=\"", cluster.cluster, "\",signal=\"", signal.id,

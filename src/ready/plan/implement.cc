@@ -1,6 +1,7 @@
 // What implements the plan: settings of the server, the configuration with its schedule, and the steps in
 // their order.
 #include <algorithm>
+#include <cmath>
 
 #include "ready/plan/steps.h"
 #include "util/strings.h"
@@ -22,6 +23,14 @@ std::string list(std::initializer_list<std::string_view> words) {
   std::vector<std::string> parts;
   for (std::string_view word : words) parts.push_back(quoted(word));
   return cat("[", join(parts, ", "), "]");
+}
+
+// "0.0036": parts of a cent count.
+std::string price_text(double price) {
+  std::string text = std::to_string(price);
+  while (text.ends_with('0')) text.pop_back();
+  if (text.ends_with('.')) text.pop_back();
+  return text;
 }
 
 void set(Planning& planning, std::string_view below, std::string key, std::string value) {
@@ -106,6 +115,13 @@ void configuration_of(Planning& planning) {
   set(planning, "", "owner", quoted(demands.owner));
   set(planning, "", "rto", quoted(duration_text(demands.rto_seconds)));
   set(planning, "", "rpo", quoted(duration_text(demands.rpo_seconds)));
+  if (demands.compliance_days)
+    set(planning, "", "compliance-days", number_text(std::ceil(*demands.compliance_days)));
+  if (demands.storage.price_per_gb_month)
+    set(planning, "", "storage-price",
+        quoted(trim(cat(price_text(*demands.storage.price_per_gb_month), " ", demands.storage.currency))));
+  if (!demands.storage.storage_class.empty())
+    set(planning, "", "storage-class", quoted(demands.storage.storage_class));
   if (plan.retention.expires) {
     if (plan.retention.pitr_days) set(planning, "", "pitr-days", number_text(*plan.retention.pitr_days));
     set(planning, "", planning.physical() ? "keep-days" : "dump-keep-days",

@@ -175,7 +175,9 @@ std::string threats(const Readiness& readiness) {
       {"human error",
        "recovery to the moment before it, whole or by table",
        {"pitr_from_wal", "pitr_validated"}},
-      {"corruption", "page checksums, verification, drills that read everything", {"automatic_verification"}},
+      {"corruption",
+       "page checksums, verification, drills that read everything",
+       {"automatic_verification", "pitr_from_wal"}},
       {"disaster", "a copy away from the host, a key away from the host", {"offsite_copy", "encryption"}},
       {"ransomware", "objects are written once; a copy that the host may not delete from", {"offsite_copy"}},
   };

@@ -92,6 +92,14 @@ void apply_evidence(SignalReport& report, const std::vector<Rehearsal>& rehearsa
   if (Reading* age = find_reading(report, "drill_age")) tell_age(*age, rehearsals);
 }
 
+void apply_unread(SignalReport& report, const Error& problem) {
+  Reading* result = find_reading(report, "drill_result");
+  if (result == nullptr || rank_of(result->verdict) == Rank::critical) return;
+  result->verdict = Verdict::unknown;
+  result->value.reset();
+  result->found = cat("not all drills and dumps could be read: ", problem.to_string());
+}
+
 void apply_wal_verdict(SignalReport& report, const WalVerdict& verdict, const repo::Card* newest_backup) {
   Reading* gaps = find_reading(report, "wal_gaps");
   if (gaps == nullptr || !gaps->value || verdict.problems.empty()) return;

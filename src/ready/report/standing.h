@@ -21,6 +21,9 @@ const Rehearsal* standing_failure(const std::vector<Rehearsal>& rehearsals);
 void apply_evidence(SignalReport& report, const std::vector<Rehearsal>& rehearsals,
                     const std::vector<LogicalBackup>& dumps);
 
+// drill_result is unknown, unless it is worse: not all drills and dumps could be read.
+void apply_unread(SignalReport& report, const Error& problem);
+
 // wal_gaps is critical while WAL that a verification found damaged is what a recovery needs; a warning once
 // there is a backup from behind it.
 void apply_wal_verdict(SignalReport& report, const WalVerdict& verdict, const repo::Card* newest_backup);

@@ -50,6 +50,17 @@ TEST(StandingTest, a_drill_that_reaches_less_far_makes_no_failure_good) {
   EXPECT_EQ(standing_failure({reached, failed}), nullptr) << "its backup was made behind it";
 }
 
+TEST(StandingTest, what_cannot_be_read_is_not_well) {
+  SignalReport unread = report(0);
+  apply_unread(unread, Error{.kind = ErrorKind::damaged, .object = "dumps/1/card", .message = "is cut off"});
+  EXPECT_EQ(unread.readings[1].verdict, Verdict::unknown);
+  EXPECT_THAT(unread.readings[1].found, HasSubstr("is cut off"));
+  SignalReport failed = report(1);
+  failed.readings[1].verdict = Verdict::critical;
+  apply_unread(failed, Error{.kind = ErrorKind::damaged, .object = "dumps/1/card", .message = "is cut off"});
+  EXPECT_EQ(failed.readings[1].verdict, Verdict::critical);
+}
+
 TEST(StandingTest, of_a_moment_that_moment_or_a_later_one_counts) {
   const Rehearsal failed = drill(60, "time 2027-01-01 00:00:00+00", false);
   EXPECT_EQ(standing_failure({drill(9, "time 2027-01-01 00:00:00+00 (exclusive)", true), failed}), nullptr);

@@ -21,9 +21,13 @@ RunbookCommand program(const RunbookFacts& facts, std::string_view name, std::st
   return {cat(ops::as_owner(ops::Person::root, facts.os_user), shell_quote(path), " ", more), effect};
 }
 
-RunbookCommand sql(const RunbookFacts& facts, std::string_view statement, Effect effect) {
+RunbookCommand sql(const RunbookFacts& facts, std::string_view statement, Effect effect,
+                   const std::string& database) {
   std::string connect = facts.us.conninfo.empty() ? std::string("dbname=postgres") : facts.us.conninfo;
-  return program(facts, "psql", cat("-X -d ", shell_quote(connect), " -c ", shell_quote(statement)), effect);
+  std::string words = cat("-X -d ", shell_quote(connect));
+  if (!database.empty())
+    words += cat(" -c ", shell_quote(cat("\\connect ", sql_identifier(database))));
+  return program(facts, "psql", cat(words, " -c ", shell_quote(statement)), effect);
 }
 
 RunbookCommand vacuum_all(const RunbookFacts& facts, std::string_view more) {

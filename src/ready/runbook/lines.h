@@ -11,8 +11,9 @@ namespace lifeboat::ready {
 // One of ours, in full. `words`: "wal status".
 RunbookCommand ours(const RunbookFacts& facts, std::string_view words, ops::Needs needs,
                     std::string_view more = "", Effect effect = Effect::looks);
-// A statement for psql.
-RunbookCommand sql(const RunbookFacts& facts, std::string_view statement, Effect effect = Effect::looks);
+// A statement for psql, in `database`; "": in the one that the connection names.
+RunbookCommand sql(const RunbookFacts& facts, std::string_view statement, Effect effect = Effect::looks,
+                   const std::string& database = "");
 // A program of PostgreSQL, as the data's owner.
 RunbookCommand program(const RunbookFacts& facts, std::string_view name, std::string_view more,
                        Effect effect = Effect::looks);

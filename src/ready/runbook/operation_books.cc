@@ -103,14 +103,19 @@ Runbook wraparound(const RunbookFacts& facts) {
 
 Runbook bloat(const RunbookFacts& facts) {
   Runbook book;
+  const std::string database =
+      facts.bloated.empty()
+          ? "Statistics are kept by database: look into the one that status names, by \\connect in psql."
+          : cat("Statistics are kept by database; when this was written, the worst was in ", facts.bloated, ".");
   book.symptoms = {"signals table_bloat or index_bloat", "queries get slower while rows stay as many",
                    "storage grows without new data"};
   book.diagnostic = {
       {"Which are estimated worst?", {ours(facts, "status", Needs::server)}},
-      {"Does autovacuum come round?",
+      {cat("Does autovacuum come round? ", database),
        {sql(facts,
             "SELECT relid::regclass, n_live_tup, n_dead_tup, last_autovacuum, autovacuum_count FROM "
-            "pg_stat_user_tables ORDER BY n_dead_tup DESC LIMIT 10")}},
+            "pg_stat_user_tables ORDER BY n_dead_tup DESC LIMIT 10",
+            Effect::looks, facts.bloated)}},
       {"Is something old keeping dead rows?",
        {sql(facts,
             "SELECT pid, usename, state, xact_start, query FROM pg_stat_activity WHERE xact_start < now() - "
@@ -119,7 +124,8 @@ Runbook bloat(const RunbookFacts& facts) {
       {"End what is old, then vacuum what is worst; it blocks nobody:", {vacuum_all(facts, "--analyze")}},
       {"Indexes are made anew beside the old ones: REINDEX INDEX CONCURRENTLY name; look for invalid ones "
        "after.",
-       {sql(facts, "SELECT indexrelid::regclass FROM pg_index WHERE NOT indisvalid")}}};
+       {sql(facts, "SELECT indexrelid::regclass FROM pg_index WHERE NOT indisvalid", Effect::looks,
+            facts.bloated)}}};
   book.afterwards = {
       {"Room comes back to the disk only by pg_repack, or by VACUUM FULL in a maintenance window.", {}}};
   book.never = {"VACUUM FULL on a table that is in use: it locks out everybody and needs twice the room"};

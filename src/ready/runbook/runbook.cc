@@ -80,6 +80,17 @@ std::string expiry_options(const ReportSettings& settings) {
   return join(words, " ");
 }
 
+// "shop" of the "shop/public.orders" that is worst.
+std::string bloated_database(const ReportFacts& facts) {
+  for (std::string_view id : {"table_bloat", "index_bloat"}) {
+    const Reading* reading = facts.reading(id);
+    if (reading == nullptr || reading->parts.empty()) continue;
+    const std::string& object = reading->parts.front().object;
+    return object.substr(0, object.rfind('/'));
+  }
+  return "";
+}
+
 }  // namespace
 
 RunbookFacts runbook_facts(const ReportFacts& facts, const ops::RepoLocation& where) {
@@ -119,6 +130,7 @@ RunbookFacts runbook_facts(const ReportFacts& facts, const ops::RepoLocation& wh
   runbook.rpo_target = facts.settings.rpo.value;
   runbook.rto_target = facts.settings.rto.value;
   runbook.rehearsals = facts.rehearsals;
+  runbook.bloated = bloated_database(facts);
   return runbook;
 }
 

@@ -43,6 +43,7 @@ struct RunbookFacts {
   std::optional<double> rto_target;
   std::vector<Rehearsal> rehearsals;  // newest first
   std::string from;                   // "the running server", "the newest backup's manifest"
+  std::string bloated;                // database of the relation that is estimated worst; "": of none
 };
 
 // The server where it answers, else what the newest backup recorded of it.
