@@ -595,6 +595,27 @@ class Refusals(RestoreCase):
                     shutil.rmtree(to, ignore_errors=True)
                 self.restore(lb, "--to", self.target_directory("good")).ok()
 
+    def test_damage_that_nobody_knew_of_names_a_backup_that_is_left(self):
+        server, lb = self.source(self.majors()[0])
+        older = self.backup(lb)["id"]
+        before = set(lb.objects())
+        self.say(server, "between")
+        lb("backup", "--type", "full", live=True).ok()
+        self.say(server, "after")
+        server.wait_archived()
+        server.stop()
+        data = [name for name in set(lb.objects()) - before if name.endswith(".data")]
+        self.assertTrue(data, "a full backup has data of its own")
+        for name in data:
+            flip_bit(lb.repo_path / name, 100)
+        to = self.target_directory("copy")
+        self.assertFails(self.restore(lb, "--to", to), DAMAGED, f"another backup may lead there: --backup {older}")
+        # The same command with it, over what the failed one has left, and through the WAL of both.
+        self.restore(lb, "--to", to, "--backup", older).ok()
+        copy = Cluster.attach(to, server.major, start=True).wait_recovered()
+        self.assertEqual(self.said(copy), "between,after")
+        copy.stop()
+
 
 class Crash(RestoreCase):
     def test_killed_restore_cannot_start_and_starts_over(self):
