@@ -255,6 +255,12 @@ Result<CommandLine> parse_command_line(std::span<const std::string_view> argumen
   return Parser(arguments, working_directory, table).parse();
 }
 
+std::string why_refused(const std::vector<std::string>& arguments) {
+  const std::vector<std::string_view> words(arguments.begin(), arguments.end());
+  auto parsed = parse_command_line(words, "/");
+  return parsed ? "" : parsed.error().to_string();
+}
+
 const Command* guess_command(std::span<const std::string_view> arguments, CommandTable table) {
   const Command* guess = nullptr;
   for (size_t at = 0; at < arguments.size() && guess == nullptr; ++at) {

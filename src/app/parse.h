@@ -30,6 +30,9 @@ struct CommandLine {
 Result<CommandLine> parse_command_line(std::span<const std::string_view> arguments,
                                        std::string_view working_directory, CommandTable table = commands());
 
+// "" or why they would be refused: of a command line that somebody else will run.
+std::string why_refused(const std::vector<std::string>& arguments);
+
 // The command that the arguments seem to mean even if they do not parse, or null: its exit rule applies to
 // the error.
 const Command* guess_command(std::span<const std::string_view> arguments, CommandTable table = commands());

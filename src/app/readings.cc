@@ -11,6 +11,7 @@
 #include "app/later.h"
 #include "app/location.h"
 #include "app/output.h"
+#include "app/parse.h"
 #include "app/render.h"
 #include "ops/dump/dump.h"
 #include "ready/plan/rates.h"
@@ -190,6 +191,7 @@ Result<SignalsRead> read_signals_and_facts(const Invocation& invocation, Owners 
   request.doctor.pg_bin = invocation.pg_bin().value_or("");
   request.doctor.now = Timestamp{invocation.clock().unix_us()};
   request.doctor.stop = &invocation.stop();
+  request.doctor.refuses = why_refused;
   request.jobs = remembered_jobs(invocation, state_directory);
   auto enabled = [&](std::string_view id) { return settings.policy(*ready::find_signal(id)).enabled; };
   request.bloat = enabled("table_bloat") || enabled("index_bloat");

@@ -225,6 +225,16 @@ class NotArchived(DoctorCase):
         self.restore_command_setting(server, lb)
         self.mend(server, lb)
 
+    def test_a_misspelt_option_is_told_before_anything_fails(self):
+        server, lb = self.sound()
+        with self.command(server, lb.archive_command().replace("--cluster main", "--clustr main")):
+            self.assertNamed(lb, "archive_command", "--clustr", "--cluster")
+            # So says the program itself, when it is too late.
+            self.let_archiving_fail(server)
+            self.assertNamed(lb, "archiver", "--clustr")
+        self.restore_command_setting(server, lb)
+        self.mend(server, lb)
+
     def test_other_repository(self):
         server, lb = self.sound()
         with self.command(server, lb.archive_command().replace(lb.repo, "file:///nowhere/repo")):

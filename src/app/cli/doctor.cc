@@ -8,6 +8,7 @@
 #include "app/location.h"
 #include "app/options.h"
 #include "app/output.h"
+#include "app/parse.h"
 #include "app/render.h"
 #include "util/strings.h"
 
@@ -25,6 +26,7 @@ Result<int> handle(const Invocation& invocation) {
   request.config_path = invocation.config_path();
   request.pg_bin = invocation.pg_bin().value_or("");
   request.stop = &invocation.stop();
+  request.refuses = why_refused;
   TRY_ASSIGN(ops::Diagnosis diagnosis, ops::diagnose(request));
 
   const ops::Findings& findings = diagnosis.findings;

@@ -246,6 +246,10 @@ void look_at_archive_command(const DoctorFacts& facts, Finding& finding) {
                                             : "it does not run lifeboat wal push",
                set_command(facts));
   }
+  if (!command.refused.empty()) {
+    return bad(finding, Severity::critical, command.text, cat("lifeboat refuses it: ", command.refused),
+               set_command(facts));
+  }
   if (!command.has_path) {
     return bad(finding, Severity::critical, command.text, "%p, the file to archive, does not stand in it",
                set_command(facts));

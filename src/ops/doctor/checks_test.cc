@@ -243,6 +243,12 @@ const std::vector<Broken>& broken() {
        [](DoctorFacts& f) { set(f, "archive_command", ""); }},
       {"foreign_command", "archive_command", Severity::critical, "does not run lifeboat",
        [](DoctorFacts& f) { set(f, "archive_command", "test ! -f /a/%f && cp %p /a/%f"); }},
+      {"refused", "archive_command", Severity::critical, "refuses it: there is no option --clustr",
+       [](DoctorFacts& f) {
+         set(f, "archive_command",
+             "/usr/bin/lifeboat wal push --repo file:///srv/backup --clustr main %p");
+         f.archive_command.refused = "there is no option --clustr";
+       }},
       {"no_path", "archive_command", Severity::critical, "%p",
        [](DoctorFacts& f) {
          set(f, "archive_command", "/usr/bin/lifeboat --repo file:///srv/backup wal push %f");

@@ -2,6 +2,7 @@
 // options. PostgreSQL hands the text to sh -c after it has replaced %p, %f and %%
 // (src/backend/archive/shell_archive.c; pgarch.c up to 14).
 #include <algorithm>
+#include <iterator>
 
 #include "ops/doctor/facts.h"
 #include "util/strings.h"
@@ -120,6 +121,8 @@ CommandFacts parse_archive_command(const std::string& text) {
   auto program = std::ranges::find_if_not(*chosen, is_assignment);
   if (program != chosen->end()) facts.program = *program;
   if (!facts.ours) return facts;
+  facts.words.assign(std::next(program), chosen->end());
+  std::ranges::replace(facts.words, std::string(kPathMark), "%p");
   facts.repo = option(*chosen, "repo");
   facts.cluster = option(*chosen, "cluster");
   facts.state_directory = option(*chosen, "state-dir").value_or("");

@@ -219,12 +219,15 @@ void gather_host(const DoctorRequest& request, DoctorFacts& facts) {
 }
 
 // How the server's user meets what archive_command names.
-void gather_command(DoctorFacts& facts) {
+void gather_command(const DoctorRequest& request, DoctorFacts& facts) {
   if (!facts.server) return;
   auto found = facts.server->settings.find("archive_command");
   if (found == facts.server->settings.end()) return;
   facts.archive_command = parse_archive_command(found->second);
-  const CommandFacts& command = facts.archive_command;
+  CommandFacts& command = facts.archive_command;
+  // Of another version's program nobody here knows what it takes.
+  if (command.ours && !command.shell && command.program == facts.program && request.refuses)
+    command.refused = request.refuses(command.words);
   if (!facts.server_user || !command.ours) return;
   ServerUserFacts& user = *facts.server_user;
   if (command.program.starts_with('/')) {
@@ -496,7 +499,7 @@ Result<DoctorFacts> gather_facts(const DoctorRequest& request) {
   gather_data_directory(request, facts);
   gather_files_of_server(facts);
   gather_host(request, facts);
-  gather_command(facts);
+  gather_command(request, facts);
   gather_repository(request, facts);
 
   facts.state_directory = facts.archive_command.state_directory.empty()

@@ -5,6 +5,7 @@
 // does not answer" is itself a finding.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -57,11 +58,13 @@ struct CommandFacts {
   bool ours = false;                   // runs `wal push`
   bool shell = false;                  // more of the shell than words: pipes, lists, redirections, variables
   std::string program;                 // first word
+  std::vector<std::string> words;      // of our command, behind the program
   std::optional<std::string> repo;     // --repo
   std::optional<std::string> cluster;  // --cluster
   repo::KeySource key;                 // --key-file or --passphrase-file
   bool has_path = false;               // %p stands in it
   std::string state_directory;         // --state-dir
+  std::string refused;                 // why this program, which it runs, would not take its words
 };
 // Splits it into words as a POSIX shell would.
 CommandFacts parse_archive_command(const std::string& text);
@@ -164,6 +167,8 @@ struct DoctorRequest {
   int64_t lock_timeout_ms = 0;         // of each statement; 0: the server's own
   Timestamp now;                       // zero: the system clock
   const StopToken* stop = nullptr;
+  // "" or why a command line of ours is refused; empty: no command line is tried.
+  std::function<std::string(const std::vector<std::string>& words)> refuses;
 };
 
 // Never fails for what is broken, only when stopped.
