@@ -258,7 +258,9 @@ Result<CommandLine> parse_command_line(std::span<const std::string_view> argumen
 std::string why_refused(const std::vector<std::string>& arguments) {
   const std::vector<std::string_view> words(arguments.begin(), arguments.end());
   auto parsed = parse_command_line(words, "/");
-  return parsed ? "" : parsed.error().to_string();
+  if (parsed) return "";
+  const Error& error = parsed.error();
+  return error.hint.empty() ? error.to_string() : cat(error.to_string(), "; ", error.hint);
 }
 
 const Command* guess_command(std::span<const std::string_view> arguments, CommandTable table) {
