@@ -4,7 +4,6 @@
 
 #include "app/alerting.h"
 #include "app/daemon/cron.h"
-#include "app/location.h"
 #include "app/output.h"
 #include "app/readings.h"
 #include "app/retention.h"
@@ -189,21 +188,19 @@ Result<ready::StoragePrice> storage_price(const Invocation& invocation) {
 }
 
 // None where the repository cannot be read: the report says so elsewhere.
-std::optional<ops::StoredBytes> stored_bytes(const ops::RepoLocation& where) {
-  auto repository = ops::open_repository(where);
-  if (!repository) return std::nullopt;
-  auto stored = ops::measure_stored(*repository, where.cluster);
+std::optional<ops::StoredBytes> stored_bytes(const ops::RepositoryFacts& known) {
+  if (!known.opened) return std::nullopt;
+  auto stored = ops::measure_stored(*known.opened, known.cluster);
   return stored ? std::optional(*stored) : std::nullopt;
 }
 
 // None where the repository cannot be read: the report says so elsewhere. Errors: cancelled.
 Result<std::optional<std::vector<ops::LostMoments>>> find_lost_moments(const Invocation& invocation,
-                                                                       const ops::RepoLocation& where,
-                                                                       std::optional<Lineage> lineage) {
+                                                                       const ops::DoctorFacts& facts) {
   std::optional<std::vector<ops::LostMoments>> none;
-  auto repository = ops::open_repository(where);
-  if (!repository) return none;
-  auto chosen = ops::choose_lineage(*repository, where.cluster, lineage);
+  const ops::RepositoryFacts& known = facts.repository;
+  if (!known.opened) return none;
+  auto chosen = ops::choose_lineage(*known.opened, known.cluster, facts.lineage());
   if (!chosen) return none;
   SilentReporter reporter;
   auto status = ops::wal_status_of(*chosen, {invocation.clock().unix_us()}, reporter, invocation.stop());
@@ -308,12 +305,11 @@ Result<ready::ReportFacts> read_readiness(const Invocation& invocation) {
   facts.settings.signals_read = read.watched;
   facts.settings.metrics_problem = read.metrics_problem;
   facts.settings.jobs = scheduled_jobs(invocation, facts.signals.jobs, registered(facts.doctor()));
-  TRY_ASSIGN(ops::RepoLocation where, repo_location(invocation));
   facts.rehearsals = std::move(read.rehearsals);
   facts.dumps = std::move(read.dumps);
   facts.rates = std::move(read.rates);
-  facts.stored = stored_bytes(where);
-  TRY_ASSIGN(facts.lost_moments, find_lost_moments(invocation, where, facts.doctor().lineage()));
+  facts.stored = stored_bytes(facts.doctor().repository);
+  TRY_ASSIGN(facts.lost_moments, find_lost_moments(invocation, facts.doctor()));
   facts.runbooks = ready::written_runbooks(facts.settings.runbook_directory, invocation.cluster());
   facts.place = ready::place_of(facts.doctor());
   facts.tool_version = kVersion;

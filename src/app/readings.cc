@@ -86,12 +86,11 @@ Status complete_dumps(const repo::Repository& repository, const std::string& clu
 }
 
 // Nothing where the repository, or its catalogue, cannot be read: signals say so elsewhere.
-Status read_evidence(const ops::RepoLocation& where, SignalsRead& read) {
+Status read_evidence(SignalsRead& read) {
   const ops::RepositoryFacts& known = read.facts.doctor.repository;
-  if (known.problem || known.catalogue_problem || known.lineages.empty()) return {};
-  TRY_ASSIGN(repo::Repository repository, ops::open_repository(where));
-  Status dumps = complete_dumps(repository, where.cluster, read.dumps);
-  auto chosen = ops::choose_lineage(repository, where.cluster, read.facts.doctor.lineage());
+  if (!known.opened || known.catalogue_problem || known.lineages.empty()) return {};
+  Status dumps = complete_dumps(*known.opened, known.cluster, read.dumps);
+  auto chosen = ops::choose_lineage(*known.opened, known.cluster, read.facts.doctor.lineage());
   if (!chosen) return dumps;  // of a server that was never registered
   TRY_ASSIGN(read.rehearsals, ready::read_rehearsals(chosen->repo));
   read.rates = ready::measured_rates(chosen->repo);
@@ -202,7 +201,7 @@ Result<SignalsRead> read_signals_and_facts(const Invocation& invocation, Owners 
   TRY_ASSIGN(read.facts, ready::gather_signals(request));
   ready::SignalReport& report = read.report;
   report = ready::evaluate(read.facts, settings);
-  const Status evidence = read_evidence(request.doctor.where, read);
+  const Status evidence = read_evidence(read);
   ready::apply_evidence(report, read.rehearsals, read.dumps);
   if (!evidence) ready::apply_unread(report, evidence.error());
   if (readers == Readers::once) tell_of_daemon(invocation, read);

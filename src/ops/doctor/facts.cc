@@ -392,7 +392,8 @@ void gather_repository(const DoctorRequest& request, DoctorFacts& facts) {
     known.problem = std::move(repository).error();
     return;
   }
-  if (auto read = read_catalogue_of(request, *repository, facts); !read) {
+  known.opened = std::make_shared<const repo::Repository>(*std::move(repository));
+  if (auto read = read_catalogue_of(request, *known.opened, facts); !read) {
     known.catalogue_problem = std::move(read).error();
   }
 }
