@@ -223,6 +223,7 @@ Result<ready::ReportSettings> read_settings(const Invocation& invocation) {
     settings.decision_record_exists = there && *there;
   }
   const RetentionRules rules = read_retention(invocation);
+  settings.legal_hold = rules.legal_hold;
   settings.retention = rules.backups;
   settings.dump_retention = rules.dumps;
   TRY_ASSIGN(settings.price, storage_price(invocation));
@@ -249,13 +250,6 @@ constexpr Option kStated[] = {
      .kind = ValueKind::path,
      .placeholder = "FILE",
      .help = "an open decision about targets",
-     .section = ConfigSection::cluster},
-    {.name = "compliance-days",
-     .kind = ValueKind::integer,
-     .placeholder = "DAYS",
-     .help = "how long a rule asks for backups to be kept; 0: none does",
-     .min = 0,
-     .max = 36500,
      .section = ConfigSection::cluster},
     {.name = "failover-rehearsed",
      .kind = ValueKind::text,

@@ -1,5 +1,9 @@
 #include "app/retention.h"
 
+#include <algorithm>
+
+#include "util/strings.h"
+
 namespace lifeboat::app {
 namespace {
 
@@ -50,11 +54,34 @@ constexpr Option kRetention[] = {
      .min = 1,
      .max = 36500,
      .section = ConfigSection::cluster},
+    {.name = "compliance-days",
+     .kind = ValueKind::integer,
+     .placeholder = "DAYS",
+     .help = "how long law or contract ask for backups to be kept; 0: nothing does; expire refuses rules below "
+             "it",
+     .min = 0,
+     .max = 36500,
+     .section = ConfigSection::cluster},
+    {.name = "legal-hold", .help = "nothing expires while it stands", .section = ConfigSection::cluster},
 };
 
 }  // namespace
 
 constinit const OptionGroup kRetentionOptions = {"Retention", kRetention};
+
+Status check_compliance(const RetentionRules& rules) {
+  // Where there are rules for backups, dumps are kept for other ends.
+  const repo::RetentionPolicy& policy = rules.backups.empty() ? rules.dumps : rules.backups;
+  const double days = std::max(policy.keep_days.value_or(0), policy.pitr_days.value_or(0));
+  if (policy.empty() || days >= rules.compliance_days) return {};
+  const std::string_view option = rules.backups.empty() ? "dump-keep-days" : "keep-days";
+  return make_error(ErrorKind::config, "retention",
+                    cat(days > 0 ? cat(static_cast<int64_t>(days), " days are") : std::string("a count of backups is"),
+                        " below the compliance minimum of ", static_cast<int64_t>(rules.compliance_days),
+                        " days: nothing expires"))
+      .with_hint(cat(option, " = ", static_cast<int64_t>(rules.compliance_days),
+                     ", or mend compliance-days where it is stated"));
+}
 
 RetentionRules read_retention(const Invocation& invocation) {
   RetentionRules rules;
@@ -63,6 +90,8 @@ RetentionRules read_retention(const Invocation& invocation) {
   rules.backups.pitr_days = days(invocation, "pitr-days");
   rules.dumps.keep_count = count(invocation, "dump-keep-count");
   rules.dumps.keep_days = days(invocation, "dump-keep-days");
+  rules.compliance_days = days(invocation, "compliance-days").value_or(0);
+  rules.legal_hold = invocation.flag("legal-hold");
   return rules;
 }
 

@@ -6,13 +6,17 @@
 
 namespace lifeboat::app {
 
-extern const OptionGroup
-    kRetentionOptions;  // --keep-count --keep-days --pitr-days --dump-keep-count --dump-keep-days
+// --keep-count --keep-days --pitr-days --dump-keep-count --dump-keep-days --compliance-days --legal-hold
+extern const OptionGroup kRetentionOptions;
 
 struct RetentionRules {
   repo::RetentionPolicy backups;
   repo::RetentionPolicy dumps;
+  double compliance_days = 0;  // prescribed; 0: nothing is
+  bool legal_hold = false;     // nothing expires
 };
+// `config` when the rules would let go what has to be kept (RT1).
+Status check_compliance(const RetentionRules& rules);
 RetentionRules read_retention(const Invocation& invocation);
 
 }  // namespace lifeboat::app

@@ -86,6 +86,24 @@ class Deciding(ExpireCase):
         result = harness.run([harness.binary(), "expire", "--config", config, "--dry-run", "--output", "json"])
         self.assertEqual(self.decided(result), (made[:1], made[1:]))
 
+    def test_a_legal_hold_and_what_is_prescribed_stop_it(self):
+        """RT1: whoever asks, and with whatever consent."""
+        server, lb, made = self.source(3)
+        before = lb.objects()
+        config = new_directory("etc") / "lifeboat.toml"
+        def expire(line, *options):
+            config.write_text(f"[cluster.main]\nrepo = \"{lb.repo}\"\n{line}\n")
+            config.chmod(0o644)
+            return harness.run([harness.binary(), "expire", "--config", config, "--yes", "--grace", "0", *options, "--output", "json"], check=False)
+        held = expire("legal-hold = true", "--keep-count", "1").ok()
+        self.assertEqual(self.decided(held), (made[:2], made[2:]))
+        self.assertTrue(held.json["legal_hold"])
+        self.assertFalse(held.json["carried_out"])
+        self.assertFails(expire("compliance-days = 365\nkeep-days = 90"), CONFIG, "90 days", "365 days", "keep-days = 365")
+        self.assertFails(expire("compliance-days = 365", "--keep-count", "1"), CONFIG, "365 days")
+        expire("compliance-days = 365\nkeep-days = 400\npitr-days = 30").ok()
+        self.assertEqual(before, lb.objects())
+
     def test_each_lineage_by_itself(self):
         server, lb, made = self.source(2)
         upgraded = self.cluster()

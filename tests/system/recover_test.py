@@ -79,6 +79,18 @@ class Recover(SystemTest):
                     self.assertIn(run(shlex.split(line), check=False).code, (0, 17), line)
                 server.stop()
 
+    def test_a_directory_whose_wal_is_gone_has_lost_what_was_not_archived(self):
+        server, lb = self.source(self.majors()[0])
+        self.say(server, "not archived")
+        server.kill9()
+        shutil.rmtree(server.data / "pg_wal")
+        plan = self.recover(lb, "--failure", "primary-lost", "--dry-run").ok().json
+        self.assertNotIn("nothing that was committed", plan["expected_loss"])
+        self.assertNotIn("nothing that was committed", plan["stakeholder_text"])
+        done = self.recover(lb, "--failure", "primary-lost", "--yes", "--record", new_directory("rec"), "--rpo", "1ms").ok().json
+        self.assertEqual(self.said(server), "good")
+        self.assertEqual(self.verdicts(done["post_mortem"])["rpo_met"], "fail")
+
     def test_a_dropped_table_beside_the_cluster_that_goes_on(self):
         server, lb = self.source()
         server.psql("DROP TABLE orders")

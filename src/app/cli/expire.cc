@@ -123,6 +123,7 @@ Result<int> handle(const Invocation& invocation) {
   TRY_ASSIGN(ops::RepoLocation where, repo_location(invocation));
   ops::ExpireRequest request;
   const RetentionRules rules = read_retention(invocation);
+  TRY(check_compliance(rules));
   request.policy = rules.backups;
   request.dumps = rules.dumps;
   request.grace_us = *invocation.duration_us("grace");
@@ -142,6 +143,7 @@ Result<int> handle(const Invocation& invocation) {
                {"plan", plan_json(planned.plan)},
                {"dump_policy", policy_json(request.dumps)},
                {"dump_plan", plan_json(dumps.plan)},
+               {"legal_hold", rules.legal_hold},
                {"carried_out", false}};
   std::string text;
   if (planned.lineage.others > 0) {
@@ -155,11 +157,13 @@ Result<int> handle(const Invocation& invocation) {
   text += plan_text(dumps.plan, request.grace_us, "dump");
   const bool holds_data = condemns_or_deletes(planned.plan) || condemns_or_deletes(dumps.plan);
   if (!holds_data) text += "nothing expires now\n";
+  // A scheduled run that is told to wait has not failed.
+  if (rules.legal_hold) text += "legal hold: none of it is carried out until legal-hold is lifted\n";
   invocation.output().text(text);
   invocation.output().document(to_json_text(json));
   // Records of leases that are over go along; alone they are nothing to ask about.
   const bool nothing = planned.plan.nothing_to_do() && dumps.plan.nothing_to_do();
-  if (dry_run || nothing) return 0;
+  if (dry_run || nothing || rules.legal_hold) return 0;
   if (!holds_data && request.policy.empty() && request.dumps.empty()) return 0;
   if (holds_data) TRY(invocation.confirm("Expire and delete what is listed above?"));
   TRY_ASSIGN(json["done"], carry_out(invocation, planned, "backup"));
@@ -205,7 +209,9 @@ constinit const Command kExpireCommand = {
         "that a backup, restore or drill under way is never robbed of what it refers to. Run it on a "
         "schedule. "
         "Backups never depend on each other: expiring one breaks none. A backup in which verify or a drill "
-        "found damage takes no place among those that --keep-count keeps.",
+        "found damage takes no place among those that --keep-count keeps.\n\n"
+        "Rules that keep backups for less than --compliance-days are refused. While --legal-hold stands, best "
+        "as legal-hold = true in [cluster.NAME], nothing expires, whoever asks for it.",
     .danger = Danger::destructive,
     .groups = {&kRetentionOptions, &kExpireGroup, &kRepoOptions, &kServerOptions, &kGeneralOptions},
     .examples =
@@ -220,6 +226,7 @@ constinit const Command kExpireCommand = {
     "cluster": {"type": "string"},
     "lineage": {"type": "string"},
     "policy": {"type": "object"},
+    "legal_hold": {"type": "boolean", "description": "nothing is carried out"},
     "carried_out": {"type": "boolean"},
     "plan": {"type": "object", "properties": {
       "expire": {"type": "array", "items": {"type": "object", "required": ["id", "reason"]}},

@@ -62,6 +62,23 @@ std::optional<PartialSegment> local_partial(const RescuePlan& rescue) {
   return std::nullopt;
 }
 
+// RestorePlan::own_wal_to. A file system that was lost under pg_wal leaves a directory that is occupied all
+// the same.
+Lsn own_wal_to(const RescuePlan& rescue, const std::string& directory, SegmentSize size) {
+  auto facts = read_data_dir(directory);
+  if (!facts || !rescue.notes.empty()) return {};
+  const pg::ControlFile& control = facts->control;
+  const SegmentName wanted =
+      SegmentName::containing(control.checkpoint.timeline, control.checkpoint_lsn, size);
+  auto holds = [&](const RescueFile& one) {
+    const bool segment = one.file.kind == WalFileKind::segment || one.file.kind == WalFileKind::partial;
+    return segment && one.file.segment == wanted && (!one.end.valid() || one.end > control.checkpoint_lsn);
+  };
+  return std::ranges::any_of(rescue.files, holds) || std::ranges::any_of(rescue.stored, holds)
+             ? control.checkpoint_lsn
+             : Lsn{};
+}
+
 Error with_rescue_hint(Error error, const RestorePlan& plan) {
   if (error.kind != ErrorKind::unreachable || plan.rescue.empty()) return error;
   error.hint += cat(error.hint.empty() ? "" : "; ", counted(plan.rescue.size(), "WAL file"),
@@ -174,6 +191,7 @@ class Planner {
     TRY_ASSIGN(RescuePlan rescue, plan_rescue(*source_.lineage, options_.directory, stop_));
     for (const RescueFile& file : rescue.files) plan_.rescue.push_back(file.file.text);
     plan_.warnings.insert(plan_.warnings.end(), rescue.notes.begin(), rescue.notes.end());
+    plan_.own_wal_to = own_wal_to(rescue, options_.directory, source_.lineage->record.segment_size);
     local_partial_ = local_partial(rescue);
     // Where it stands it is about to be overwritten.
     if (options_.delta && local_partial_ && is_stored_partial(*source_.lineage, rescue.files))

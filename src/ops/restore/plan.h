@@ -72,6 +72,9 @@ struct RestorePlan {
   bool delta = false;
   bool existing_data = false;       // replace: there is something to keep aside, or to overwrite
   std::vector<std::string> rescue;  // replace: WAL files of the old directory that will be stored first
+  // Replace: the last checkpoint of the old directory, which its own WAL, or what is stored of it, holds.
+  // Unset: that WAL is not all there, or nothing says so.
+  Lsn own_wal_to;
   RecoveryMinimums minimums;        // settings of the restored cluster are at least these (T32)
   std::optional<pg::PgBin> pg_bin;  // nullopt: not on this host (only allowed without start)
   std::string owner;                // of the files

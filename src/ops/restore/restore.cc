@@ -437,6 +437,7 @@ Status rescue_old_wal(const RestoreSource& source, const RestoreOptions& options
   if (look.overwrites()) return {};
   TRY_ASSIGN(RescuePlan plan, plan_rescue(*source.lineage, options.directory, stop));
   TRY_ASSIGN(rescued.rescued, carry_out_rescue(*source.lineage, plan, rescued.notes, stop));
+  rescued.wal_left_behind = !rescued.notes.empty();
   if (options.delta) return check_all_rescued(*source.lineage, plan, rescued.rescued, stop);
   return {};
 }
@@ -470,6 +471,7 @@ Result<RestoreOutcome> run_restore(const RestoreOptions& options, Reporter& repo
   outcome.phases.preflight = before.phases.preflight;
   outcome.phases.rescue = before.phases.rescue;
   outcome.rescued = std::move(before.rescued);
+  outcome.wal_left_behind = before.wal_left_behind;
   outcome.notes.insert(outcome.notes.begin(), before.notes.begin(), before.notes.end());
   if (options.start) TRY(start_restored(source, options, outcome, reporter, stop));
   return outcome;

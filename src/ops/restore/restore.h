@@ -83,6 +83,7 @@ struct RestoreOutcome {
   std::optional<Compared> compared;  // delta
   std::vector<std::string> kept;     // where what was replaced is now
   std::vector<std::string> rescued;  // WAL files that were stored or carried over
+  bool wal_left_behind = false;      // the old directory has WAL that could not be stored; `notes` say why
   std::vector<std::string> notes;
   std::optional<RecoveryResult> recovery;      // with start
   std::string next_command;                    // the exact next command for the operator

@@ -122,6 +122,7 @@ void configuration_of(Planning& planning) {
         quoted(trim(cat(price_text(*demands.storage.price_per_gb_month), " ", demands.storage.currency))));
   if (!demands.storage.storage_class.empty())
     set(planning, "", "storage-class", quoted(demands.storage.storage_class));
+  if (!plan.retention.expires) set(planning, "", "legal-hold", "true");
   if (plan.retention.expires) {
     if (plan.retention.pitr_days) set(planning, "", "pitr-days", number_text(*plan.retention.pitr_days));
     set(planning, "", planning.physical() ? "keep-days" : "dump-keep-days",

@@ -68,14 +68,15 @@ ExpectedLoss expected_loss(const Assessment& assessment, const ops::RestorePlan&
                      : "; stored WAL still has it";
     return loss;
   }
-  if (plan.replace && plan.existing_data) {
+  if (plan.own_wal_to.valid()) {
     loss.seconds = 0;
     loss.whole = true;
     loss.says = "nothing that was committed: the old directory's own WAL is stored first, and replayed";
     return loss;
   }
   loss.says = cat("what was committed after ", time_or(reached, "the end of stored WAL"),
-                  ": the lost server's own WAL is not at hand");
+                  plan.existing_data ? ": the old directory's own WAL does not lead to its last checkpoint"
+                                     : ": the lost server's own WAL is not at hand");
   if (reached.valid() && assessment.noticed.valid()) {
     loss.seconds = std::max(0.0, assessment.noticed.seconds_since(reached));
     loss.says += cat(", at most ", format_seconds(*loss.seconds), " of work");

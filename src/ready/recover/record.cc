@@ -144,7 +144,9 @@ std::string_view to_string(RecoverVerdict verdict) {
 std::optional<double> measured_loss(const PostMortem& record) {
   const ops::RecoveryResult* end = recovery_of(record);
   if (end == nullptr) return std::nullopt;
-  if (record.plan.loss.whole) return 0;
+  const bool all_there = end->replayed >= record.plan.steps.restore.own_wal_to &&
+                         !record.outcome->restored.wal_left_behind;
+  if (record.plan.loss.whole && all_there) return 0;
   const Assessment& what = record.plan.assessment;
   const Timestamp known = record.plan.loss.chosen ? what.last_known_commit : what.noticed;
   if (!known.valid() || !end->last_commit.valid()) return std::nullopt;

@@ -46,7 +46,7 @@ std::string warning_of(const Assessment& assessment);
 struct ExpectedLoss {
   std::optional<double> seconds;  // nullopt: not known
   bool chosen = false;            // later changes are left out on purpose
-  bool whole = false;             // all that was committed is replayed
+  bool whole = false;             // all that was committed is to be replayed
   std::string says;
 };
 ExpectedLoss expected_loss(const Assessment& assessment, const ops::RestorePlan& plan);

@@ -23,6 +23,7 @@ ops::RestorePlan restore_plan() {
   plan.replace = true;
   plan.existing_data = true;
   plan.reach.stop = {0x3000000};
+  plan.own_wal_to = {0x2fff000};
   plan.reach.timeline = {1};
   plan.reach.last_commit = kNow.plus_us(-60'000'000);
   plan.estimate.copy_seconds = 5;
@@ -81,9 +82,30 @@ TEST(loss, an_old_directory_gives_all_its_wal) {
   EXPECT_EQ(loss.seconds, 0);
 }
 
+TEST(loss, a_directory_whose_wal_is_gone_gives_none) {
+  ops::RestorePlan plan = restore_plan();
+  plan.own_wal_to = {};
+  const ExpectedLoss loss = expected_loss(assessment(), plan);
+  EXPECT_FALSE(loss.whole);
+  EXPECT_EQ(loss.seconds, 60);
+  EXPECT_THAT(loss.says, HasSubstr("does not lead to its last checkpoint"));
+  EXPECT_EQ(measured_loss(record(plan)), 60);
+}
+
+TEST(loss, nothing_is_lost_only_where_its_last_checkpoint_was_reached_and_no_wal_left_behind) {
+  EXPECT_EQ(measured_loss(record()), 0);
+  PostMortem short_of_it = record();
+  short_of_it.plan.steps.restore.own_wal_to = {0x4000000};
+  EXPECT_EQ(measured_loss(short_of_it), 60);
+  PostMortem left = record();
+  left.outcome->restored.wal_left_behind = true;
+  EXPECT_EQ(measured_loss(left), 60);
+}
+
 TEST(loss, without_it_what_was_not_archived_is_gone) {
   ops::RestorePlan plan = restore_plan();
   plan.existing_data = false;
+  plan.own_wal_to = {};
   const ExpectedLoss loss = expected_loss(assessment(), plan);
   EXPECT_FALSE(loss.whole);
   EXPECT_EQ(loss.seconds, 60);

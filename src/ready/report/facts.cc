@@ -115,6 +115,10 @@ void deliver_rpo(const ReportFacts& facts, DeliveredNow& result) {
         cat("how far the repository is behind is not known", lag == nullptr ? "" : cat(": ", lag->found));
     return;
   }
+  if (facts.streams_wal() && rank_of(lag->verdict) != Rank::fine) {
+    result.rpo_basis = cat("WAL does not arrive as it should: ", lag->found);
+    return;
+  }
   if (facts.streams_wal()) {
     result.rpo_seconds = lag->value;
     result.rpo_basis =

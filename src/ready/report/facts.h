@@ -86,6 +86,7 @@ struct ReportSettings {
   repo::RetentionPolicy retention;
   repo::RetentionPolicy dump_retention;  // empty: dumps never expire
   StoragePrice price;
+  bool legal_hold = false;  // nothing expires
   std::optional<StatedRehearsal> failover;
   std::vector<ScheduledJob> jobs;
   std::vector<AlertReceiver> receivers;

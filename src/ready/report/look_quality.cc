@@ -179,7 +179,9 @@ void look_at_retention_stated(const ReportFacts& facts, ItemAnswer& answer) {
                    cat("take ", less, " out of ", in_config(facts, job.name, "schedule")));
   }
   const ScheduledJob* expire = facts.job("expire");
-  if (expire == nullptr) {
+  if (settings.legal_hold) {
+    answer.shows("legal hold: nothing expires", {"config/legal-hold"});
+  } else if (expire == nullptr) {
     answer.lacks("nothing expires what is over: expire is not scheduled",
                  in_config(facts, "expire = \"45 1 * * *\"", "schedule"));
   } else {

@@ -20,6 +20,31 @@ bool is_ours(const std::string& application_name) {
   return application_name.starts_with("lifeboat");
 }
 
+// The receiver of ours that has confirmed most; null: none streams. It confirms what is stored, so this is how
+// far the repository is behind, to the byte.
+const Streaming* nearest_receiver(const SignalFacts& facts) {
+  if (!facts.server.primary) return nullptr;
+  const Streaming* nearest = nullptr;
+  for (const Streaming& one : facts.server.primary->streaming) {
+    if (!is_ours(one.name) || one.state != "streaming") continue;
+    if (nearest == nullptr || one.bytes < nearest->bytes) nearest = &one;
+  }
+  return nearest;
+}
+
+// A connection alone stores nothing: the store may take nothing while the receiver holds on to it.
+void judge_receiver(const SignalFacts& facts, const Streaming& receiver, Reading& reading) {
+  const double seconds = receiver.seconds.value_or(0);
+  if (seconds > reading.value.value_or(0)) {
+    reading.value = seconds;
+    raise_to(reading, judge(seconds, reading.policy.thresholds, Worse::above),
+             cat("the receiver has confirmed nothing newer for ", format_value(seconds, Unit::seconds)));
+  }
+  if (!receiver.seconds && receiver.bytes > facts.doctor.server->wal_segment_size.bytes)
+    raise_to(reading, Verdict::warning,
+             cat("the receiver has not confirmed ", format_bytes(receiver.bytes), " and says nothing of when"));
+}
+
 // From the end of the newest stored segment to what the server has written. Unset where it cannot be told.
 std::optional<double> bytes_not_stored(const SignalFacts& facts) {
   const auto& continuity = facts.doctor.repository.continuity;
@@ -125,11 +150,18 @@ void read_wal_archive_lag(const SignalFacts& facts, const SignalPolicy& policy, 
            files == 0 ? std::string("no WAL waits")
                       : cat(counted(static_cast<uint64_t>(files), "file"), " for ",
                             format_value(seconds, Unit::seconds)));
+  const Streaming* receiver = nearest_receiver(facts);
   reading.bytes = bytes_not_stored(facts);
+  const bool whole_segments = receiver == nullptr;
+  if (receiver != nullptr) {
+    const auto received = static_cast<double>(receiver->bytes);
+    reading.bytes = std::min(received, reading.bytes.value_or(received));
+  }
   if (reading.bytes)
-    raise_to(
-        reading, judge(*reading.bytes, policy.byte_thresholds, Worse::above),
-        cat(format_bytes(static_cast<uint64_t>(*reading.bytes)), " not in the repository as whole segments"));
+    raise_to(reading, judge(*reading.bytes, policy.byte_thresholds, Worse::above),
+             cat(format_bytes(static_cast<uint64_t>(*reading.bytes)), " not in the repository",
+                 whole_segments ? " as whole segments" : ""));
+  if (receiver != nullptr) judge_receiver(facts, *receiver, reading);
   const ops::Finding* archiver = finding_of(facts, "archiver");
   if (archiver != nullptr && archiver->severity == Severity::critical) {
     raise_to(reading, Verdict::warning, archiver->found);

@@ -231,6 +231,28 @@ TEST(wal, lag_is_told_by_time_by_bytes_and_by_a_failing_archiver) {
   EXPECT_EQ(read(facts, "wal_archive_lag").verdict, Verdict::not_applicable);
 }
 
+TEST(wal, a_receiver_is_as_far_as_it_has_confirmed) {
+  SignalFacts facts = well();
+  facts.doctor.server->settings["archive_mode"] = "off";
+  pg::SenderFacts sender;
+  sender.application_name = "lifeboat wal receive";
+  sender.state = "streaming";
+  facts.doctor.server->senders.push_back(sender);
+  auto with = [&](Streaming one) {
+    facts.server.primary = Asked<PrimaryReplication>(Result(PrimaryReplication{{std::move(one)}, {}, ""}));
+    return read(facts, "wal_archive_lag");
+  };
+  EXPECT_EQ(with({"lifeboat wal receive at local", "streaming", 0.5, 1'000'000}).verdict, Verdict::ok);
+  EXPECT_EQ(with({"lifeboat wal receive at local", "streaming", 0.5, 1'000'000}).value, 0.5);
+  const Reading stuck = with({"lifeboat wal receive at local", "streaming", 400.0, 1'000'000});
+  EXPECT_EQ(stuck.verdict, Verdict::critical) << "connected, and its store takes nothing";
+  EXPECT_THAT(stuck.found, HasSubstr("confirmed nothing newer"));
+  EXPECT_EQ(with({"lifeboat wal receive at local", "streaming", std::nullopt, 40'000'000}).verdict,
+            Verdict::warning);
+  EXPECT_EQ(with({"lifeboat wal receive at local", "streaming", std::nullopt, 2'000'000'000}).verdict,
+            Verdict::critical);
+}
+
 TEST(wal, gaps_and_dropped_segments_count) {
   SignalFacts facts = well();
   facts.doctor.repository.continuity->missing = SegmentName{{1}, 0, 5};
