@@ -69,12 +69,14 @@ const Receiver* find_receiver(const std::vector<Receiver>& receivers, const std:
   return found == receivers.end() ? nullptr : &*found;
 }
 
-// Kept after each message: who is killed in between repeats one at most.
+// Kept after each message: who is killed in between repeats one at most. A state that cannot be kept keeps no
+// message back, for a full disk is what somebody has to hear of.
 Status send_all(const Invocation& invocation, const std::vector<AlertMessage>& messages, AlertBook& book,
                 const std::string& path, AlertCheck& check) {
   ready::SendOptions options = send_options(invocation);
   const int attempts = options.attempts;
   std::vector<std::string> unreachable;
+  Status kept = write_file_durable(path, as_bytes(book.encode()), 0600);
   for (const AlertMessage& message : messages) {
     if (invocation.stop().stopped()) break;
     if (std::ranges::find(unreachable, message.receiver) != unreachable.end()) continue;
@@ -94,9 +96,11 @@ Status send_all(const Invocation& invocation, const std::vector<AlertMessage>& m
       book.told(*receiver, message, now);
       check.messages.push_back({message, receiver->name, ""});
     }
-    TRY(write_file_durable(path, as_bytes(book.encode()), 0600));
+    kept = write_file_durable(path, as_bytes(book.encode()), 0600);
   }
-  return {};
+  if (kept) return {};
+  return std::move(kept).error().with_hint(
+      "messages were sent all the same, and come again at the next check, because nobody remembers them");
 }
 
 Json message_json(const SentMessage& sent) {
@@ -180,7 +184,6 @@ Result<AlertCheck> check_alerts(const Invocation& invocation) {
   book.observe(check.report);
   const Timestamp now{invocation.clock().unix_us()};
   const auto messages = book.due(check.receivers, check.report.cluster, now);
-  TRY(write_file_durable(path, as_bytes(book.encode()), 0600));
   TRY(send_all(invocation, messages, book, path, check));
   check.firing = book.firing();
   check.waiting = book.waiting(whenever(check.receivers), check.report.cluster, now);

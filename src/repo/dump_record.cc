@@ -61,6 +61,10 @@ std::string_view to_string(DumpFormat format) {
   return "?";
 }
 
+bool is_whole(const DumpSummary& summary) {
+  return !summary.schema_only && !summary.chosen_tables && summary.every_database.value_or(false);
+}
+
 std::vector<std::string> kinds_of(const DumpSummary& summary) {
   std::vector<std::string> kinds;
   for (const std::string& database : summary.databases) {

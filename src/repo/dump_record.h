@@ -38,6 +38,9 @@ struct DumpSummary {
   std::optional<uint64_t> defined;  // tables whose definitions are in it
 };
 
+// Of all rows of every database; false where that was not recorded.
+bool is_whole(const DumpSummary& summary);
+
 // What it is a dump of, for people and for retention, which keeps some of each: "shop", "hr, its schema
 // only".
 std::vector<std::string> kinds_of(const DumpSummary& summary);

@@ -24,6 +24,7 @@ class AlertCase(SystemTest):
         super().setUp()
         self.server = self.cluster(self.two_majors()[-1], **self.cluster_options)
         self.place = new_directory("alerts")
+        self.state = self.place / "state"
         self.lb = self.lifeboat(self.server, repo=new_directory("r") / "repo")
         self.lb("init", "--yes", live=True).ok()
         self.http = HttpReceiver()
@@ -37,7 +38,7 @@ class AlertCase(SystemTest):
     def configure(self):
         path = self.place / "lifeboat.toml"
         lines = ["[cluster.main]", f'repo = "file://{self.lb.repo_path}"', f'pg = "{self.server.conninfo()}"',
-                 f'pgdata = "{self.server.data}"', f'state-dir = "{self.place}/state"', 'owner = "dba"', 'pg-bin = ' f'"{pg_bin(self.server.major)}"']
+                 f'pgdata = "{self.server.data}"', f'state-dir = "{self.state}"', 'owner = "dba"', 'pg-bin = ' f'"{pg_bin(self.server.major)}"']
         for signal, keys in self.signals.items():
             lines += [f"[cluster.main.signals.{signal}]", *keys]
         for name, keys in self.receivers.items():
@@ -323,6 +324,8 @@ class Faults(AlertCase):
         self.server.stop()
         alert = self.fires("xid_wraparound", "warning")
         self.assertIn("cannot be read", alert["found"])
+        self.assertIn("for this reason these cannot be read: connections", alert["found"])
+        self.assertEqual(self.check(), [], "one cause is one alert")
         self.server.start()
         self.resolves("xid_wraparound")
 
@@ -430,6 +433,18 @@ class Telling(AlertCase):
         time.sleep(1)
         self.assertEqual(self.check(), [])
         self.assertEqual(self.document["alerts"]["waiting"], 2)
+
+    def test_a_full_disk_keeps_nobody_from_being_told(self):
+        self.state = tmpfs(1)
+        filler = self.state / "filler"
+        with contextlib.suppress(OSError), open(filler, "wb", buffering=0) as file:
+            while file.write(b"x" * 4096):
+                pass
+        self.assertFails(self.alert("check"), 7, "sent all the same")
+        self.assertEqual(self.told(), [("archive_off", "firing", "critical")])
+        filler.unlink()
+        self.assertEqual(self.check(), [("archive_off", "firing", "critical")])
+        self.assertEqual(self.check(), [])
 
     def test_heartbeats(self):
         self.receiver("hook", 'type = "webhook"', f'url = "{self.http.url}"', 'severity = "none"', 'heartbeat = "1s"')

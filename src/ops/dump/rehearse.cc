@@ -211,6 +211,7 @@ class DumpDrill {
                                    {"host", repo::ProcessIdentity::self().host},
                                    {"tool_version", options_.tool_version},
                                    {"jobs", options_.jobs},
+                                   {"whole", repo::is_whole(*manifest_.card.dump)},
                                    {"server_seconds", outcome_.server_seconds},
                                    {"restore_seconds", outcome_.restore_seconds},
                                    {"checks", std::move(checks)},

@@ -54,6 +54,7 @@ class Reader {
     if (request_.databases) TRY(read_databases());
     if (request_.archiver) TRY(read_archiver());
     if (request_.replication) TRY(read_replication());
+    facts_.connection = connection_of(client_);
     return std::move(facts_);
   }
 
@@ -281,6 +282,34 @@ class Reader {
 
 std::string ServerFacts::tablespace_version_dir() const {
   return cat("PG_", major, '_', catalog_version);
+}
+
+std::string_view to_string(Connection connection) {
+  switch (connection) {
+    case Connection::unknown:
+      return "unknown";
+    case Connection::local_socket:
+      return "local socket";
+    case Connection::loopback:
+      return "loopback without TLS";
+    case Connection::tls:
+      return "TLS";
+    case Connection::plain:
+      return "network without TLS";
+  }
+  return "?";
+}
+
+Connection connection_of(PgClient& client) {
+  auto rows = client.query(
+      "SELECT s.ssl OR coalesce(g.encrypted, false), inet_client_addr() IS NULL,"
+      " inet_client_addr() <<= '127.0.0.0/8' OR inet_client_addr() = '::1'"
+      " OR host(inet_client_addr()) = host(inet_server_addr())"
+      " FROM pg_stat_ssl AS s LEFT JOIN pg_stat_gssapi AS g USING (pid) WHERE s.pid = pg_backend_pid()");
+  if (!rows || rows->size() != 1) return Connection::unknown;
+  if (rows->truth(0, 1)) return Connection::local_socket;
+  if (rows->truth(0, 0)) return Connection::tls;
+  return rows->truth(0, 2) ? Connection::loopback : Connection::plain;
 }
 
 Result<ServerFacts> read_facts(PgClient& client, const FactsRequest& request) {

@@ -87,6 +87,18 @@ struct SenderFacts {
   Lsn replay_lsn;
 };
 
+// How a client reached the server.
+enum class Connection : uint8_t {
+  unknown,
+  local_socket,  // crosses no network
+  loopback,      // without TLS, on this host
+  tls,           // or encrypted by GSSAPI
+  plain,         // over a network without TLS
+};
+std::string_view to_string(Connection connection);
+// pg_stat_ssl, pg_stat_gssapi and the addresses of this session; unknown where they could not be asked.
+Connection connection_of(PgClient& client);
+
 struct RefusedFact {
   std::string fact;   // "data_directory"
   std::string why;    // the server's message with SQLSTATE
@@ -128,6 +140,7 @@ struct ServerFacts {
   std::vector<SlotFacts> slots;
   std::vector<SenderFacts> senders;
   std::vector<RefusedFact> refused;
+  Connection connection = Connection::unknown;  // of this reading
 };
 
 // Errors: those of PgClient; unsupported for a major outside 13 to 18.

@@ -1,7 +1,5 @@
 #include "ready/plan/facts.h"
 
-#include <algorithm>
-#include <array>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -13,12 +11,8 @@ namespace {
 using Json = nlohmann::json;
 using OrderedJson = nlohmann::ordered_json;
 
-constexpr std::array kConnections = {
-    std::pair{Connection::unknown, std::string_view("unknown")},
-    std::pair{Connection::local_socket, std::string_view("local socket")},
-    std::pair{Connection::loopback, std::string_view("loopback without TLS")},
-    std::pair{Connection::tls, std::string_view("TLS")},
-    std::pair{Connection::plain, std::string_view("network without TLS")}};
+constexpr Connection kConnections[] = {Connection::unknown, Connection::local_socket, Connection::loopback,
+                                       Connection::tls, Connection::plain};
 
 // --- from JSON. A member of the wrong kind throws, which parse_facts() turns into an error.
 void get(const Json& from, const char* name, std::optional<double>& into) {
@@ -58,8 +52,8 @@ ServerState server_from(const Json& json) {
   get(json, "last_archived", server.last_archived);
   get(json, "archive_seconds", server.archive_seconds);
   const auto connection = json.value("connection", std::string());
-  for (const auto& [one, name] : kConnections)
-    if (connection == name) server.connection = one;
+  for (Connection one : kConnections)
+    if (connection == to_string(one)) server.connection = one;
   return server;
 }
 
@@ -109,9 +103,11 @@ Rates rates_from(const Json& json) {
   get(json, "fixed_seconds", rates.fixed_seconds);
   get(json, "checks_seconds", rates.checks_seconds);
   get(json, "relative_error", rates.relative_error);
+  get(json, "fixed_error_seconds", rates.fixed_error_seconds);
   get(json, "samples", rates.samples);
   get(json, "evidence", rates.evidence);
   get(json, "newest", rates.newest);
+  get(json, "dump_newest", rates.dump_newest);
   get(json, "instant_seconds", rates.instant_seconds);
   get(json, "instant_replay_bytes_per_second", rates.instant_replay_bytes_per_second);
   get(json, "instant_samples", rates.instant_samples);
@@ -193,9 +189,11 @@ OrderedJson to_json(const Rates& rates) {
           {"fixed_seconds", rates.fixed_seconds},
           {"checks_seconds", rates.checks_seconds},
           {"relative_error", rates.relative_error},
+          {"fixed_error_seconds", rates.fixed_error_seconds},
           {"samples", rates.samples},
           {"evidence", rates.evidence},
           {"newest", maybe(rates.newest)},
+          {"dump_newest", maybe(rates.dump_newest)},
           {"instant_seconds", maybe(rates.instant_seconds)},
           {"instant_replay_bytes_per_second", maybe(rates.instant_replay_bytes_per_second)},
           {"instant_samples", rates.instant_samples},
@@ -204,10 +202,6 @@ OrderedJson to_json(const Rates& rates) {
 }
 
 }  // namespace
-
-std::string_view to_string(Connection connection) {
-  return std::ranges::find(kConnections, connection, [](const auto& pair) { return pair.first; })->second;
-}
 
 std::string_view to_string(RateBasis basis) {
   switch (basis) {

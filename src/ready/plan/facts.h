@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "model/timestamp.h"
+#include "pg/client/facts.h"
 #include "util/result.h"
 
 namespace lifeboat::ready {
@@ -28,15 +29,7 @@ struct KnownStandby {
   bool receiver = false;   // stores WAL and replays nothing
 };
 
-// How an inspection reached the server.
-enum class Connection : uint8_t {
-  unknown,
-  local_socket,  // crosses no network
-  loopback,      // without TLS, on this host
-  tls,
-  plain,  // over a network without TLS
-};
-std::string_view to_string(Connection connection);
+using pg::Connection;
 
 struct ServerState {
   int version_num = 0;
@@ -102,9 +95,11 @@ struct Rates {
   double fixed_seconds = 0;                        // preflight, configuration, start, promotion, first query
   double checks_seconds = 0;                       // that come before users are let in again
   double relative_error = 0;
+  double fixed_error_seconds = 0;  // on top of it: by how much fixed_seconds and instant_seconds differ
   uint64_t samples = 0;
   std::vector<std::string> evidence;  // ids of drills
-  Timestamp newest;
+  Timestamp newest;       // of them; where backups were drilled, of those
+  Timestamp dump_newest;  // of drills of whole dumps
   std::optional<double> instant_seconds;  // to the first query on a mount, without the replay
   std::optional<double> instant_replay_bytes_per_second;
   uint64_t instant_samples = 0;

@@ -44,19 +44,6 @@ const std::vector<std::string>& settings() {
   return names;
 }
 
-// How this very connection reached the server, by the server's own view of it.
-Connection connection_of(pg::PgClient& client) {
-  auto rows = client.query(
-      "SELECT s.ssl OR coalesce(g.encrypted, false), inet_client_addr() IS NULL,"
-      " inet_client_addr() <<= '127.0.0.0/8' OR inet_client_addr() = '::1'"
-      " OR host(inet_client_addr()) = host(inet_server_addr())"
-      " FROM pg_stat_ssl AS s LEFT JOIN pg_stat_gssapi AS g USING (pid) WHERE s.pid = pg_backend_pid()");
-  if (!rows || rows->size() != 1) return Connection::unknown;
-  if (rows->truth(0, 1)) return Connection::local_socket;
-  if (rows->truth(0, 0)) return Connection::tls;
-  return rows->truth(0, 2) ? Connection::loopback : Connection::plain;
-}
-
 // A server that was asked, and may be asked again.
 struct Asked {
   pg::PgClient client;
@@ -83,7 +70,7 @@ Result<Asked> read_server(const InspectRequest& request, std::optional<ServerSta
   server.in_recovery = facts.in_recovery;
   server.data_checksums = facts.data_checksums;
   server.settings = facts.settings;
-  server.connection = connection_of(client);
+  server.connection = facts.connection;
   double size = 0;
   for (const pg::DatabaseFacts& one : facts.databases) {
     size += static_cast<double>(one.size.value_or(0));
@@ -215,7 +202,7 @@ Status read_repository(const InspectRequest& request, const std::optional<Asked>
   facts.rates = rates_of_drills(evidence, size);
   TRY_ASSIGN(ops::DumpList dumps, ops::list_dumps(opened, request.cluster, false));
   for (const ops::DumpEntry& dump : dumps.dumps)
-    if (size && dump.card.totals.seconds > 0)
+    if (size && dump.card.totals.seconds > 0 && dump.card.dump && is_whole(*dump.card.dump))
       facts.rates.dump_bytes_per_second = *size / dump.card.totals.seconds;
   return {};
 }

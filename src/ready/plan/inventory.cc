@@ -83,9 +83,11 @@ void check_evidence(Planning& planning) {
                  "RTO: no drill has passed, the rates are of a short calibration on this host",
                  planning.physical() ? "lifeboat drill --full, then plan again"
                                      : "lifeboat drill --dump latest, then plan again");
-  if (rates.basis == RateBasis::drills && planning.facts.time.seconds_since(rates.newest) > kDrillIsOld)
+  const Timestamp newest =
+      !planning.physical() && rates.dump_newest.valid() ? rates.dump_newest : rates.newest;
+  if (rates.basis == RateBasis::drills && planning.facts.time.seconds_since(newest) > kDrillIsOld)
     planning.gap(GapWeight::critical, "old_drill",
-                 cat("the newest drill is of ", rates.newest.to_string(), ", more than 31 days ago"),
+                 cat("the newest drill is of ", newest.to_string(), ", more than 31 days ago"),
                  "lifeboat drill, then plan again");
   const auto& repository = planning.facts.repository;
   if (repository && !repository->problem.empty())

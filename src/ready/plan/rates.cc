@@ -73,12 +73,32 @@ void add(const Json& document, const Json& phases, Samples& into, std::string_vi
   into.checks.push_back(checks_before_users(document));
 }
 
-double spread(const std::vector<double>& values) {
-  if (values.size() < 2) return 0;
-  const double middle = median(values);
+// The largest deviation of the times that the rates stand for, as a share of the median's: at a third of the
+// rate it takes three times as long.
+double spread(const std::vector<double>& rates) {
+  if (rates.size() < 2) return 0;
+  const double middle = median(rates);
   double most = 0;
-  for (double value : values) most = std::max(most, std::abs(value - middle) / middle);
+  for (double rate : rates) most = std::max(most, std::abs(middle / rate - 1));
   return most;
+}
+
+double deviation(const std::vector<double>& seconds) {
+  if (seconds.size() < 2) return 0;
+  const double middle = median(seconds);
+  double most = 0;
+  for (double one : seconds) most = std::max(most, std::abs(one - middle));
+  return most;
+}
+
+Timestamp time_of(const Json& document) {
+  return Timestamp{static_cast<int64_t>(number(document, "time_us"))};
+}
+
+// Of one database alone, or of definitions, nobody can tell how long the whole takes.
+bool of_everything(const Json& document) {
+  auto whole = document.find("whole");
+  return whole != document.end() && whole->is_boolean() && whole->get<bool>();
 }
 
 bool passed(const Json& document) {
@@ -102,9 +122,10 @@ Rates rates_of_drills(const std::vector<EvidenceText>& newest_first, std::option
     if (!document.is_object() || text(document, "kind") != "drill" || !passed(document)) continue;
     if (document.contains("dump")) {
       const double seconds = number(document, "restore_seconds");
-      if (seconds <= kShortest || !database_bytes || dumps.size() >= kMostDrills) continue;
+      if (seconds <= kShortest || !database_bytes || dumps.size() >= kMostDrills || !of_everything(document))
+        continue;
       dumps.push_back(*database_bytes / seconds);
-      if (!rates.newest.valid()) rates.newest = Timestamp{static_cast<int64_t>(number(document, "time_us"))};
+      if (!rates.dump_newest.valid()) rates.dump_newest = time_of(document);
       rates.evidence.push_back(record.id);
       continue;
     }
@@ -115,9 +136,10 @@ Rates rates_of_drills(const std::vector<EvidenceText>& newest_first, std::option
     Samples& samples = medium == "copy" ? full : mounted;
     if (samples.fixed.size() >= kMostDrills) continue;
     add(document, *phases, samples, medium);
-    if (!rates.newest.valid()) rates.newest = Timestamp{static_cast<int64_t>(number(document, "time_us"))};
+    if (!rates.newest.valid()) rates.newest = time_of(document);
     rates.evidence.push_back(record.id);
   }
+  if (!rates.newest.valid()) rates.newest = rates.dump_newest;
   rates.dump_restore_bytes_per_second = rate(dumps);
   if (full.fixed.empty() && mounted.fixed.empty() && dumps.empty()) return rates;
   rates.basis = RateBasis::drills;
@@ -139,7 +161,7 @@ Rates rates_of_drills(const std::vector<EvidenceText>& newest_first, std::option
   rates.relative_error = samples < 2 ? kErrorOfOne
                                      : std::max({kSmallestError, spread(full.restore), spread(full.replay),
                                                  spread(mounted.replay), spread(dumps)});
-  rates.relative_error = std::min(rates.relative_error, 0.9);
+  rates.fixed_error_seconds = std::max(deviation(full.fixed), deviation(mounted.fixed));
   return rates;
 }
 

@@ -23,7 +23,8 @@ inline constexpr double kLeastReplayed = ops::kLeastReplayed;  // bytes of WAL
 // Of drills that passed, newest first, at most the ten newest of each kind: the median, and as error the
 // largest deviation from it. One drill alone has an unknown error; 30 % are taken. A drill on a mount gives
 // the rates of instant restores and none of full ones. Of a drill of a dump only the time is known: its rate
-// is that of `database_bytes`, which the dump restores to. What it takes to recover from little WAL (below
+// is that of `database_bytes`, which a dump of every database restores to, and those of others tell nothing.
+// What it takes to recover from little WAL (below
 // kLeastReplayed) is the cost of any recovery and tells no rate: it counts as fixed. Text that is no drill's
 // evidence is passed over.
 Rates rates_of_drills(const std::vector<EvidenceText>& newest_first,

@@ -61,6 +61,7 @@ double error_of(const Planning& planning, const Delivered& rto) {
   double seconds = 0;
   for (const Term& term : rto.terms)
     seconds += term.seconds * (term.name == "replay" ? replay : rates.relative_error);
+  seconds += rates.fixed_error_seconds;
   return rates.basis == RateBasis::calibration ? std::max(seconds, kCalibrationFloor) : seconds;
 }
 
@@ -331,7 +332,7 @@ void dump_rto(Planning& planning) {
     add(rto, "dump restore", *planning.volumes.size / rate,
         cat(bytes_text(*planning.volumes.size), " / ", rate_text(rate), ", indexes and ANALYZE included"));
     add(rto, "start", planning.rates.fixed_seconds, "a server to restore into");
-    rto.error_seconds = *rto.seconds * planning.rates.relative_error;
+    rto.error_seconds = *rto.seconds * planning.rates.relative_error + planning.rates.fixed_error_seconds;
   } else {
     rto.why = "the rate of restoring dumps was not measured (lifeboat drill --dump latest)";
   }

@@ -87,7 +87,7 @@ TEST(Rates, are_medians_of_passed_drills_with_their_spread) {
   EXPECT_EQ(rates.samples, 3U);
   EXPECT_NEAR(*rates.restore_bytes_per_second, 100e6, 1);
   EXPECT_NEAR(*rates.replay_bytes_per_second, 50e6, 1);
-  EXPECT_NEAR(rates.relative_error, 0.5, 1e-9);
+  EXPECT_NEAR(rates.relative_error, 1, 1e-9) << "half the rate is twice the time";
   EXPECT_NEAR(rates.checks_seconds, 3, 1e-9) << "amcheck comes after users are let in";
   EXPECT_FALSE(rates.instant_seconds);
 }
@@ -125,6 +125,27 @@ TEST(Rates, of_a_mount_say_nothing_of_copying) {
   EXPECT_FALSE(rates.restore_bytes_per_second);
   EXPECT_TRUE(rates.instant_seconds);
   EXPECT_EQ(rates.instant_samples, 1U);
+}
+
+TEST(Rates, of_dumps_are_of_whole_ones_and_have_a_time_of_their_own) {
+  auto dump = [](const char* more) {
+    return cat(R"({"kind":"drill","time_us":1795831400000000,"dump":"d","restore_seconds":10,)", more,
+               R"("backups":[{"id":"d","passed":true}]})");
+  };
+  EXPECT_EQ(rates_of_drills({{"1", dump(R"("whole":true,)")}}, 1e9).dump_restore_bytes_per_second, 1e8);
+  EXPECT_EQ(rates_of_drills({{"1", dump(R"("whole":false,)")}}, 1e9).basis, RateBasis::none);
+  EXPECT_EQ(rates_of_drills({{"1", dump("")}}, 1e9).basis, RateBasis::none) << "nobody wrote what it is of";
+  std::string old = drill("copy", 10, 2);
+  old.replace(old.find("1795831400000000"), 16, "1700000000000000");
+  const Rates both = rates_of_drills({{"2", dump(R"("whole":true,)")}, {"1", old}}, 1e9);
+  EXPECT_EQ(both.newest.unix_us, 1700000000000000) << "a drill of a dump tells nothing new of backups";
+  EXPECT_EQ(both.dump_newest.unix_us, 1795831400000000);
+}
+
+TEST(Rates, that_differ_in_what_is_fixed_have_that_error) {
+  std::string slow = drill("mount", 10, 2);
+  slow.replace(slow.find(R"("mount":2)"), 9, R"("mount":52)");
+  EXPECT_NEAR(rates_of_drills({{"2", slow}, {"1", drill("mount", 10, 2)}}).fixed_error_seconds, 50, 1e-9);
 }
 
 TEST(Rates, from_hostile_records_are_none) {

@@ -87,8 +87,12 @@ const ops::Finding* ReportFacts::finding(std::string_view id) const {
 }
 
 const ScheduledJob* ReportFacts::job(std::string_view verb) const {
-  auto found = std::ranges::find(settings.jobs, verb, &ScheduledJob::verb);
-  return found == settings.jobs.end() ? nullptr : &*found;
+  const ScheduledJob* found = nullptr;
+  for (const ScheduledJob& job : settings.jobs) {
+    if (job.verb != verb) continue;
+    if (found == nullptr || job.longest_gap_seconds < found->longest_gap_seconds) found = &job;
+  }
+  return found;
 }
 
 const repo::Card* ReportFacts::newest_backup() const {
@@ -210,7 +214,7 @@ ComputedRto compute_rto(const ReportFacts& facts) {
                           : *rates.instant_seconds;
   ComputedRto rto;
   rto.seconds = base + wal / *replay + rates.fixed_seconds + rates.checks_seconds;
-  rto.error_seconds = *rto.seconds * rates.relative_error;
+  rto.error_seconds = *rto.seconds * rates.relative_error + rates.fixed_error_seconds;
   rto.says = cat(copied ? "restore " : "mount ", format_seconds(base), ", replay of ", wal_text,
                  ", the most that lay behind a backup within 31 days, ", format_seconds(wal / *replay),
                  ", start and checks ", format_seconds(rates.fixed_seconds + rates.checks_seconds),

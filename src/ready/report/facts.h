@@ -28,7 +28,7 @@ struct Stated {
 struct ScheduledJob {
   std::string name;
   std::string when;                // a cron expression, UTC
-  std::string verb;                // "backup", "drill", "dump create"
+  std::string verb;                // "backup", "drill", "dump create"; "drill --dump" proves no backup
   std::string command;             // "backup --type incr"
   double longest_gap_seconds = 0;  // between two runs
   uint64_t failures = 0;           // in a row
@@ -127,7 +127,7 @@ struct ReportFacts {
   const ops::DoctorFacts& doctor() const { return signals.doctor; }
   const Reading* reading(std::string_view id) const;       // null: not enabled
   const ops::Finding* finding(std::string_view id) const;  // of doctor
-  const ScheduledJob* job(std::string_view verb) const;    // the first with that verb
+  const ScheduledJob* job(std::string_view verb) const;    // that runs most often with that verb
   const repo::Card* newest_backup() const;                 // complete; null: none
   bool streams_wal() const;                                // a receiver of ours is connected
 };

@@ -32,6 +32,10 @@ void key_is_elsewhere(const ReportFacts& facts, ItemAnswer& answer) {
       our(facts, "key add", "--new-passphrase-file FILE   # and keep the passphrase away from this host");
   if (slots.size() < 2)
     return answer.lacks("one key alone opens the repository: it is lost with whoever holds it", fix);
+  const bool carried = std::ranges::any_of(
+      repository.key_slots, [](const repo::SlotInfo& slot) { return slot.kind == "passphrase"; });
+  if (!carried)
+    return answer.lacks("only key files open it, and nothing shows that one of them is kept elsewhere", fix);
   answer.shows(cat(slots.size(), " keys open the repository"), slots);
   const std::string& key = repository.key.path;
   if (facts.doctor().data && !key.empty() && key.starts_with(cat(facts.doctor().data->path, "/")))
@@ -44,6 +48,11 @@ void transit_is_safe(const ReportFacts& facts, ItemAnswer& answer) {
   if (facts.place.distance == Distance::other_host && facts.doctor().repository.directory.empty() &&
       url.starts_with("http://"))
     answer.lacks(cat(url, " is reached without TLS"), "an https:// URL");
+  const auto& server = facts.doctor().server;
+  if (server && server->connection == pg::Connection::plain)
+    return answer.lacks("backups read the server over a network without TLS",
+                        "sslmode=verify-full in the connection string, and ssl = on on the server");
+  if (server) answer.shows(cat("the server is reached by ", to_string(server->connection)), {"doctor/server"});
 }
 
 }  // namespace

@@ -278,6 +278,12 @@ const Case kCases[] = {
     {"one key alone",
      [](ReportFacts& f) { f.signals.doctor.repository.key_slots.pop_back(); },
      {"encryption"}},
+    {"key files alone",
+     [](ReportFacts& f) { f.signals.doctor.repository.key_slots[1].kind = "key-file"; },
+     {"encryption"}},
+    {"a server that is read without TLS",
+     [](ReportFacts& f) { f.signals.doctor.server->connection = pg::Connection::plain; },
+     {"encryption"}},
     {"a key in the data directory",
      [](ReportFacts& f) {
        f.signals.doctor.data.emplace();
