@@ -77,9 +77,8 @@ std::string verb_of(const std::vector<std::string>& words) {
   }
   // With these it is another job: of dumps, or one that only looks.
   for (std::string_view other : {"--dump", "--history", "--gate", "--dry-run"}) {
-    const bool has = std::ranges::any_of(words, [&](const std::string& word) {
-      return word == other || word.starts_with(cat(other, "="));
-    });
+    const bool has = std::ranges::any_of(
+        words, [&](const std::string& word) { return word == other || word.starts_with(cat(other, "=")); });
     if (has) verb += cat(" ", other);
   }
   return verb;

@@ -35,19 +35,19 @@ constexpr std::string_view kOneCause =
 constexpr uint64_t kRecordsLimit = 4 << 20;
 
 // What the daemon remembers of the cluster's jobs; nothing where there is no daemon.
-std::vector<ready::JobFacts> remembered_jobs(const Invocation& invocation,
-                                             const std::string& state_directory) {
+Result<std::vector<ready::JobFacts>> remembered_jobs(const Invocation& invocation,
+                                                     const std::string& state_directory) {
   std::vector<ready::JobFacts> jobs;
   const ConfigBlock* section = invocation.cluster_section();
   if (section == nullptr || section->schedule.empty()) return jobs;
   const std::string path = join_path(state_directory, kRecordsFile);
   auto text = read_text(path, kRecordsLimit);
-  if (!text) return jobs;
-  auto records = decode_records(path, *text);
-  if (!records) return jobs;
+  if (!text && text.error().kind == ErrorKind::not_found) return jobs;
+  TRY(text);
+  TRY_ASSIGN(auto records, decode_records(path, *text));
   for (const ConfigJob& line : section->schedule) {
-    auto record = records->find(cat(section->name, "/", line.name));
-    if (record == records->end()) continue;
+    auto record = records.find(cat(section->name, "/", line.name));
+    if (record == records.end()) continue;
     jobs.push_back({line.name, join(line.words, " "), record->second.failures, record->second.error,
                     record->second.started});
   }
@@ -191,7 +191,10 @@ Result<SignalsRead> read_signals_and_facts(const Invocation& invocation, Owners 
   request.doctor.now = Timestamp{invocation.clock().unix_us()};
   request.doctor.stop = &invocation.stop();
   request.doctor.refuses = why_refused;
-  request.jobs = remembered_jobs(invocation, state_directory);
+  if (auto jobs = remembered_jobs(invocation, state_directory))
+    request.jobs = *std::move(jobs);
+  else
+    request.jobs_problem = jobs.error().to_string();
   auto enabled = [&](std::string_view id) { return settings.policy(*ready::find_signal(id)).enabled; };
   request.bloat = enabled("table_bloat") || enabled("index_bloat");
   const std::string path = ready::history_path(state_directory, request.doctor.where.cluster);

@@ -57,8 +57,9 @@ constexpr Option kRetention[] = {
     {.name = "compliance-days",
      .kind = ValueKind::integer,
      .placeholder = "DAYS",
-     .help = "how long law or contract ask for backups to be kept; 0: nothing does; expire refuses rules below "
-             "it",
+     .help =
+         "how long law or contract ask for backups to be kept; 0: nothing does; expire refuses rules below "
+         "it",
      .min = 0,
      .max = 36500,
      .section = ConfigSection::cluster},
@@ -76,7 +77,8 @@ Status check_compliance(const RetentionRules& rules) {
   if (policy.empty() || days >= rules.compliance_days) return {};
   const std::string_view option = rules.backups.empty() ? "dump-keep-days" : "keep-days";
   return make_error(ErrorKind::config, "retention",
-                    cat(days > 0 ? cat(static_cast<int64_t>(days), " days are") : std::string("a count of backups is"),
+                    cat(days > 0 ? cat(static_cast<int64_t>(days), " days are")
+                                 : std::string("a count of backups is"),
                         " below the compliance minimum of ", static_cast<int64_t>(rules.compliance_days),
                         " days: nothing expires"))
       .with_hint(cat(option, " = ", static_cast<int64_t>(rules.compliance_days),

@@ -140,11 +140,12 @@ Result<std::vector<ready::ClusterRules>> clusters_of(const Invocation& invocatio
       if (value.option->name == "owner" && invocation.source("owner") != Source::command_line)
         settings.owner = value.values.front();
     TRY(settings.require_owners(block.name));
-    clusters.push_back({block.name, std::move(settings)});
+    clusters.push_back(
+        {block.name, std::move(settings), static_cast<double>(block.service.signals_us) / 1e6});
   }
   if (clusters.empty()) {
     TRY_ASSIGN(ready::SignalSettings settings, signal_settings(invocation, Owners::required));
-    clusters.push_back({invocation.cluster(), std::move(settings)});
+    clusters.push_back({invocation.cluster(), std::move(settings), 0});
   }
   return clusters;
 }

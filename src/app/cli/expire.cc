@@ -210,7 +210,8 @@ constinit const Command kExpireCommand = {
         "schedule. "
         "Backups never depend on each other: expiring one breaks none. A backup in which verify or a drill "
         "found damage takes no place among those that --keep-count keeps.\n\n"
-        "Rules that keep backups for less than --compliance-days are refused. While --legal-hold stands, best "
+        "Rules that keep backups for less than --compliance-days are refused. While --legal-hold stands, "
+        "best "
         "as legal-hold = true in [cluster.NAME], nothing expires, whoever asks for it.",
     .danger = Danger::destructive,
     .groups = {&kRetentionOptions, &kExpireGroup, &kRepoOptions, &kServerOptions, &kGeneralOptions},

@@ -12,6 +12,7 @@
 #include "ops/wal/push.h"
 #include "pg/client/client.h"
 #include "repo/wal_store.h"
+#include "util/service.h"
 #include "util/strings.h"
 
 namespace lifeboat::app {
@@ -152,11 +153,17 @@ Result<std::string> take_backup(const HealContext& context, const ops::RepoLocat
   return cat("recovery begins anew with backup ", made.card.id.text);
 }
 
-// From the first missing segment on, until one is stored already. False: pg_wal does not have all of them.
+// From the first missing segment on, until one is stored already or is still being written. False: pg_wal
+// does not have all of them, or none was missing and the gap is something else's.
 Result<bool> store_gap(const HealContext& context, SegmentName segment, std::vector<std::string>& did) {
-  for (;; segment = segment.next(SegmentSize{context.facts.doctor.data->control.wal_segment_size})) {
+  const auto& server = context.facts.doctor.server;
+  if (!server) return make_error(ErrorKind::unavailable, segment.to_string(), "the server does not answer");
+  const SegmentSize size{context.facts.doctor.data->control.wal_segment_size};
+  const SegmentName written = SegmentName::containing(server->current_timeline, server->current_lsn, size);
+  for (bool any = false;; segment = segment.next(size), any = true) {
+    if (segment.timeline == written.timeline && segment >= written) return any;
     TRY_ASSIGN(bool there, is_stored(context, segment));
-    if (there) return true;
+    if (there) return any;
     auto stored = store_missing(context, segment);
     if (stored) {
       did.push_back(cat("stored ", segment.to_string(), " from pg_wal"));
@@ -209,6 +216,11 @@ Result<std::string> rotate(const HealContext& context, const HealFinding& findin
 
 Result<std::string> make_standby(const HealContext& context, const HealFinding& finding,
                                  std::vector<std::string>& did, Reporter& reporter) {
+  // systemd ends what is left of a service's job, and confines it.
+  if (const std::string unit = service_of_this_process(); unit.starts_with("lifeboat"))
+    return make_error(ErrorKind::precondition, finding.object,
+                      cat("a server that ", unit, " starts would end with it and be confined like it"))
+        .with_hint("lifeboat heal --apply, by hand or from cron, makes the standby anew");
   const auto& standby = context.probe.standby;
   if (!standby || finding.object.empty())
     return make_error(ErrorKind::precondition, finding.object, "the standby cannot be looked at any more");

@@ -20,6 +20,7 @@ namespace {
 constexpr size_t kMostText = 1 << 20;
 constexpr int kThreads = 8;
 constexpr int kPollMs = 200;
+constexpr int64_t kPauseUs = 200'000;
 constexpr int64_t kQuestionTimeoutMs = 5'000;
 
 Result<sockaddr_un> address_of(const std::string& path) {
@@ -117,7 +118,10 @@ void ControlServer::serve() {
   while (!stop_.stopped()) {
     if (!wait_for(listening_.get(), POLLIN, kPollMs)) continue;
     const Fd connection(accept4(listening_.get(), nullptr, nullptr, SOCK_CLOEXEC));
-    if (connection.valid()) talk(connection);
+    if (connection.valid())
+      talk(connection);
+    else
+      Clock::system().sleep_us(kPauseUs);  // no descriptor is left: what waits stays readable
   }
 }
 

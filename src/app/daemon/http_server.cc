@@ -21,6 +21,7 @@ constexpr size_t kMostConnections = 32;
 constexpr size_t kMostRequest = 8 << 10;
 constexpr int64_t kLongestUs = 10'000'000;
 constexpr int kPollMs = 200;
+constexpr int64_t kPauseUs = 200'000;
 constexpr int kQueue = 64;
 
 struct Address {
@@ -181,6 +182,8 @@ void HttpServer::serve() {
         connections.emplace_back();
         connections.back().fd = std::move(accepted);
         connections.back().accepted_us = now;
+      } else {
+        Clock::system().sleep_us(kPauseUs);  // no descriptor is left: what waits stays readable
       }
     }
     std::lock_guard lock(mutex_);

@@ -245,8 +245,7 @@ const std::vector<Broken>& broken() {
        [](DoctorFacts& f) { set(f, "archive_command", "test ! -f /a/%f && cp %p /a/%f"); }},
       {"refused", "archive_command", Severity::critical, "refuses it: there is no option --clustr",
        [](DoctorFacts& f) {
-         set(f, "archive_command",
-             "/usr/bin/lifeboat wal push --repo file:///srv/backup --clustr main %p");
+         set(f, "archive_command", "/usr/bin/lifeboat wal push --repo file:///srv/backup --clustr main %p");
          f.archive_command.refused = "there is no option --clustr";
        }},
       {"no_path", "archive_command", Severity::critical, "%p",

@@ -98,9 +98,9 @@ struct RepositoryFacts {
   std::string cluster;
   repo::KeySource key;
   std::optional<repo::Marker> marker;
-  std::optional<Error> problem;               // why it could not be opened; the rest is then absent
+  std::optional<Error> problem;                    // why it could not be opened; the rest is then absent
   std::shared_ptr<const repo::Repository> opened;  // for who reads on, with little patience; null: problem
-  std::vector<repo::LineageRecord> lineages;  // of the cluster, oldest registration first
+  std::vector<repo::LineageRecord> lineages;       // of the cluster, oldest registration first
   std::vector<repo::SlotInfo> key_slots;
   std::vector<repo::Card> backups;   // complete and damaged, not condemned, of the server's lineage, by time
   std::vector<repo::Card> attempts;  // aborted ones, by time

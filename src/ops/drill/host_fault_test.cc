@@ -47,8 +47,8 @@ TEST(HostFault, of_a_dump_that_cannot_be_loaded) {
   EXPECT_TRUE(told(ErrorKind::failed, "pg_restore: error: could not execute query", DrillStage::loading));
   EXPECT_TRUE(told(ErrorKind::damaged, "", DrillStage::loading));
   EXPECT_TRUE(told(ErrorKind::failed, "ERROR:  extension \"postgis\" is not available", DrillStage::loading));
-  EXPECT_FALSE(told(ErrorKind::failed, "ERROR:  could not extend file: No space left on device",
-                    DrillStage::loading));
+  EXPECT_FALSE(
+      told(ErrorKind::failed, "ERROR:  could not extend file: No space left on device", DrillStage::loading));
   EXPECT_FALSE(told(ErrorKind::unavailable, "Input/output error", DrillStage::loading));
   EXPECT_FALSE(told(ErrorKind::failed, "server closed the connection unexpectedly", DrillStage::loading,
                     "LOG:  server process (PID 7) was terminated by signal 9: Killed"));

@@ -19,28 +19,39 @@ namespace {
 constexpr size_t kShown = 10;  // tables that differ
 constexpr uint64_t kMostContents = 256 << 20;
 
-// Lines of pg_restore --list: "3340; 0 16385 TABLE DATA public orders postgres". A name with a space may take
-// a line more than was meant, which is rows too many in a throw-away database.
+// Of a line of pg_restore --list, "3340; 0 16385 TABLE DATA public orders postgres", what stands behind the
+// numbers: the kind of the entry, of one word or more, its schema, name and owner. Empty: no entry.
+std::string_view entry_in(std::string_view line) {
+  for (int number = 0; number < 3; ++number) {
+    const size_t space = line.find(' ');
+    if (space == std::string_view::npos) return {};
+    line.remove_prefix(space + 1);
+  }
+  return line;
+}
+
+// A name with a space may take a line more than was meant, which is rows too many in a throw-away database.
 std::string rows_in(const std::string& contents, const std::vector<repo::CountedTable>& tables) {
   std::string lines;
   for (std::string_view line : split(contents, '\n')) {
-    bool wanted = line.find(" SEQUENCE SET ") != std::string_view::npos;
+    const std::string_view entry = entry_in(line);
+    bool wanted = entry.starts_with("SEQUENCE SET ");
     for (const repo::CountedTable& table : tables)
-      wanted = wanted ||
-               line.find(cat(" TABLE DATA ", table.schema, " ", table.table, " ")) != std::string_view::npos;
+      wanted = wanted || entry.starts_with(cat("TABLE DATA ", table.schema, " ", table.table, " "));
     if (wanted) lines += cat(line, "\n");
   }
   return lines.empty() ? std::string(";\n") : lines;
 }
 
 std::string harmless_in(const std::string& contents) {
-  static constexpr std::string_view kLeftOut[] = {
-      " FK CONSTRAINT ",          "EVENT TRIGGER ", "PUBLICATION",     "SUBSCRIPTION",
-      " MATERIALIZED VIEW DATA ", " COMMENT ",      " SECURITY LABEL "};
+  static constexpr std::string_view kLeftOut[] = {"FK CONSTRAINT ", "EVENT TRIGGER ",          "PUBLICATION ",
+                                                  "SUBSCRIPTION ",  "MATERIALIZED VIEW DATA ", "COMMENT ",
+                                                  "SECURITY LABEL "};
   std::string lines;
   for (std::string_view line : split(contents, '\n')) {
-    auto names = [&](std::string_view kind) { return line.find(kind) != std::string_view::npos; };
-    if (!std::ranges::any_of(kLeftOut, names)) lines += cat(line, "\n");
+    const std::string_view entry = entry_in(line);
+    auto is = [&](std::string_view kind) { return entry.starts_with(kind); };
+    if (!std::ranges::any_of(kLeftOut, is)) lines += cat(line, "\n");
   }
   return lines;
 }
@@ -113,11 +124,24 @@ Result<std::vector<SqlStatement>> Loader::about_itself() const {
 }
 
 Status Loader::create() {
+  bool made = false;
+  Status done = create_or_not(made);
+  if (done || !made) return done;
+  StopToken anyway;
+  if (auto dropped = Loader(dump_, database_, options_, anyway).drop(); !dropped)
+    return std::move(done).error().with_hint(cat(
+        "database ", options_.target, " was made and could not be dropped: ", dropped.error().to_string()));
+  return done;
+}
+
+Status Loader::create_or_not(bool& made) {
   TRY_ASSIGN(std::vector<SqlStatement> statements, about_itself());
   TRY_ASSIGN(pg::PgClient client, connect("postgres"));
   for (const SqlStatement& statement : statements) {
     if (!comes_first(statement)) continue;
     auto done = client.exec(options_.tablespaces ? statement.text : without_tablespace(statement).text);
+    // The first of them is CREATE DATABASE.
+    if (done) made = true;
     if (done) continue;
     if (done.error().kind == ErrorKind::permission)
       return std::move(done)
@@ -126,7 +150,7 @@ Status Loader::create() {
           .with_hint(
               "that takes CREATEDB and, for another owner, to be a member of that role or a superuser; "
               "--portable leaves owners away");
-    if (client.last_sqlstate() != "42P04") return done;
+    if (made || client.last_sqlstate() != "42P04") return done;
     return make_error(ErrorKind::conflict, options_.target, "is a database of that server already")
         .with_hint(cat("--database ", shell_quote(cat(database_.name, "=NEW")),
                        " restores under a name that is not there"));

@@ -68,6 +68,8 @@ class Loader {
   Status drop();
 
  private:
+  // `made`: the database is there, whatever failed behind that.
+  Status create_or_not(bool& made);
   std::string destination(const std::string& database) const;
   Result<pg::PgClient> connect(const std::string& database) const;
   Result<std::vector<SqlStatement>> about_itself() const;

@@ -47,7 +47,8 @@ struct DumpDrillOutcome {
 
 // Errors: not_found (dump, programs), precondition (directory), those of the throw-away server, and a restore
 // that failed for what this host or the repository's place lacks (host_fault.h). Any other restore that
-// failed, as well as a failed check, is an outcome that has not passed; evidence is written for both verdicts.
+// failed, as well as a failed check, is an outcome that has not passed; evidence is written for both
+// verdicts.
 Result<DumpDrillOutcome> drill_dump(const DumpDrillOptions& options, Reporter& reporter, StopToken& stop);
 
 }  // namespace lifeboat::ops

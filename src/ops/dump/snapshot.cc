@@ -19,8 +19,9 @@ constexpr std::string_view kMatching =
     "pg_catalog.\"default\" and case when $2::text is null then pg_catalog.pg_table_is_visible(c.oid) else "
     "n.nspname operator(pg_catalog.~) $2 collate pg_catalog.\"default\" end";
 
-// Relations that pg_dump dumps: not those of extensions (their configuration tables are dumped in part), not
-// temporary ones. $1 the oids that are taken in or null, $2 those that are left out.
+// Relations that pg_dump dumps: not those of extensions (their configuration tables are dumped in part),
+// though a schema of an extension may hold others (pg_dump.c of 15, selectDumpableNamespace), not temporary
+// ones. $1 the oids that are taken in or null, $2 those that are left out.
 constexpr std::string_view kDumped =
     " from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace where "
     "c.relpersistence <> 't' and n.nspname not in ('pg_catalog', 'information_schema') and n.nspname !~ "
@@ -28,9 +29,7 @@ constexpr std::string_view kDumped =
     "exists "
     "(select from pg_catalog.pg_depend d where d.classid = 'pg_catalog.pg_class'::regclass and d.objid = "
     "c.oid "
-    "and d.deptype = 'e') and not exists (select from pg_catalog.pg_depend d where d.classid = "
-    "'pg_catalog.pg_namespace'::regclass and d.objid = n.oid and d.deptype = 'e') and ($1::oid[] is null or "
-    "c.oid = any ($1)) and c.oid <> all ($2::oid[])";
+    "and d.deptype = 'e') and ($1::oid[] is null or c.oid = any ($1)) and c.oid <> all ($2::oid[])";
 
 // An array literal of oids.
 std::string oid_array(const std::vector<std::string>& oids) {

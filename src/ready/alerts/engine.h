@@ -10,8 +10,8 @@
 // that is due for a receiver in one check is one message (grouping). What may not be told now, because of a
 // quiet period, the rate limit or a receiver that does not answer, stays due and comes later, all together;
 // an alert that began and ended meanwhile is never told. What cannot be read for the reason that another
-// alert has is told with that one, and not by itself (one cause, one page). Told means delivered: a message may come twice when
-// we are killed in between, never not at all.
+// alert has is told with that one, and not by itself (one cause, one page). Told means delivered: a message
+// may come twice when we are killed in between, never not at all.
 #pragma once
 
 #include <map>

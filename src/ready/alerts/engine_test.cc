@@ -112,8 +112,10 @@ TEST_F(Engine, one_cause_is_one_alert_to_who_hears_of_it) {
   EXPECT_THAT(check(down()), ElementsAre("server_down critical"));
   pass(kMinute);
   // What was told of one of them before ends when it can be read and is well, and no earlier.
-  EXPECT_THAT(check({{"server_down", Verdict::ok}, {"connections", Verdict::warning}, {"xid_wraparound", Verdict::ok}}),
-              ElementsAre("server_down resolved"));
+  EXPECT_THAT(
+      check(
+          {{"server_down", Verdict::ok}, {"connections", Verdict::warning}, {"xid_wraparound", Verdict::ok}}),
+      ElementsAre("server_down resolved"));
   pass(kMinute);
   EXPECT_THAT(check({{"server_down", Verdict::ok}, {"connections", Verdict::ok}}),
               ElementsAre("connections resolved"));

@@ -312,6 +312,8 @@ TEST_F(HealTest, a_receiver_that_hangs_is_restarted_and_one_that_fails_is_not) {
   probe_.daemon.state = DaemonState::answers;
   probe_.daemon.receiver = "running";
   probe_.daemon.receiver_seconds = 600;
+  EXPECT_THAT(ids(), IsEmpty()) << "it runs for long, and may come back";
+  probe_.slot_idle_seconds = 400;
   EXPECT_EQ(find("receiver_stuck").action, HealAction::receiver);
   probe_.daemon.receiver = "waiting";
   probe_.daemon.receiver_error = "exit code 6";

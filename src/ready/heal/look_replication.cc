@@ -49,8 +49,9 @@ void look_at_receiver(HealLook& look) {
   if (!wanted || !on_primary(look) || daemon.receiver.empty()) return;
   const pg::SlotFacts* slot = slot_of(look, wanted->name);
   if (slot == nullptr || slot->active || slot->wal_status == "lost") return;
-  if (daemon.receiver_seconds < static_cast<double>(look.policy.stuck_us) / 1e6) return;
+  const double stuck = static_cast<double>(look.policy.stuck_us) / 1e6;
   const bool runs = daemon.receiver == "running";
+  if (daemon.receiver_seconds < stuck || (runs && look.facts.probe.slot_idle_seconds < stuck)) return;
   HealFinding& finding =
       look.add("receiver_stuck", wanted->name, Rank::critical,
                cat("nobody is connected to the slot ", wanted->name, "; the daemon's wal receive is ",

@@ -2,7 +2,11 @@
 
 #include <sys/statvfs.h>
 
+#include <algorithm>
+
+#include "pg/client/client.h"
 #include "pg/server/postmaster.h"
+#include "util/clock.h"
 #include "util/files.h"
 #include "util/strings.h"
 
@@ -32,6 +36,35 @@ bool gap_is_in_pg_wal(const SignalFacts& facts) {
   return there && *there;
 }
 
+bool is_idle(const SignalFacts& facts, const std::string& name) {
+  if (!facts.doctor.server) return false;
+  return std::ranges::any_of(facts.doctor.server->slots, [&](const pg::SlotFacts& slot) {
+    return slot.name == name && !slot.active && slot.wal_status != "lost";
+  });
+}
+
+// A receiver that has run for days may be on its way back after a moment without network.
+double watch_idle_slot(const ProbeRequest& request, const std::string& name) {
+  constexpr int64_t kPollUs = 500'000;
+  Clock& clock = Clock::system();
+  const int64_t began_us = clock.monotonic_us();
+  pg::ConnectOptions options;
+  options.application_name = "lifeboat heal";
+  options.stop = request.stop;
+  auto client = pg::PgClient::connect(request.conninfo, options);
+  if (!client) return 0;
+  const std::string question =
+      cat("SELECT active FROM pg_replication_slots WHERE slot_name = ", sql_literal(name));
+  for (;;) {
+    auto active = client->value(question);
+    if (!active || active->value_or("t") == "t") return 0;
+    const int64_t watched_us = clock.monotonic_us() - began_us;
+    const bool stopped = request.stop != nullptr && request.stop->stopped();
+    if (watched_us >= request.watch_us || stopped) return static_cast<double>(watched_us) / 1e6;
+    clock.sleep_us(std::min(kPollUs, request.watch_us - watched_us));
+  }
+}
+
 }  // namespace
 
 uint64_t SpoolFacts::bytes() const {
@@ -44,6 +77,8 @@ Result<HealProbe> probe_heal(const ProbeRequest& request, const SignalFacts& fac
   HealProbe probe;
   probe.daemon = request.daemon;
   probe.wanted_slot = request.wanted_slot;
+  if (probe.wanted_slot && probe.daemon.receiver == "running" && is_idle(facts, probe.wanted_slot->name))
+    probe.slot_idle_seconds = watch_idle_slot(request, probe.wanted_slot->name);
   probe.archiver_commands = commands_of_archiver(facts);
   probe.gap_in_pg_wal = gap_is_in_pg_wal(facts);
   for (const std::string& directory : request.spools) {

@@ -42,6 +42,7 @@ struct HealProbe {
   std::vector<ops::ProcessFacts> archiver_commands;
   DaemonProbe daemon;
   std::optional<WantedSlot> wanted_slot;
+  double slot_idle_seconds = 0;  // that nobody was seen connected to it, while a receiver of it runs
   std::vector<SpoolFacts> spools;
   std::optional<ops::StandbyFacts> standby;  // where the server is one
   std::string standby_problem;               // why it could not be looked at
@@ -55,6 +56,7 @@ struct ProbeRequest {
   std::vector<std::string> spools;  // directories
   DaemonProbe daemon;               // found by the caller
   std::optional<WantedSlot> wanted_slot;
+  int64_t watch_us = 0;  // how long an idle slot is watched for its receiver to come back
   const StopToken* stop = nullptr;
 };
 

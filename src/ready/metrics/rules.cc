@@ -1,5 +1,6 @@
 #include "ready/metrics/rules.h"
 
+#include <algorithm>
 #include <cctype>
 #include <tuple>
 
@@ -10,7 +11,7 @@ namespace lifeboat::ready {
 namespace {
 
 constexpr std::string_view kFor = "5m";
-constexpr int kStaleSeconds = 900;
+constexpr double kStaleSeconds = 900;
 
 // A double-quoted YAML scalar.
 std::string yaml(std::string_view text) {
@@ -137,13 +138,16 @@ std::string rules_of(const ClusterRules& cluster) {
       text += rule_text(rule);
     }
   }
+  // As long as the daemon itself is given (app/daemon/watch.cc), and what a reading takes.
+  const double stale_seconds = std::max(kStaleSeconds, 3 * cluster.every_seconds + 60);
   Rule stale;
   stale.name = "LifeboatSignalsStale";
   stale.severity = "critical";
   stale.cluster = cluster.cluster;
   stale.owner = cluster.settings.owner;
-  stale.expression = cat("time() - ", kReadMetric, "{cluster=\"", cluster.cluster, "\"} > ", kStaleSeconds,
-                         " or absent(", kReadMetric, "{cluster=\"", cluster.cluster, "\"})");
+  stale.expression =
+      cat("time() - ", kReadMetric, "{cluster=\"", cluster.cluster, "\"} > ", number(stale_seconds),
+          " or absent(", kReadMetric, "{cluster=\"", cluster.cluster, "\"})");
   stale.summary = cat(cluster.cluster, ": nobody reads its signals");
   stale.action =
       "is lifeboat serve running there, or what calls lifeboat metrics? nothing is known until it does";

@@ -12,6 +12,7 @@ namespace lifeboat::ready {
 struct ClusterRules {
   std::string cluster;
   SignalSettings settings;
+  double every_seconds = 0;  // how often they are read; 0: as usual
 };
 
 // A file of alerting rules (YAML): for each signal of each cluster one rule for its warning and one for its

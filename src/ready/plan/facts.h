@@ -97,9 +97,9 @@ struct Rates {
   double relative_error = 0;
   double fixed_error_seconds = 0;  // on top of it: by how much fixed_seconds and instant_seconds differ
   uint64_t samples = 0;
-  std::vector<std::string> evidence;  // ids of drills
-  Timestamp newest;       // of them; where backups were drilled, of those
-  Timestamp dump_newest;  // of drills of whole dumps
+  std::vector<std::string> evidence;      // ids of drills
+  Timestamp newest;                       // of them; where backups were drilled, of those
+  Timestamp dump_newest;                  // of drills of whole dumps
   std::optional<double> instant_seconds;  // to the first query on a mount, without the replay
   std::optional<double> instant_replay_bytes_per_second;
   uint64_t instant_samples = 0;

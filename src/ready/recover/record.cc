@@ -41,6 +41,9 @@ JudgedPoint judge_open(const PostMortem& record) {
   if (!seen) return point("server_open", false, "the server was not asked");
   if (!seen->answers) return point("server_open", false, seen->problem);
   if (seen->in_recovery) return point("server_open", false, "it answers, and is still in recovery");
+  if (!seen->broken.empty())
+    return point("server_open", false,
+                 cat("it answers, and not for every database: ", join(seen->broken, "; ")));
   return point(
       "server_open", true,
       cat("it answers and takes writes: ", counted(static_cast<uint64_t>(seen->databases), "database"), ", ",
@@ -52,6 +55,7 @@ JudgedPoint judge_indexes(const PostMortem& record) {
   if (!seen || !seen->answers) return unknown("indexes_valid", "the server was not asked");
   if (!seen->invalid_indexes.empty())
     return point("indexes_valid", false, cat("invalid: ", join(seen->invalid_indexes, ", ")));
+  if (!seen->broken.empty()) return unknown("indexes_valid", "not every database answers");
   if (!seen->not_looked_at.empty()) return unknown("indexes_valid", join(seen->not_looked_at, "; "));
   return point("indexes_valid", true, "none is invalid");
 }
@@ -144,8 +148,8 @@ std::string_view to_string(RecoverVerdict verdict) {
 std::optional<double> measured_loss(const PostMortem& record) {
   const ops::RecoveryResult* end = recovery_of(record);
   if (end == nullptr) return std::nullopt;
-  const bool all_there = end->replayed >= record.plan.steps.restore.own_wal_to &&
-                         !record.outcome->restored.wal_left_behind;
+  const bool all_there =
+      end->replayed >= record.plan.steps.restore.own_wal_to && !record.outcome->restored.wal_left_behind;
   if (record.plan.loss.whole && all_there) return 0;
   const Assessment& what = record.plan.assessment;
   const Timestamp known = record.plan.loss.chosen ? what.last_known_commit : what.noticed;

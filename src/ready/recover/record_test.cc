@@ -117,6 +117,14 @@ TEST(loss, without_it_what_was_not_archived_is_gone) {
   EXPECT_TRUE(recovered(after)) << "less than was promised, and recovered all the same";
 }
 
+TEST(verdict, a_database_that_does_not_open_is_not_recovered) {
+  PostMortem after = record();
+  EXPECT_TRUE(recovered(after));
+  after.validation->broken = {"shop: FATAL: could not open file \"base/5/1259\""};
+  EXPECT_EQ(verdicts(after)["server_open"], RecoverVerdict::fail);
+  EXPECT_FALSE(recovered(after));
+}
+
 TEST(loss, a_chosen_moment_is_no_missed_target) {
   ops::RestorePlan plan = restore_plan();
   plan.asked.kind = pg::TargetKind::time;

@@ -24,6 +24,14 @@ Status look_into(const std::string& conninfo, const std::string& database, const
   return {};
 }
 
+// Of a role that may not in, of a time-out and of a server that is full nothing follows for the data.
+bool says_it_is_broken(const Error& error) {
+  const bool full = error.to_string().find("53300") != std::string::npos ||
+                    error.to_string().find("too many") != std::string::npos;
+  return !full && error.kind != ErrorKind::permission && error.kind != ErrorKind::timeout &&
+         error.kind != ErrorKind::cancelled;
+}
+
 Status ask(const std::string& conninfo, const pg::ConnectOptions& options, Validation& validation) {
   TRY_ASSIGN(pg::PgClient client, pg::PgClient::connect(conninfo, options));
   TRY_ASSIGN(pg::Rows rows, client.query("SELECT pg_is_in_recovery(), current_setting('archive_mode'),"
@@ -37,7 +45,9 @@ Status ask(const std::string& conninfo, const pg::ConnectOptions& options, Valid
   for (int row = 0; row < databases.size(); ++row) {
     const std::string name(databases.text(row, 0));
     auto looked = look_into(conninfo, name, options, validation);
-    if (!looked) validation.not_looked_at.push_back(cat(name, ": ", looked.error().to_string()));
+    if (looked) continue;
+    auto& told = says_it_is_broken(looked.error()) ? validation.broken : validation.not_looked_at;
+    told.push_back(cat(name, ": ", looked.error().to_string()));
   }
   return {};
 }

@@ -24,6 +24,7 @@ struct Validation {
   int64_t relations = 0;                     // tables, in all databases
   std::vector<std::string> invalid_indexes;  // "database: schema.index"
   std::vector<std::string> not_looked_at;    // databases, with the reason
+  std::vector<std::string> broken;           // databases that do not answer what any sound one does
   double seconds = 0;
 };
 

@@ -52,12 +52,12 @@ TEST(StandingTest, a_drill_that_reaches_less_far_makes_no_failure_good) {
 
 TEST(StandingTest, what_cannot_be_read_is_not_well) {
   SignalReport unread = report(0);
-  apply_unread(unread, Error{.kind = ErrorKind::damaged, .object = "dumps/1/card", .message = "is cut off"});
+  apply_unread(unread, make_error(ErrorKind::damaged, "dumps/1/card", "is cut off"));
   EXPECT_EQ(unread.readings[1].verdict, Verdict::unknown);
   EXPECT_THAT(unread.readings[1].found, HasSubstr("is cut off"));
   SignalReport failed = report(1);
   failed.readings[1].verdict = Verdict::critical;
-  apply_unread(failed, Error{.kind = ErrorKind::damaged, .object = "dumps/1/card", .message = "is cut off"});
+  apply_unread(failed, make_error(ErrorKind::damaged, "dumps/1/card", "is cut off"));
   EXPECT_EQ(failed.readings[1].verdict, Verdict::critical);
 }
 

@@ -25,17 +25,30 @@ RunbookCommand sql(const RunbookFacts& facts, std::string_view statement, Effect
                    const std::string& database) {
   std::string connect = facts.us.conninfo.empty() ? std::string("dbname=postgres") : facts.us.conninfo;
   std::string words = cat("-X -d ", shell_quote(connect));
-  if (!database.empty())
-    words += cat(" -c ", shell_quote(cat("\\connect ", sql_identifier(database))));
+  if (!database.empty()) words += cat(" -c ", shell_quote(cat("\\connect ", sql_identifier(database))));
   return program(facts, "psql", cat(words, " -c ", shell_quote(statement)), effect);
 }
 
-RunbookCommand vacuum_all(const RunbookFacts& facts, std::string_view more) {
+namespace {
+
+// "-h /run/postgresql -p 5432 "
+std::string local_server(const RunbookFacts& facts) {
   std::string where;
   if (const std::string sockets = pg::socket_directory(facts.us.conninfo); !sockets.empty())
     where += cat("-h ", shell_quote(sockets), " ");
   if (!facts.port.empty()) where += cat("-p ", facts.port, " ");
-  return program(facts, "vacuumdb", cat(where, "--all ", more), Effect::changes);
+  return where;
+}
+
+}  // namespace
+
+RunbookCommand owner_sql(const RunbookFacts& facts, std::string_view statement, Effect effect) {
+  return program(facts, "psql", cat("-X ", local_server(facts), "-d postgres -c ", shell_quote(statement)),
+                 effect);
+}
+
+RunbookCommand vacuum_all(const RunbookFacts& facts, std::string_view more) {
+  return program(facts, "vacuumdb", cat(local_server(facts), "--all ", more), Effect::changes);
 }
 
 RunbookCommand shell(std::string line, Effect effect) {

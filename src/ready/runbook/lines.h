@@ -17,6 +17,10 @@ RunbookCommand sql(const RunbookFacts& facts, std::string_view statement, Effect
 // A program of PostgreSQL, as the data's owner.
 RunbookCommand program(const RunbookFacts& facts, std::string_view name, std::string_view more,
                        Effect effect = Effect::looks);
+// A statement by the data's owner over the local socket: a superuser as a rule, whom the server lets in when
+// it is full, and who may end what others run; the role of backups is neither.
+RunbookCommand owner_sql(const RunbookFacts& facts, std::string_view statement,
+                         Effect effect = Effect::looks);
 // vacuumdb in every database, as the data's owner: the role of backups may vacuum nothing, which vacuumdb
 // calls a success.
 RunbookCommand vacuum_all(const RunbookFacts& facts, std::string_view more);

@@ -58,6 +58,7 @@ Runbook backup_failure(const RunbookFacts& facts) {
 
 Runbook wraparound(const RunbookFacts& facts) {
   Runbook book;
+  const std::string_view sparing = facts.major >= 14 ? " --no-index-cleanup --no-truncate" : "";
   book.symptoms = {"signals xid_wraparound or multixact_wraparound",
                    "\"database must be vacuumed within N transactions\" in the log",
                    "\"database is not accepting commands to avoid wraparound data loss\""};
@@ -79,7 +80,8 @@ Runbook wraparound(const RunbookFacts& facts) {
             "greatest(age(xmin), age(catalog_xmin)) DESC NULLS LAST")}},
       {"The oldest tables of the database at hand (repeat it in the database that is oldest):",
        {sql(facts,
-            "SELECT oid::regclass, age(relfrozenxid), pg_size_pretty(pg_total_relation_size(oid)) FROM "
+            "SELECT oid::regclass, age(relfrozenxid), mxid_age(relminmxid), "
+            "pg_size_pretty(pg_total_relation_size(oid)) FROM "
             "pg_class "
             "WHERE relkind IN ('r', 'm', 't') ORDER BY 2 DESC LIMIT 10")}}};
   book.action = {
@@ -87,9 +89,11 @@ Runbook wraparound(const RunbookFacts& facts) {
        "pg_terminate_backend(PID); ROLLBACK PREPARED 'GID'; a slot that nobody reads is dropped by whoever "
        "owns it.",
        {}},
-      {"Then the oldest tables, without what can wait (indexes and truncation, since PostgreSQL 14 and 12):",
-       {vacuum_all(facts, facts.major >= 14 ? "--min-xid-age=200000000 --no-index-cleanup --no-truncate"
-                                            : "--min-xid-age=200000000")}}};
+      {"Then the oldest tables, without what can wait (indexes and truncation, since PostgreSQL 14 and 12), "
+       "by "
+       "transaction ids and by multixacts, whichever is near:",
+       {vacuum_all(facts, cat("--min-xid-age=200000000", sparing)),
+        vacuum_all(facts, cat("--min-mxid-age=200000000", sparing))}}};
   book.afterwards = {
       {"Raise autovacuum's means (autovacuum_max_workers, autovacuum_vacuum_cost_limit) if it does not "
        "keep up by itself.",
@@ -106,7 +110,8 @@ Runbook bloat(const RunbookFacts& facts) {
   const std::string database =
       facts.bloated.empty()
           ? "Statistics are kept by database: look into the one that status names, by \\connect in psql."
-          : cat("Statistics are kept by database; when this was written, the worst was in ", facts.bloated, ".");
+          : cat("Statistics are kept by database; when this was written, the worst was in ", facts.bloated,
+                ".");
   book.symptoms = {"signals table_bloat or index_bloat", "queries get slower while rows stay as many",
                    "storage grows without new data"};
   book.diagnostic = {
@@ -173,29 +178,33 @@ Runbook connection_exhaustion(const RunbookFacts& facts) {
   book.symptoms = {"signal connections", "\"sorry, too many clients already\"",
                    "\"remaining connection slots are reserved\""};
   book.diagnostic = {
-      {"Who has them? A superuser still gets in (superuser_reserved_connections).",
-       {sql(facts,
-            "SELECT datname, usename, application_name, state, count(*), max(now() - state_change) AS since "
-            "FROM "
-            "pg_stat_activity WHERE backend_type = 'client backend' GROUP BY 1, 2, 3, 4 ORDER BY 5 DESC "
-            "LIMIT 20")}},
+      {"Who has them? A superuser still gets in (superuser_reserved_connections), so this goes by the data's "
+       "owner.",
+       {owner_sql(
+           facts,
+           "SELECT datname, usename, application_name, state, count(*), max(now() - state_change) AS since "
+           "FROM "
+           "pg_stat_activity WHERE backend_type = 'client backend' GROUP BY 1, 2, 3, 4 ORDER BY 5 DESC "
+           "LIMIT 20")}},
       {"Who waits for whom?",
-       {sql(facts,
-            "SELECT pid, pg_blocking_pids(pid) AS blocked_by, wait_event_type, left(query, 60) AS query FROM "
-            "pg_stat_activity WHERE cardinality(pg_blocking_pids(pid)) > 0")}}};
+       {owner_sql(
+           facts,
+           "SELECT pid, pg_blocking_pids(pid) AS blocked_by, wait_event_type, left(query, 60) AS query FROM "
+           "pg_stat_activity WHERE cardinality(pg_blocking_pids(pid)) > 0")}}};
   book.action = {
       {"End what idles inside a transaction for more than five minutes; it holds locks and does nothing:",
-       {sql(facts,
-            "SELECT pid, usename, pg_terminate_backend(pid) FROM pg_stat_activity WHERE state = 'idle in "
-            "transaction' AND state_change < now() - interval '5 minutes'",
-            Effect::changes)}},
+       {owner_sql(
+           facts,
+           "SELECT pid, usename, pg_terminate_backend(pid) FROM pg_stat_activity WHERE state = 'idle in "
+           "transaction' AND state_change < now() - interval '5 minutes'",
+           Effect::changes)}},
       {"Then have the application's pool made smaller, or its leak mended.", {}}};
   book.afterwards = {
       {"idle_in_transaction_session_timeout ends them by itself; a pooler comes before a higher "
        "max_connections, which needs a restart and memory.",
-       {sql(facts,
-            "SELECT name, setting FROM pg_settings WHERE name IN ('max_connections', "
-            "'superuser_reserved_connections', 'idle_in_transaction_session_timeout')")}}};
+       {owner_sql(facts,
+                  "SELECT name, setting FROM pg_settings WHERE name IN ('max_connections', "
+                  "'superuser_reserved_connections', 'idle_in_transaction_session_timeout')")}}};
   book.never = {"kill -9 a backend: the whole server restarts",
                 "restart the server to get rid of connections first thing"};
   book.minutes = "not measured by drills";

@@ -56,6 +56,7 @@ Result<SignalFacts> gather_signals(const SignalRequest& request) {
   SignalFacts facts;
   facts.cluster = request.doctor.where.cluster;
   facts.jobs = request.jobs;
+  facts.jobs_problem = request.jobs_problem;
   ServerQuestions questions;
   ops::DoctorRequest doctor = request.doctor;
   doctor.server_timeout_ms = questions.statement_timeout_ms;

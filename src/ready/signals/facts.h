@@ -34,6 +34,7 @@ struct SignalFacts {
   ServerReadings server;
   std::vector<FileSystemFacts> file_systems;
   std::vector<JobFacts> jobs;
+  std::string jobs_problem;  // why they are not known; "": they are
 
   ServerRole role() const;
 };
@@ -41,6 +42,7 @@ struct SignalFacts {
 struct SignalRequest {
   ops::DoctorRequest doctor;
   std::vector<JobFacts> jobs;
+  std::string jobs_problem;
   bool bloat = true;  // one query per database
 };
 

@@ -173,6 +173,7 @@ void read_drill_result(const SignalFacts& facts, const SignalPolicy&, Reading& r
 }
 
 void read_job_failures(const SignalFacts& facts, const SignalPolicy&, Reading& reading) {
+  if (!facts.jobs_problem.empty()) return unknown(reading, facts.jobs_problem);
   if (facts.jobs.empty()) return not_applicable(reading, "the daemon has run no job of this cluster");
   uint64_t most = 0;
   std::vector<std::string> failing;

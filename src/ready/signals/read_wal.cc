@@ -20,8 +20,8 @@ bool is_ours(const std::string& application_name) {
   return application_name.starts_with("lifeboat");
 }
 
-// The receiver of ours that has confirmed most; null: none streams. It confirms what is stored, so this is how
-// far the repository is behind, to the byte.
+// The receiver of ours that has confirmed most; null: none streams. It confirms what is stored, so this is
+// how far the repository is behind, to the byte.
 const Streaming* nearest_receiver(const SignalFacts& facts) {
   if (!facts.server.primary) return nullptr;
   const Streaming* nearest = nullptr;
@@ -41,8 +41,9 @@ void judge_receiver(const SignalFacts& facts, const Streaming& receiver, Reading
              cat("the receiver has confirmed nothing newer for ", format_value(seconds, Unit::seconds)));
   }
   if (!receiver.seconds && receiver.bytes > facts.doctor.server->wal_segment_size.bytes)
-    raise_to(reading, Verdict::warning,
-             cat("the receiver has not confirmed ", format_bytes(receiver.bytes), " and says nothing of when"));
+    raise_to(
+        reading, Verdict::warning,
+        cat("the receiver has not confirmed ", format_bytes(receiver.bytes), " and says nothing of when"));
 }
 
 // From the end of the newest stored segment to what the server has written. Unset where it cannot be told.

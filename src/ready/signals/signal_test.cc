@@ -231,6 +231,12 @@ TEST(wal, lag_is_told_by_time_by_bytes_and_by_a_failing_archiver) {
   EXPECT_EQ(read(facts, "wal_archive_lag").verdict, Verdict::not_applicable);
 }
 
+TEST(jobs, that_cannot_be_read_are_not_well) {
+  SignalFacts facts = well();
+  facts.jobs_problem = "serve.json: permission denied";
+  EXPECT_EQ(read(facts, "job_failures").verdict, Verdict::unknown);
+}
+
 TEST(wal, a_receiver_is_as_far_as_it_has_confirmed) {
   SignalFacts facts = well();
   facts.doctor.server->settings["archive_mode"] = "off";
