@@ -401,6 +401,32 @@ class Dumps(SystemTest):
         other.psql("CREATE ROLE boss; ALTER ROLE plain NOCREATEDB")
         self.assertFails(lb("dump", "restore", "latest", "--database", "shop=again", *plain), PERMISSION, "making database again", "CREATEDB")
 
+    def test_a_database_whose_owner_is_missing_is_not_left_behind(self):
+        server, lb = self.shop()
+        server.psql("CREATE ROLE boss; ALTER DATABASE shop OWNER TO boss")
+        lb("dump", "create", "--database", "shop", live=True).ok()
+        other = self.cluster(15)
+        failed = lb("dump", "restore", "latest", "--globals", "skip", "--pg", other.conninfo())
+        self.assertNotEqual(failed.code, 0)
+        self.assertIn("boss", failed.err + failed.out)
+        self.assertEqual(other.value("SELECT count(*) FROM pg_database WHERE datname = 'shop'"), "0")
+        other.psql("CREATE ROLE boss")
+        lb("dump", "restore", "latest", "--globals", "skip", "--pg", other.conninfo()).ok()
+
+    def test_a_table_named_like_a_kind_of_entry_keeps_its_key(self):
+        server, lb = self.shop()
+        server.psql('CREATE TABLE "SUBSCRIPTIONS" (id int PRIMARY KEY); CREATE INDEX "PUBLICATION of it" ON "SUBSCRIPTIONS" (id)', "shop")
+        lb("dump", "create", "--database", "shop", live=True).ok()
+        lb("dump", "restore", "latest", "--database", "shop", "--table", '"SUBSCRIPTIONS"', "--schema", "apart", live=True).ok()
+        self.assertEqual(server.value("SELECT count(*) FROM pg_indexes WHERE schemaname = 'apart'", "shop"), "2")
+
+    def test_a_table_in_the_schema_of_an_extension_is_counted(self):
+        """It is dumped though the schema itself is the extension's (pg_dump.c, selectDumpableNamespace)."""
+        server, lb = self.shop()
+        server.psql("CREATE SCHEMA theirs; ALTER EXTENSION plpgsql ADD SCHEMA theirs; CREATE TABLE theirs.ours AS SELECT generate_series(1, 7)", "shop")
+        made = lb("dump", "create", "--database", "shop", live=True).ok().json
+        self.assertEqual(made["databases"][0]["rows"], 3207)
+
     # --- L3
     def test_nothing_that_is_there_is_touched(self):
         server, lb = self.shop()
