@@ -2,10 +2,11 @@
 """`lifeboat status` on real servers: primaries and standbys of every major, with no more rights than pg_monitor; its exit code is
 that of the worst signal; what cannot be read is unknown, never ok; trends come from what was seen before and decide nothing (M1)."""
 
+import contextlib
 import json
 import time
 
-from harness import Cluster, SystemTest, give, main, new_directory, pg_bin, run, tool, wait_until
+from harness import Cluster, SystemTest, give, main, new_directory, pg_bin, run, tmpfs, tool, wait_until
 
 OK, CONFIG, CHECK_FAILED, ATTENTION = 0, 3, 17, 23
 # The ids that people and scripts rely on.
@@ -257,6 +258,35 @@ class Verdicts(StatusCase):
         self.assertEqual({one["object"] for one in index["objects"]}, {"other/public.by_key", "other/public.by_expression"})
         server.psql("REINDEX TABLE keys; ANALYZE keys", "other")
         self.assertEqual(self.status(lb)[0]["index_bloat"]["verdict"], "ok")
+
+
+class Receiver(StatusCase):
+    def test_one_that_is_connected_and_stores_nothing_is_behind(self):
+        server = self.cluster()
+        place = tmpfs(64)
+        lb = self.lifeboat(server, repo=place / "repo")
+        lb("init", "--yes", live=True).ok()
+        path = self.config(lb, "[cluster.main.signals.wal_archive_lag]", 'warning = "2s"', 'critical = "4s"')
+        receiver = lb.background("wal", "receive", live=True)
+        wait_until(lambda: server.value("SELECT state FROM pg_stat_replication") == "streaming", "the receiver streams")
+        server.psql("CREATE TABLE t AS SELECT generate_series(1, 1000) AS a")
+        end = server.value("SELECT pg_current_wal_lsn()")
+        wait_until(lambda: server.value(f"SELECT flush_lsn >= '{end}' FROM pg_stat_replication") == "t", "the receiver is near")
+
+        def lag():
+            found = lb("status", "--config", path, "--state-dir", self.state()).json["signals"]
+            return next(one for one in found if one["id"] == "wal_archive_lag")
+        self.assertEqual(lag()["verdict"], "ok")
+        with contextlib.suppress(OSError), open(place / "filler", "wb", buffering=0) as file:
+            while file.write(b"x" * 65536):
+                pass
+        server.psql("INSERT INTO t SELECT generate_series(1, 200000)")
+        found = wait_until(lambda: (one := lag())["verdict"] == "critical" and one, "the lag of the receiver", 120)
+        self.assertIn("confirmed nothing newer", found["found"])
+        self.assertEqual(server.value("SELECT count(*) FROM pg_stat_replication"), "1", "it is connected")
+        (place / "filler").unlink()
+        wait_until(lambda: lag()["verdict"] == "ok", "the receiver to catch up", 120)
+        receiver.stop()
 
 
 class Settings(StatusCase):
