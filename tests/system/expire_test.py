@@ -4,7 +4,7 @@ a policy, without consent or before its grace (RT1, RT2)."""
 import harness
 from harness import SystemTest, dump_compare, main, new_directory
 
-NOT_CONFIRMED, NOT_FOUND = 21, 4
+NOT_CONFIRMED, NOT_FOUND, CONFIG = 21, 4, 3
 
 
 class ExpireCase(SystemTest):

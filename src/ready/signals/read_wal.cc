@@ -34,7 +34,9 @@ const Streaming* nearest_receiver(const SignalFacts& facts) {
 
 // A connection alone stores nothing: the store may take nothing while the receiver holds on to it.
 void judge_receiver(const SignalFacts& facts, const Streaming& receiver, Reading& reading) {
-  const double seconds = receiver.seconds.value_or(0);
+  // The server keeps the last lag of who replays nothing, as long as nothing is written (walsender.c,
+  // ProcessStandbyReplyMessage).
+  const double seconds = receiver.bytes == 0 ? 0 : receiver.seconds.value_or(0);
   if (seconds > reading.value.value_or(0)) {
     reading.value = seconds;
     raise_to(reading, judge(seconds, reading.policy.thresholds, Worse::above),

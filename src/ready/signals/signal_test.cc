@@ -253,6 +253,8 @@ TEST(wal, a_receiver_is_as_far_as_it_has_confirmed) {
   const Reading stuck = with({"lifeboat wal receive at local", "streaming", 400.0, 1'000'000});
   EXPECT_EQ(stuck.verdict, Verdict::critical) << "connected, and its store takes nothing";
   EXPECT_THAT(stuck.found, HasSubstr("confirmed nothing newer"));
+  EXPECT_EQ(with({"lifeboat wal receive at local", "streaming", 400.0, 0}).verdict, Verdict::ok)
+      << "it has everything, and that was then";
   EXPECT_EQ(with({"lifeboat wal receive at local", "streaming", std::nullopt, 40'000'000}).verdict,
             Verdict::warning);
   EXPECT_EQ(with({"lifeboat wal receive at local", "streaming", std::nullopt, 2'000'000'000}).verdict,
