@@ -101,8 +101,9 @@ class Deciding(ExpireCase):
         self.assertFalse(held.json["carried_out"])
         self.assertFails(expire("compliance-days = 365\nkeep-days = 90"), CONFIG, "90 days", "365 days", "keep-days = 365")
         self.assertFails(expire("compliance-days = 365", "--keep-count", "1"), CONFIG, "365 days")
-        expire("compliance-days = 365\nkeep-days = 400\npitr-days = 30").ok()
         self.assertEqual(before, lb.objects())
+        expire("compliance-days = 365\nkeep-days = 400\npitr-days = 30").ok()
+        self.assertEqual(self.ids(lb), made)
 
     def test_each_lineage_by_itself(self):
         server, lb, made = self.source(2)

@@ -597,7 +597,7 @@ class Refusals(RestoreCase):
 
     def test_damage_that_nobody_knew_of_names_a_backup_that_is_left(self):
         server, lb = self.source(self.majors()[0])
-        older = self.backup(lb)["id"]
+        older = self.backup(lb)
         before = set(lb.objects())
         self.say(server, "between")
         lb("backup", "--type", "full", live=True).ok()
