@@ -4,9 +4,9 @@ command runs, and the sheets can be written when the server is gone (RK1)."""
 import shlex
 import shutil
 
-from harness import Cluster, SystemTest, main, new_directory, run
+from harness import Cluster, Lifeboat, SystemTest, main, new_directory, run
 
-USAGE = 2
+USAGE, CONFLICT, UNAVAILABLE = 2, 5, 8
 PLACE_HOLDER = "YYYY-MM-DD HH:MM:SS+00"
 NAMES = ["primary-loss", "archive-failure", "backup-failure", "wraparound", "bloat", "storage", "connections", "data-changed",
          "region-lost"]
@@ -145,6 +145,27 @@ class Runbook(RunbookCase):
         self.assertIn("by nobody", (where / "bloat.md").read_text())
         self.assertFails(lb("runbook", "--reviewed-by", "Ada", live=True), USAGE, "--to")
         self.assertFails(lb("runbook", "fire", live=True), USAGE, "primary-loss")
+
+    def test_nothing_takes_the_place_of_a_sheet_that_knows_more(self):
+        server, lb = self.source()
+        where = new_directory("w") / "books"
+        self.runbooks(lb, "--to", where, "--reviewed-by", "Ada Lovelace")
+        before = {path.name: path.read_text() for path in where.iterdir()}
+        away = lb.repo_path.with_name("away")
+        lb.repo_path.rename(away)
+        self.assertFails(lb("runbook", "--to", where, "--state-dir", self.state(), "--owner", "dba", live=True), UNAVAILABLE, "could not be read")
+        self.assertEqual({path.name: path.read_text() for path in where.iterdir()}, before)
+        printed = lb("runbook", "primary-loss", "--state-dir", self.state(), "--owner", "dba", live=True, json=False).ok()
+        self.assertIn("not known when this was written", " ".join(printed.out.split()))
+        self.assertNotIn("never measured", printed.out)
+        away.rename(lb.repo_path)
+        # Another cluster's are not written over, and a reviewed one is kept when it is written anew.
+        other = Lifeboat(self.cluster(), repo=lb.repo_path, cluster="bee", options=lb.options)
+        other("init", "--yes", live=True).ok()
+        self.assertFails(other("runbook", "--to", where, "--state-dir", self.state(), "--owner", "dba", live=True), CONFLICT, "cluster main", "bee")
+        _, result = self.runbooks(lb, "storage", "--to", where)
+        self.assertIn("storage.md.reviewed", result.err)
+        self.assertEqual((where / "storage.md.reviewed").read_text(), before["storage.md"])
 
     def test_a_server_that_is_gone_is_described_by_its_backup(self):
         server, lb = self.source()

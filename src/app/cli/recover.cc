@@ -190,8 +190,13 @@ std::string verdict_text(const ready::PostMortem& record) {
 
 std::string kept_text(const ops::RollbackOutcome& outcome) {
   std::string text;
+  if (!outcome.preserved.empty())
+    text += cat("the state before is kept in ", outcome.preserved, ", until you remove it\n");
   for (const std::string& kept : outcome.restored.kept)
-    text += cat("the state before is kept in ", kept, ", until you remove it\n");
+    if (kept != outcome.preserved)
+      text += cat(kept, outcome.preserved == outcome.restored.kept.front()
+                            ? " belongs to the state before\n"
+                            : " is what an earlier call had left, and no state before\n");
   if (!outcome.preserved_command.empty())
     text += cat("read-only beside it:\n", outcome.preserved_command, "\n");
   return text;

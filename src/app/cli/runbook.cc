@@ -11,6 +11,7 @@
 #include "app/readings.h"
 #include "app/render.h"
 #include "app/retention.h"
+#include "ready/runbook/shelf.h"
 #include "util/files.h"
 #include "util/strings.h"
 
@@ -42,6 +43,10 @@ Json to_json(const ready::Runbook& book, const std::string& file) {
           {"file", file.empty() ? Json(nullptr) : Json(file)}};
 }
 
+std::string file_of(const std::string& directory, const ready::Runbook& book) {
+  return join_path(directory, cat(book.id, ".md"));
+}
+
 // Somebody has to read it when the database's host is gone.
 void warn_of_place(const Invocation& invocation, const ready::ReportFacts& facts,
                    const std::string& directory) {
@@ -65,6 +70,42 @@ ready::Review review_of(const Invocation& invocation, Timestamp now) {
   return by ? ready::Review{*by, now} : ready::Review{};
 }
 
+// What is there is worth more than a sheet that knows less, and another cluster's is nobody's to write over.
+Status check_shelf(const std::string& directory, const ready::RunbookFacts& facts,
+                   const std::vector<ready::Runbook>& books) {
+  if (!facts.repository_problem.empty())
+    return make_error(ErrorKind::unavailable, directory,
+                      cat("nothing was written, because the repository could not be read: ",
+                          facts.repository_problem))
+        .with_hint("without --to they are printed all the same, without backups and minutes");
+  for (const ready::Runbook& book : books) {
+    const std::string file = file_of(directory, book);
+    auto text = read_text(file, ready::kLongestRunbook);
+    if (!text) continue;
+    auto there = ready::parse_runbook(file, *text);
+    if (there && there->cluster != facts.cluster)
+      return make_error(ErrorKind::conflict, file, cat("is a runbook of cluster ", there->cluster))
+          .with_hint(cat("a directory for each: --to ", shell_quote(join_path(directory, facts.cluster)),
+                         ", and runbook-dir with it in [cluster.", facts.cluster, "]"));
+  }
+  return {};
+}
+
+// Somebody vouched for the old text, and may have written into it.
+Status keep_reviewed(const Invocation& invocation, const std::string& file) {
+  auto text = read_text(file, ready::kLongestRunbook);
+  if (!text) return {};
+  auto there = ready::parse_runbook(file, *text);
+  if (!there || there->reviewer.empty()) return {};
+  const std::string kept = cat(file, ".reviewed");
+  TRY(write_file_durable(kept, as_bytes(*text), 0644));
+  if (!invocation.has("reviewed-by"))
+    invocation.output().note(LogLevel::warning,
+                             cat(file, " is written anew and reviewed by nobody; that which ", there->reviewer,
+                                 " has reviewed is ", kept));
+  return {};
+}
+
 Result<int> handle(const Invocation& invocation) {
   const std::string id = invocation.positional(0);
   TRY_ASSIGN(ops::RepoLocation where, repo_location(invocation));
@@ -77,14 +118,20 @@ Result<int> handle(const Invocation& invocation) {
   if (!review.by.empty() && !directory)
     return make_error(ErrorKind::usage, "--reviewed-by",
                       "goes with --to DIR, where it is written into the files");
+  if (directory) TRY(check_shelf(*directory, runbook, books));
   if (directory) TRY(create_dirs(*directory));
+  if (!runbook.repository_problem.empty())
+    invocation.output().note(LogLevel::warning,
+                             cat("the repository could not be read, so backups and minutes are not known: ",
+                                 runbook.repository_problem));
   Json list = Json::array();
   std::string text;
   for (const ready::Runbook& book : books) {
     const std::string markdown = ready::runbook_markdown(runbook, book, review);
     std::string file;
     if (directory) {
-      file = join_path(*directory, cat(book.id, ".md"));
+      file = file_of(*directory, book);
+      TRY(keep_reviewed(invocation, file));
       TRY(write_file_durable(file, as_bytes(markdown), 0644));
       text += cat("wrote ", file, "\n");
     } else {

@@ -118,16 +118,20 @@ class Planner {
     TRY(check_options());
     begin_plan();
     TRY(look_at_old_directory());
-    TRY(choose());
-    TRY(place());
-    TRY(look_at_host());
-    TRY(look_at_port());
-    TRY(measure());
+    if (Status fits = choose_and_look(); !fits) return naming_others(std::move(fits).error(), plan_);
     collect_warnings();
     return std::move(plan_);
   }
 
  private:
+  Status choose_and_look() {
+    TRY(choose());
+    TRY(place());
+    TRY(look_at_host());
+    TRY(look_at_port());
+    return measure();
+  }
+
   Status check_options() const {
     const RecoveryTarget& target = options_.target;
     bool may_exclude = target.kind == pg::TargetKind::time || target.kind == pg::TargetKind::lsn ||
@@ -298,13 +302,18 @@ class Planner {
   // A copy with the original's port and socket directory cannot start beside it. Where they come from the
   // backup, the files may say otherwise, which is known only when they are written.
   Status look_at_port() {
-    if (options_.replace || options_.read_only) return {};
+    if (options_.read_only || (options_.replace && !options_.start)) return {};
+    pid_t ours = 0;  // that is stopped first
+    if (options_.replace) {
+      auto running = pg::running_server(options_.directory);
+      if (running && *running) ours = (*running)->pid_file.pid;
+    }
     int port = options_.port.value_or(
         static_cast<int>(parse_u64(recorded_setting(manifest_, "port")).value_or(5432)));
     std::string sockets =
         options_.socket_directory.value_or(recorded_setting(manifest_, "unix_socket_directories"));
     for (std::string_view directory : split(sockets, ',')) {
-      Status free = check_socket_free(std::string(trim(directory)), port);
+      Status free = check_socket_free(std::string(trim(directory)), port, ours);
       if (free) continue;
       if (options_.start) return std::move(free).error();
       plan_.warnings.push_back(cat("port ", port, " is in use here, ", free.error().object,
@@ -356,6 +365,13 @@ class Planner {
 };
 
 }  // namespace
+
+Error naming_others(Error error, const RestorePlan& plan) {
+  if (error.kind != ErrorKind::damaged || plan.others.empty()) return error;
+  error.hint = cat(error.hint, error.hint.empty() ? "" : "; ", "another backup may lead there: --backup ",
+                   plan.others.front().text);
+  return error;
+}
 
 Result<pg::ControlFile> read_backup_control(const repo::LineageRepo& repo, const repo::Manifest& manifest,
                                             int major) {

@@ -91,6 +91,9 @@ struct RestorePlan {
 Result<pg::ControlFile> read_backup_control(const repo::LineageRepo& repo, const repo::Manifest& manifest,
                                             int major);
 
+// `error`, with the backup in the hint that may lead to the target too when this one turns out to be damaged.
+Error naming_others(Error error, const RestorePlan& plan);
+
 // For people; ends with a newline.
 std::string render_plan(const RestorePlan& plan);
 

@@ -165,10 +165,7 @@ class Execution {
   Error unfinished(Error error) const {
     // Whoever throws it away does so after a failure too.
     if (options_.throw_away) return error;
-    if (error.kind == ErrorKind::damaged && !plan().others.empty()) {
-      error.hint = cat(error.hint, error.hint.empty() ? "" : "; ", "another backup may lead there: --backup ",
-                       plan().others.front().text);
-    }
+    error = naming_others(std::move(error), plan());
     std::string state = cat(data().staging_path,
                             " holds an unfinished restore that PostgreSQL cannot start; the same command ",
                             options_.delta ? "goes on" : "starts over");

@@ -1,8 +1,10 @@
 #include "ops/restore/start.h"
 
+#include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 
 #include "ops/restore/config_text.h"
 #include "ops/restore/next_command.h"
@@ -368,9 +370,25 @@ Result<std::string> effective_setting(const RestorePlan& plan, const repo::Manif
   return std::string(trim(outcome.out));
 }
 
-Status check_socket_free(const std::string& directory, int port) {
+namespace {
+
+// As CreateLockFile judges; who cannot be read is taken to live.
+bool lock_is_held(const std::string& path, pid_t ours) {
+  auto text = read_text(path, 4096);
+  if (!text) return text.error().kind != ErrorKind::not_found;
+  auto holder = parse_i64(trim(std::string_view(*text).substr(0, text->find('\n'))));
+  if (!holder || *holder == 0) return true;
+  // The lock of a standalone backend has its process negative.
+  const auto pid = static_cast<pid_t>(*holder < 0 ? -*holder : *holder);
+  if (pid == ours || pid == getpid() || pid == getppid()) return false;
+  return kill(pid, 0) == 0 || (errno != ESRCH && errno != EPERM);
+}
+
+}  // namespace
+
+Status check_socket_free(const std::string& directory, int port, pid_t ours) {
   std::string socket = cat(directory, "/.s.PGSQL.", port);
-  if (access(socket.c_str(), F_OK) != 0 || access(cat(socket, ".lock").c_str(), F_OK) != 0) return {};
+  if (!lock_is_held(cat(socket, ".lock"), ours)) return {};
   return make_error(ErrorKind::precondition, socket, "another server uses this port and socket directory")
       .with_hint("choose others with --port and --socket-dir");
 }

@@ -18,8 +18,9 @@ std::string outside_config_file(const RestorePlan& plan, const repo::Manifest& m
 Result<std::string> effective_setting(const RestorePlan& plan, const repo::Manifest& manifest,
                                       std::string_view name, const StopToken& stop);
 
-// `precondition` when another server has its socket there.
-Status check_socket_free(const std::string& directory, int port);
+// `precondition` when another server has its socket there, but for the process `ours`. What a server that was
+// killed has left is none: PostgreSQL takes it over (src/backend/utils/init/miscinit.c, CreateLockFile).
+Status check_socket_free(const std::string& directory, int port, pid_t ours = 0);
 
 // The value that a setting had on the source, as pg_settings shows it (without a unit); "" when it was not
 // recorded.

@@ -33,12 +33,16 @@ std::string owner_name(const std::string& path) {
   return user ? user->name : "postgres";
 }
 
-// With the pg_ctl beside the program that runs.
-std::string stop_command(const std::string& directory, const pg::RunningServer& running) {
+// "pg_ctl -D DIRECTORY" by the owner, with the pg_ctl beside the program that runs.
+std::string pg_ctl_command(const std::string& directory, const pg::RunningServer& running) {
   auto program = read_link(cat("/proc/", running.pid_file.pid, "/exe"));
   std::string pg_ctl = program ? join_path(parent_path(*program), "pg_ctl") : "pg_ctl";
   return cat(as_owner(person_at_keyboard(), owner_name(directory)), shell_quote(pg_ctl), " -D ",
-             shell_quote(directory), " -m fast stop");
+             shell_quote(directory));
+}
+
+std::string stop_command(const std::string& directory, const pg::RunningServer& running) {
+  return cat(pg_ctl_command(directory, running), " -m fast stop");
 }
 
 // Where an earlier call may have left what was there: a copy of its own that was never promoted is not the
@@ -212,12 +216,40 @@ std::string without_jobs(const repo::Manifest& manifest) {
   return cat(" -c shared_preload_libraries=", shell_quote(join(kept, ",")));
 }
 
+// What a call that failed half-way has left of the cluster in its place. `stopped`: the command that starts the
+// server that was stopped, but for its last word; "": none ran.
+Error with_state_left(Error error, const RestoreOptions& options, const std::string& stopped) {
+  if (!options.replace) return error;
+  auto copy = path_exists(join_path(options.directory, "recovery.signal"));
+  auto cluster = path_exists(join_path(options.directory, "global/pg_control"));
+  std::string state;
+  if (copy && *copy && cluster && *cluster) {
+    auto kept = kept_before(options.directory);
+    state = cat(options.directory, " is the restored copy, and no server runs there",
+                kept && !kept->empty() ? cat("; the state before is in ", kept->back()) : "");
+  } else if (!stopped.empty() && cluster && *cluster) {
+    state = cat("the server was stopped, and its directory is as it was; it is started again by ", stopped,
+                " start, or as the system starts it");
+  }
+  if (state.empty()) return error;
+  error.hint = error.hint.empty() ? state : cat(error.hint, "; ", state);
+  return error;
+}
+
+// A port of which no other server has the lock in that directory.
+int free_port_behind(const RecoveryResult& recovery) {
+  constexpr int kTries = 100;
+  for (int port = recovery.port + 1; port < recovery.port + kTries && port < 65536; ++port)
+    if (check_socket_free(recovery.socket_directory, port)) return port;
+  return recovery.port + 1;
+}
+
 // The old directory as a server of its own: its timeline is the archive's, into which it must not write, and
 // its port is taken.
 std::string preserve_command(const RestorePlan& plan, const repo::Manifest& manifest,
                              const RecoveryResult& recovery, const std::string& kept) {
   if (!plan.pg_bin) return "";
-  std::string options = cat("-p ", recovery.port + 1, " -k ", shell_quote(recovery.socket_directory),
+  std::string options = cat("-p ", free_port_behind(recovery), " -k ", shell_quote(recovery.socket_directory),
                             " -c listen_addresses= -c archive_mode=off -c default_transaction_read_only=on"
                             " -c max_logical_replication_workers=0 -c external_pid_file=");
   // Where statistics go may be shared with the new one.
@@ -297,13 +329,17 @@ Result<RollbackOutcome> run_rollback(const RollbackRequest& request, Reporter& r
   TRY_ASSIGN(std::optional<pg::RunningServer> running, server_there(options));
   if (must_stop_first(request, running)) return still_running(options.directory, *running);
   TRY(preflight(request, running.has_value(), reporter, stop));
+  std::string stopped;
   if (running) {
+    stopped = pg_ctl_command(options.directory, *running);
     const int64_t began = Clock::system().monotonic_us();
     reporter.note(NoteLevel::info, cat("stopping the server, process ", running->pid_file.pid));
     TRY(pg::stop_server(*running, pg::StopMode::fast, kStopMs, &stop));
     outcome.stop_seconds = static_cast<double>(Clock::system().monotonic_us() - began) / 1e6;
   }
-  TRY_ASSIGN(outcome.restored, run_restore(options, reporter, stop));
+  auto restored = run_restore(options, reporter, stop);
+  if (!restored) return with_state_left(std::move(restored).error(), options, stopped);
+  outcome.restored = *std::move(restored);
   if (outcome.restored.kept.empty()) return outcome;
   TRY_ASSIGN(outcome.preserved, state_before(options.directory, outcome.restored.kept.front()));
   if (outcome.preserved != outcome.restored.kept.front())

@@ -204,8 +204,12 @@ std::string post_mortem_markdown(const PostMortem& record, std::string_view evid
   if (record.error) text += cat("\n## Error\n\n", record.error->to_string(), "\n", record.error->hint, "\n");
   if (!record.outcome) return text;
   text += "\n## Left behind\n\n";
-  for (const std::string& kept : record.outcome->restored.kept)
-    text += cat("- The state before is in ", kept, "\n");
+  const std::vector<std::string>& aside = record.outcome->restored.kept;
+  const std::string& before = record.outcome->preserved;
+  if (!before.empty()) text += cat("- The state before is in ", before, "\n");
+  for (const std::string& kept : aside)
+    if (kept != before)
+      text += cat("- ", kept, before == aside.front() ? " belongs to it\n" : " is what an earlier call had left\n");
   if (record.outcome->restored.kept.empty()) text += "- Nothing was kept aside\n";
   if (!record.outcome->preserved_command.empty())
     text += cat("- It is started read-only beside the new one by\n\n       ",

@@ -57,8 +57,9 @@ std::string place(const RunbookFacts& facts) {
   for (const std::string& space : facts.tablespaces) text += cat("- Tablespace ", space, "\n");
   text += cat("- Repository ", facts.us.where.url, " (", known(facts.repository_place), ")\n");
   for (const std::string& key : facts.keys) text += cat("- Key: ", key, "\n");
-  text += cat("- Newest backup ", facts.newest_backup.empty() ? "none" : facts.newest_backup,
-              ", newest verified ", facts.newest_verified.empty() ? "none" : facts.newest_verified, "\n");
+  const std::string_view none = facts.repository_problem.empty() ? "none" : "not known";
+  text += cat("- Newest backup ", facts.newest_backup.empty() ? none : facts.newest_backup,
+              ", newest verified ", facts.newest_verified.empty() ? none : facts.newest_verified, "\n");
   text += cat("- Targets: RPO ", facts.rpo_target ? format_seconds(*facts.rpo_target) : "not stated",
               ", RTO ", facts.rto_target ? format_seconds(*facts.rto_target) : "not stated", "\n");
   text += cat("- These facts are from ", known(facts.from), "\n");

@@ -117,6 +117,9 @@ RunbookFacts runbook_facts(const ReportFacts& facts, const ops::RepoLocation& wh
   runbook.us = {doctor.program, where, doctor.conninfo,
                 runbook.pgdata.empty() ? std::nullopt : std::optional(runbook.pgdata)};
   runbook.repository_place = facts.place.says;
+  const ops::RepositoryFacts& known = doctor.repository;
+  if (const auto& problem = known.problem ? known.problem : known.catalogue_problem)
+    runbook.repository_problem = problem->to_string();
   for (const repo::SlotInfo& slot : doctor.repository.key_slots)
     runbook.keys.push_back(cat("a ", slot.kind, " opens it (slot ", slot.slot, ", key ", slot.key_id, ")"));
   if (!doctor.repository.key.path.empty())

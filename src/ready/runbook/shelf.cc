@@ -8,7 +8,6 @@
 namespace lifeboat::ready {
 namespace {
 
-constexpr uint64_t kLongest = 1 << 20;
 constexpr size_t kHeadLines = 20;
 constexpr std::string_view kEnding = ".md";
 
@@ -49,7 +48,7 @@ std::vector<WrittenRunbook> written_runbooks(const std::string& directory, const
   for (const DirEntry& entry : *entries) {
     if (entry.kind != FileKind::regular || !entry.name.ends_with(kEnding)) continue;
     const std::string path = join_path(directory, entry.name);
-    auto text = read_text(path, kLongest);
+    auto text = read_text(path, kLongestRunbook);
     if (!text) continue;
     auto runbook = parse_runbook(path, *text);
     if (runbook && runbook->cluster == cluster) found.push_back(std::move(*runbook));

@@ -17,6 +17,8 @@ inline constexpr std::string_view kWrittenLine = "Written: ";
 inline constexpr std::string_view kReviewedLine = "Reviewed: ";
 inline constexpr std::string_view kClusterLine = "Cluster: ";
 
+inline constexpr uint64_t kLongestRunbook = 1 << 20;  // bytes of a file that is read as one
+
 struct WrittenRunbook {
   std::string id;    // "primary-loss"
   std::string path;  // absolute
