@@ -8,7 +8,7 @@ import os
 import re
 import time
 
-from harness import SystemTest, account, give, main, new_directory, pg_bin, run, tmpfs, tool, wait_until
+from harness import SystemTest, account, flip_bit, give, main, new_directory, pg_bin, run, tmpfs, tool, wait_until
 from receivers import HttpReceiver, SmtpServer, secret_file
 
 CONFIG, USAGE, UNAVAILABLE, CHECK_FAILED = 3, 2, 8, 17
@@ -219,6 +219,22 @@ class Faults(AlertCase):
         self.assertIn(str(self.lb.repo_path), self.fires("repository_down")["found"])
         away.rename(self.lb.repo_path)
         self.resolves("repository_down")
+
+    def test_a_stored_backup_is_damaged(self):
+        self.server.archive_with(self.lb.archive_command())
+        self.lb("backup", live=True).ok()
+        pack = next(path for path in self.lb.repo_path.glob("clusters/*/*/packs/*/*.data"))
+        self.lb("backup", "--type", "full", live=True).ok()
+        self.only("backup_damage")
+        self.assertEqual(self.check(), [])
+        flip_bit(pack, 100)
+        self.assertFails(self.lb("verify"), CHECK_FAILED)
+        self.fires("backup_damage", "warning")
+        status = self.lb("wal", "status").json["lineages"][0]
+        self.assertEqual((status["damaged_backups"], status["timelines"][0]["windows"][0]["backups"]), (1, 1))
+        flip_bit(pack, 100)
+        self.lb("verify").ok()
+        self.resolves("backup_damage")
 
     def test_a_page_is_damaged(self):
         self.server.psql("CREATE TABLE t AS SELECT g FROM generate_series(1, 1000) g; CHECKPOINT")

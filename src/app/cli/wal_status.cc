@@ -87,6 +87,7 @@ Json lineage_json(const ops::LineageWalStatus& lineage) {
           {"segment_bytes", lineage.record.segment_size.bytes},
           {"segments", lineage.segments},
           {"stored_bytes", lineage.stored_bytes},
+          {"damaged_backups", lineage.damaged_backups},
           {"newest_segment", segment_json(lineage.newest_segment)},
           {"newest_stored", json_time(lineage.newest_stored)},
           {"last_hour", rate_json(lineage.last_hour, kHourSeconds)},
@@ -196,6 +197,9 @@ std::string lineage_text(const std::string& cluster, const ops::LineageWalStatus
     facts.add("newest",
               cat(lineage.newest_segment->to_string(), ", stored ", lineage.newest_stored.to_string()));
   }
+  if (lineage.damaged_backups > 0)
+    facts.add("not counted", cat(counted(lineage.damaged_backups, "backup"),
+                                 " in which a check found damage (lifeboat list names them)"));
   facts.add("last hour", rate_text(lineage.last_hour));
   facts.add("last day", rate_text(lineage.last_day));
   return text + facts.to_string();
@@ -292,6 +296,7 @@ constinit const Command kWalStatusCommand = {
       "stored_bytes": {"type": "integer", "description": "WAL as it is stored, compressed"},
       "newest_segment": {"type": ["string", "null"]},
       "newest_stored": {"type": ["string", "null"], "format": "date-time"},
+      "damaged_backups": {"type": "integer", "description": "in which a check found damage; no window begins with one"},
       "last_hour": {"type": "object", "properties": {"segments": {"type": "integer"}, "wal_bytes": {"type": "integer"}, "stored_bytes": {"type": "integer"}, "wal_bytes_per_second": {"type": "number"}}},
       "last_day": {"type": "object", "properties": {"segments": {"type": "integer"}, "wal_bytes": {"type": "integer"}, "stored_bytes": {"type": "integer"}, "wal_bytes_per_second": {"type": "number"}}},
       "timelines": {"type": "array", "items": {"type": "object", "required": ["timeline", "windows", "holes", "conflicts", "partials"], "properties": {

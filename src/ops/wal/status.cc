@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 #include <utility>
 
+#include "ops/catalogue/damage.h"
 #include "ops/doctor/facts.h"
 #include "ops/wal/gap.h"
 #include "ops/wal/reach.h"
@@ -49,9 +51,14 @@ class LineageLook {
   Status read_backups() {
     TRY_ASSIGN(repo::Condemned condemned, repo::read_condemned(lineage_.repo));
     TRY_ASSIGN(backups_, repo::read_cards(lineage_.repo));
+    TRY_ASSIGN(Proofs proofs, read_proofs(lineage_.repo));
+    TRY(spread_damage(lineage_.repo, proofs));
+    const std::set<BackupId> damaged = found_damaged(proofs);
     std::erase_if(backups_, [&](const repo::Card& card) {
       return card.state == repo::BackupState::aborted || condemned.condemns(card.id);
     });
+    status_.damaged_backups =
+        std::erase_if(backups_, [&](const repo::Card& card) { return damaged.contains(card.id); });
     std::ranges::sort(backups_, {}, &repo::Card::stop_lsn);
     return {};
   }

@@ -86,6 +86,7 @@ struct LineageWalStatus {
   std::optional<SegmentName> newest_segment;
   uint64_t segments = 0;
   uint64_t stored_bytes = 0;
+  size_t damaged_backups = 0;  // in which a check found damage: no window begins with one
   WalRate last_hour;
   WalRate last_day;
 };

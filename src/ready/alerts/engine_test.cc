@@ -122,7 +122,7 @@ TEST_F(Engine, one_cause_is_one_alert_to_who_hears_of_it) {
   // Who does not hear of the cause hears of each.
   receiver_.signals = {"connections", "xid_wraparound"};
   pass(kMinute);
-  EXPECT_THAT(check(down()), ElementsAre("connections warning"));
+  EXPECT_THAT(check(down()), ElementsAre("connections warning", "xid_wraparound warning"));
 }
 
 TEST_F(Engine, of_many_that_cannot_be_read_for_one_reason_the_first_is_told) {

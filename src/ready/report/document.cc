@@ -51,14 +51,18 @@ std::string record_line(const ReportFacts& facts, std::string_view id) {
     return cat(to_string(rehearsal->kind), " of ", rehearsal->time.to_string(), ", backup ",
                rehearsal->backup, ", target ", rehearsal->target, rehearsal->passed ? ", passed" : ", FAILED",
                rehearsal->host.empty() ? "" : cat(", on ", rehearsal->host));
+  std::vector<std::string> backups;
+  std::optional<ops::BackupProof> record;
   for (const auto& [backup, proofs] : facts.doctor().repository.proofs.backups) {
     for (const auto& proof : {proofs.verified, proofs.drilled}) {
-      if (proof && proof->evidence == id)
-        return cat("proof of backup ", backup.text, " to level ", to_string(proof->level), ", ",
-                   proof->time.to_string());
+      if (!proof || proof->evidence != id) continue;
+      backups.push_back(backup.text);
+      record = proof;
     }
   }
-  return "";
+  if (!record) return "";
+  return cat("proof of ", backups.size() == 1 ? "backup " : "backups ", join(backups, ", "), " to level ",
+             to_string(record->level), ", ", record->time.to_string());
 }
 
 std::string config_line(const ReportFacts& facts, std::string_view key) {

@@ -60,6 +60,9 @@ void look_at_wal_archiving(const ReportFacts& facts, ItemAnswer& answer) {
   } else {
     answer.shows(cat("archiving: ", off->found), {"signal/archive_off"});
   }
+  const Reading* gaps = facts.reading("wal_gaps");
+  if (gaps != nullptr && rank_of(gaps->verdict) == Rank::critical)
+    answer.lacks(cat("stored WAL is not whole: ", gaps->found), gaps->action);
   const Reading* lag = facts.reading("wal_archive_lag");
   if (lag == nullptr || lag->verdict == Verdict::unknown) {
     answer.lacks(

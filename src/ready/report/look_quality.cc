@@ -136,7 +136,7 @@ void look_at_drill_automated(const ReportFacts& facts, ItemAnswer& answer) {
   const ScheduledJob* job = facts.job("drill");
   if (job == nullptr) {
     answer.lacks("no drill is scheduled",
-                 in_config(facts, "drill = [\"0 5 * * 0\", \"--random-target\"]", "schedule"));
+                 in_config(facts, "drill = [\"0 5 * * 0\", \"--target\", \"latest\"]", "schedule"));
   } else if (job->longest_gap_seconds > kMonthSeconds) {
     answer.lacks(cat("drill is scheduled at \"", job->when, "\", more than a month apart"),
                  in_config(facts, "drill = [\"0 5 * * 0\"]", "schedule"));

@@ -2,7 +2,9 @@
 #include <algorithm>
 #include <cmath>
 #include <ranges>
+#include <set>
 
+#include "ops/catalogue/damage.h"
 #include "ready/signals/reads.h"
 #include "util/strings.h"
 
@@ -170,6 +172,20 @@ void read_drill_result(const SignalFacts& facts, const SignalPolicy&, Reading& r
   if (drills.newest->rto_seconds) found += cat(", RTO ", format_seconds(*drills.newest->rto_seconds));
   if (drills.newest->rpo_seconds) found += cat(", RPO ", format_seconds(*drills.newest->rpo_seconds));
   measured(reading, 0, std::move(found));
+}
+
+void read_backup_damage(const SignalFacts& facts, const SignalPolicy&, Reading& reading) {
+  if (!needs_catalogue(facts, reading)) return;
+  const std::set<BackupId> damaged = ops::found_damaged(facts.doctor.repository.proofs);
+  std::vector<std::string> found;
+  for (const repo::Card& card : facts.doctor.repository.backups)
+    if (damaged.contains(card.id)) found.push_back(card.id.text);
+  const size_t count = found.size();
+  constexpr size_t kNamed = 5;
+  if (found.size() > kNamed) found.resize(kNamed);
+  measured(reading, static_cast<double>(count),
+           count == 0 ? std::string("no check found damage in any")
+                      : cat(join(found, ", "), count > kNamed ? cat(" and ", count - kNamed, " more") : ""));
 }
 
 void read_job_failures(const SignalFacts& facts, const SignalPolicy&, Reading& reading) {

@@ -32,6 +32,7 @@ void read_backup_failures(const SignalFacts& facts, const SignalPolicy& policy, 
 void read_backup_success_rate(const SignalFacts& facts, const SignalPolicy& policy, Reading& reading);
 void read_backup_duration(const SignalFacts& facts, const SignalPolicy& policy, Reading& reading);
 void read_backup_size(const SignalFacts& facts, const SignalPolicy& policy, Reading& reading);
+void read_backup_damage(const SignalFacts& facts, const SignalPolicy& policy, Reading& reading);
 void read_drill_age(const SignalFacts& facts, const SignalPolicy& policy, Reading& reading);
 void read_drill_result(const SignalFacts& facts, const SignalPolicy& policy, Reading& reading);
 void read_job_failures(const SignalFacts& facts, const SignalPolicy& policy, Reading& reading);

@@ -231,6 +231,30 @@ TEST(wal, lag_is_told_by_time_by_bytes_and_by_a_failing_archiver) {
   EXPECT_EQ(read(facts, "wal_archive_lag").verdict, Verdict::not_applicable);
 }
 
+TEST(backups, that_a_check_found_damaged_are_told) {
+  SignalFacts facts = well();
+  EXPECT_EQ(read(facts, "backup_damage").verdict, Verdict::ok);
+  ops::BackupProof proof;
+  proof.time = kNow;
+  proof.passed = false;
+  proof.problems = {"packs/x/000001.data: its seal does not match"};
+  const BackupId id = facts.doctor.repository.backups[0].id;
+  facts.doctor.repository.proofs.backups[id].verified = proof;
+  EXPECT_EQ(read(facts, "backup_damage").verdict, Verdict::warning);
+  EXPECT_THAT(read(facts, "backup_damage").found, HasSubstr(id.text));
+}
+
+TEST(archiving, an_exit_code_that_is_swallowed_is_a_warning) {
+  SignalFacts facts = well();
+  facts.doctor.archive_command.ours = facts.doctor.archive_command.shell = true;
+  ops::Finding command;
+  command.id = "archive_command";
+  command.severity = ops::Severity::warning;
+  command.found = "lifeboat wal push %p || true";
+  facts.findings.push_back(command);
+  EXPECT_EQ(read(facts, "archive_off").verdict, Verdict::warning);
+}
+
 TEST(jobs, that_cannot_be_read_are_not_well) {
   SignalFacts facts = well();
   facts.jobs_problem = "serve.json: permission denied";
@@ -240,6 +264,7 @@ TEST(jobs, that_cannot_be_read_are_not_well) {
 TEST(wal, a_receiver_is_as_far_as_it_has_confirmed) {
   SignalFacts facts = well();
   facts.doctor.server->settings["archive_mode"] = "off";
+  facts.doctor.server->current_lsn = {0x3000000 + (4ull << 30)};  // no whole segment of that is stored
   pg::SenderFacts sender;
   sender.application_name = "lifeboat wal receive";
   sender.state = "streaming";
