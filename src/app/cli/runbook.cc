@@ -100,9 +100,9 @@ Status keep_reviewed(const Invocation& invocation, const std::string& file) {
   const std::string kept = cat(file, ".reviewed");
   TRY(write_file_durable(kept, as_bytes(*text), 0644));
   if (!invocation.has("reviewed-by"))
-    invocation.output().note(LogLevel::warning,
-                             cat(file, " is written anew and reviewed by nobody; that which ", there->reviewer,
-                                 " has reviewed is ", kept));
+    invocation.output().note(
+        LogLevel::warning, cat(file, " is written anew and reviewed by nobody; that which ", there->reviewer,
+                               " has reviewed is ", kept));
   return {};
 }
 

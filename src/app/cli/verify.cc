@@ -157,11 +157,12 @@ Result<int> ask_gate(const Invocation& invocation, const ops::RepoLocation& wher
                                "\n"));
   if (verdict.passed) return 0;
   return make_error(ErrorKind::check_failed, cat("gate ", to_string(gate)), verdict.reason)
-      .with_hint(gate == ops::Gate::backup_verified ? "run lifeboat verify"
-                 : gate == ops::Gate::rpo_rto_met
-                     ? "run lifeboat drill --target latest, which measures both: one to an earlier moment cannot "
-                       "tell what is lost"
-                     : "run lifeboat drill");
+      .with_hint(
+          gate == ops::Gate::backup_verified ? "run lifeboat verify"
+          : gate == ops::Gate::rpo_rto_met
+              ? "run lifeboat drill --target latest, which measures both: one to an earlier moment cannot "
+                "tell what is lost"
+              : "run lifeboat drill");
 }
 
 Result<int> handle(const Invocation& invocation) {

@@ -216,8 +216,8 @@ std::string without_jobs(const repo::Manifest& manifest) {
   return cat(" -c shared_preload_libraries=", shell_quote(join(kept, ",")));
 }
 
-// What a call that failed half-way has left of the cluster in its place. `stopped`: the command that starts the
-// server that was stopped, but for its last word; "": none ran.
+// What a call that failed half-way has left of the cluster in its place. `stopped`: the command that starts
+// the server that was stopped, but for its last word; "": none ran.
 Error with_state_left(Error error, const RestoreOptions& options, const std::string& stopped) {
   if (!options.replace) return error;
   auto copy = path_exists(join_path(options.directory, "recovery.signal"));

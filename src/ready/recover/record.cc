@@ -209,7 +209,8 @@ std::string post_mortem_markdown(const PostMortem& record, std::string_view evid
   if (!before.empty()) text += cat("- The state before is in ", before, "\n");
   for (const std::string& kept : aside)
     if (kept != before)
-      text += cat("- ", kept, before == aside.front() ? " belongs to it\n" : " is what an earlier call had left\n");
+      text += cat("- ", kept,
+                  before == aside.front() ? " belongs to it\n" : " is what an earlier call had left\n");
   if (record.outcome->restored.kept.empty()) text += "- Nothing was kept aside\n";
   if (!record.outcome->preserved_command.empty())
     text += cat("- It is started read-only beside the new one by\n\n       ",

@@ -78,7 +78,8 @@ std::string beside(const RunbookFacts& facts) {
 
 std::string measured_minutes(const RunbookFacts& facts) {
   if (!facts.repository_problem.empty())
-    return cat("not known when this was written: the repository could not be read (", facts.repository_problem, ")");
+    return cat("not known when this was written: the repository could not be read (",
+               facts.repository_problem, ")");
   const Rehearsal* newest = newest_passed(facts.rehearsals);
   if (newest == nullptr || !newest->rto_seconds)
     return "never measured: no drill of this cluster has passed. Nobody knows how long this takes.";

@@ -34,7 +34,7 @@ struct RunbookFacts {
   std::vector<std::string> tablespaces;  // "fast at /mnt/fast"
   ops::FollowUp us;                      // program, repository, key, connection, data directory
   std::string repository_place;
-  std::string repository_problem;  // why it cannot be read: backups and minutes are then not known
+  std::string repository_problem;         // why it cannot be read: backups and minutes are then not known
   std::vector<std::string> keys;          // "key-file, slot …"
   std::string expiry = "--pitr-days 30";  // options of expire: the rules that are stated, else an example
   std::string newest_backup;

@@ -124,7 +124,8 @@ void look_behind_archive_mode(const SignalFacts& facts, Reading& reading) {
   // A push that fails behind `|| true` is WAL that is gone.
   if (command != nullptr && command->severity == Severity::warning && facts.doctor.archive_command.ours &&
       facts.doctor.archive_command.shell)
-    return raise_to(reading, Verdict::warning, cat("archive_command: ", command->found, ": ", command->cause));
+    return raise_to(reading, Verdict::warning,
+                    cat("archive_command: ", command->found, ": ", command->cause));
   if (command == nullptr || command->severity != Severity::critical) return;
   // Backups bring their own WAL, so what came is no proof of it, unless it came after the newest one.
   if (ops::stores_nothing(command->found) && !came_after_backup(facts) && !has_library(server))

@@ -57,8 +57,9 @@ constexpr SignalInfo kSignals[] = {
      .source = "evidence of the repository",
      .unit = Unit::count,
      .thresholds = {1, 3},
-     .action = "see to the repository's disk first; lifeboat verify names what is damaged, lifeboat backup --type "
-               "full takes nothing over from it, lifeboat wal status shows to which moments the others lead",
+     .action =
+         "see to the repository's disk first; lifeboat verify names what is damaged, lifeboat backup --type "
+         "full takes nothing over from it, lifeboat wal status shows to which moments the others lead",
      .metric = "lifeboat_backups_damaged",
      .read = read_backup_damage},
     {.id = "job_failures",
