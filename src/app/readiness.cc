@@ -162,7 +162,7 @@ Result<std::vector<ready::Waiver>> waivers(const Invocation& invocation) {
   return found;
 }
 
-// "2027-01-10 by the platform team"
+// "2026-03-10 by the platform team"
 Result<std::optional<ready::StatedRehearsal>> stated_failover(const Invocation& invocation) {
   auto text = invocation.text("failover-rehearsed");
   if (!text) return std::optional<ready::StatedRehearsal>();
@@ -174,7 +174,7 @@ Result<std::optional<ready::StatedRehearsal>> stated_failover(const Invocation& 
     return std::optional(ready::StatedRehearsal{*time, std::string(words)});
   return make_error(ErrorKind::usage, cat("--failover-rehearsed '", *text, "'"),
                     "expected a day that has been, and by whom")
-      .with_hint("as in \"2027-01-10 by the platform team\"");
+      .with_hint("as in \"2026-03-10 by the platform team\"");
 }
 
 // "0.023 USD"
@@ -260,7 +260,7 @@ constexpr Option kStated[] = {
     {.name = "failover-rehearsed",
      .kind = ValueKind::text,
      .placeholder = "DAY WHO",
-     .help = "when a failover was rehearsed and by whom, as in \"2027-01-10 by the platform team\"; good for "
+     .help = "when a failover was rehearsed and by whom, as in \"2026-03-10 by the platform team\"; good for "
              "a quarter",
      .section = ConfigSection::cluster},
     {.name = "storage-price",

@@ -34,6 +34,12 @@ bool stores_nothing(std::string_view archive_command) {
   return std::ranges::find(kNothing, trim(archive_command)) != kNothing.end();
 }
 
+std::string normal_url(const std::string& repo) {
+  std::string url = repo.starts_with('/') ? "file://" + repo : repo;
+  while (url.size() > 8 && url.ends_with('/')) url.pop_back();
+  return url;
+}
+
 bool streams_wal(const pg::ServerFacts& server) {
   return std::ranges::any_of(server.senders, [](const pg::SenderFacts& sender) {
     return sender.application_name.starts_with(kOurs) &&

@@ -15,6 +15,9 @@ namespace lifeboat::ops {
 // that no failure is ever counted.
 bool stores_nothing(std::string_view archive_command);
 
+// A repository as archive_command names it, so that two names of one are equal: "file:///srv/backup".
+std::string normal_url(const std::string& repo);
+
 // Is `wal receive` connected to this server, and streams, or is about to?
 bool streams_wal(const pg::ServerFacts& server);
 

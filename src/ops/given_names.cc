@@ -78,6 +78,8 @@ Result<GivenTable> parse_given_table(std::string_view text) {
       was_quoted = false;
     } else if (was_quoted) {
       return bad("something follows a name in quotes");
+    } else if (c == ' ' || c == '\t') {
+      return bad("a blank stands outside of quotes");
     } else {
       parts.back() += to_lower(std::string_view(&c, 1));
     }

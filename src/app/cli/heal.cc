@@ -210,6 +210,16 @@ std::string why_not(const HealFinding& finding, std::string_view cluster) {
              finding.not_before.to_string());
 }
 
+// Healing knows few faults; signals know more.
+std::string unwell_text(const ready::SignalReport& report) {
+  std::vector<std::string> ids;
+  for (const ready::Reading& one : report.readings)
+    if (rank_of(one.verdict) != ready::Rank::fine) ids.emplace_back(one.signal->id);
+  return ids.empty()
+             ? ""
+             : wrap(cat("signals that are not well: ", join(ids, ", "), "; lifeboat status says why"), 0);
+}
+
 std::string findings_text(const std::vector<HealFinding>& findings, std::string_view cluster) {
   if (findings.empty()) return "nothing to heal\n";
   std::string text;
@@ -242,7 +252,8 @@ void show(const Invocation& invocation, const Healing& healing, const Look& look
                                              {"findings", std::move(findings)},
                                              {"actions", std::move(actions)}}));
   if (!done.empty()) invocation.output().text(cat("done:\n", heal_records_table(done), "\n"));
-  invocation.output().text(findings_text(look.findings, look.read.report.cluster));
+  invocation.output().text(
+      cat(findings_text(look.findings, look.read.report.cluster), unwell_text(look.read.report)));
 }
 
 Result<int> verdict_of(const Look& look, const std::vector<ops::HealRecord>& done) {

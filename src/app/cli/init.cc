@@ -145,6 +145,7 @@ std::string settings_text(const ops::InitSummary& summary, bool applying) {
   std::string text;
   for (const ops::SettingChange& change : summary.applied.applied) {
     text += cat("set: ", change.name, " = ", change.wanted, "\n");
+    if (change.replaces) text += cat("     in place of ", change.now, ", which gets no WAL any more\n");
   }
   if (!summary.patroni_command.empty()) {
     return cat(text, "\nPatroni owns this cluster's configuration. Run:\n  ", summary.patroni_command, "\n");
@@ -227,7 +228,8 @@ Result<int> handle(const Invocation& invocation) {
     for (const ops::SettingChange& change : summary.not_replaced) {
       lost.push_back(cat(change.name, " = ", change.now));
     }
-    consent = invocation.confirm(cat("This belongs to another tool: ", join(lost, ", "), ". Replace it?"));
+    consent = invocation.confirm(
+        cat("This belongs to another tool, or to another repository: ", join(lost, ", "), ". Replace it?"));
     if (consent) {
       ops::InitSummary first = std::move(summary);
       request.may_replace = true;

@@ -165,7 +165,10 @@ std::string to_text(const ops::FindResult& result, const Commands& commands) {
                             : cat("  just before it:\n", command, "\n");
   }
   if (result.left_out != 0) text += cat(result.left_out, " earlier ones are not shown: --limit, --until\n");
-  if (result.findings.empty()) text += "nothing was found\n";
+  if (result.findings.empty())
+    text +=
+        "nothing was found in the WAL that is stored; what happened since then comes with the next segment "
+        "(SELECT pg_switch_wal() on the server brings it)\n";
   std::string end = result.last_commit.valid() ? cat(", last commit ", result.last_commit.to_string()) : "";
   text += cat("searched ", result.from.to_string(), " to ", result.to.to_string(), " on timeline ",
               result.timeline.value, ", ", counted(result.segments, "segment"), end, "\n");

@@ -30,12 +30,6 @@ std::vector<std::string> set_command(const DoctorFacts& facts) {
   return {alter_system("archive_command", facts.expected_archive_command), reload()};
 }
 
-std::string normal_url(const std::string& repo) {
-  std::string url = repo.starts_with('/') ? "file://" + repo : repo;
-  while (url.size() > 8 && url.ends_with('/')) url.pop_back();
-  return url;
-}
-
 struct Cause {
   std::string text;
   std::vector<std::string> fix;

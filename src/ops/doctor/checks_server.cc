@@ -13,6 +13,7 @@ namespace {
 // A disk is judged by its share in use, unless what is left is plenty in absolute terms.
 constexpr double kWarnUsed = 0.80;
 constexpr double kCriticalUsed = 0.90;
+constexpr double kHalf = 0.5;
 constexpr uint64_t kPlenty = 100ull << 30;
 constexpr uint64_t kEnough = 20ull << 30;
 constexpr uint64_t kNearlyNothing = 64ull << 20;
@@ -31,8 +32,11 @@ void judge_disk(const std::optional<DiskFacts>& disk, std::string_view fix, Find
   bool critical = disk->free_bytes < kNearlyNothing || (used >= kCriticalUsed && disk->free_bytes < kEnough);
   bool warning = used >= kWarnUsed && disk->free_bytes < kPlenty;
   if (!critical && !warning) return good(finding, std::move(found));
-  bad(finding, critical ? Severity::critical : Severity::warning, std::move(found), "the disk is filling up",
-      {std::string(fix)});
+  const Severity severity = critical ? Severity::critical : Severity::warning;
+  if (used < kHalf)
+    return bad(finding, severity, std::move(found), "the file system is too small: it would soon be full",
+               {"# a larger one, for a multiple of what the database holds"});
+  bad(finding, severity, std::move(found), "the disk is filling up", {std::string(fix)});
 }
 
 }  // namespace

@@ -1,5 +1,7 @@
 #include "ops/init/server_setup.h"
 
+#include "ops/archive_setting.h"
+
 #include <algorithm>
 
 #include "pg/files/remote_source.h"
@@ -53,7 +55,9 @@ std::vector<SettingChange> plan_settings(const DoctorFacts& facts, int archive_t
   }
   std::string command = now("archive_command");
   if (command != facts.expected_archive_command) {
-    bool foreign = !facts.archive_command.ours && !command.empty();
+    const CommandFacts& there = facts.archive_command;
+    const bool elsewhere = there.repo && normal_url(*there.repo) != normal_url(facts.repository.url);
+    const bool foreign = !command.empty() && (!there.ours || elsewhere);
     changes.push_back({"archive_command", command, facts.expected_archive_command,
                        "pushes each finished segment into the repository", false, false, foreign});
   }

@@ -77,6 +77,10 @@ TEST(PlanSettings, another_tools_command_and_library_are_marked_as_replaced) {
   // An older command line of ours is ours to change.
   facts.archive_command = parse_archive_command("/old/lifeboat wal push %p");
   EXPECT_FALSE(plan_settings(facts, 60)[1].replaces);
+  // But not where it feeds another repository.
+  facts.repository.url = "file:///srv/it's";
+  facts.archive_command = parse_archive_command("/old/lifeboat wal push --repo file:///srv/old %p");
+  EXPECT_TRUE(plan_settings(facts, 60)[1].replaces);
 }
 
 TEST(PatroniCommand, quotes_what_the_shell_would_eat) {

@@ -80,10 +80,13 @@ Lsn own_wal_to(const RescuePlan& rescue, const std::string& directory, SegmentSi
 }
 
 Error with_rescue_hint(Error error, const RestorePlan& plan) {
-  if (error.kind != ErrorKind::unreachable || plan.rescue.empty()) return error;
-  error.hint += cat(error.hint.empty() ? "" : "; ", counted(plan.rescue.size(), "WAL file"),
-                    " of the old directory not stored yet (", plan.rescue.front(),
-                    " …); without --dry-run they are stored before the target is looked for");
+  // The unfinished one is looked at again each time, stored or not.
+  std::vector<std::string> whole = plan.rescue;
+  std::erase_if(whole, [](const std::string& file) { return file.ends_with(".partial"); });
+  if (error.kind != ErrorKind::unreachable || whole.empty()) return error;
+  error.hint += cat(error.hint.empty() ? "" : "; ", counted(whole.size(), "WAL file"),
+                    " of the old directory not stored yet (", whole.front(),
+                    " …); when it is carried out they are stored before the target is looked for");
   return error;
 }
 

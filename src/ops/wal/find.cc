@@ -6,6 +6,7 @@
 #include <set>
 #include <utility>
 
+#include "ops/given_names.h"
 #include "ops/wal/find_candidates.h"
 #include "ops/wal/find_names.h"
 #include "ops/wal/history.h"
@@ -29,11 +30,22 @@ std::string printable(std::string text) {
   return text;
 }
 
+// As typed, or as SQL reads what was typed: shop."Odd Schema".t.
 bool names_table(const FoundTable& table, std::string_view wanted) {
   if (wanted.empty()) return true;
   if (table.table.empty()) return false;
-  std::string with_schema = cat(table.schema, ".", table.table);
-  return wanted == table.table || wanted == with_schema || wanted == cat(table.database, ".", with_schema);
+  const std::string with_schema = cat(table.schema, ".", table.table);
+  if (wanted == table.table || wanted == with_schema || wanted == cat(table.database, ".", with_schema))
+    return true;
+  auto given = parse_given_table(wanted);
+  return given && given->table == table.table && (given->schema.empty() || given->schema == table.schema) &&
+         (given->database.empty() || given->database == table.database);
+}
+
+bool names_database(const std::string& database, std::string_view wanted) {
+  if (wanted == database) return true;
+  auto given = parse_given_table(wanted);
+  return given && given->schema.empty() && given->table == database;
 }
 
 class Finder {
@@ -240,7 +252,7 @@ class Finder {
         std::erase_if(finding.dropped, other);
         // Ours, of `dump restore --table`.
         if (finding.dropped_database.starts_with(kScratchDatabase)) finding.dropped_database.clear();
-        if (!request_.table.empty() && finding.dropped_database != request_.table)
+        if (!request_.table.empty() && !names_database(finding.dropped_database, request_.table))
           finding.dropped_database.clear();
         break;
       case FindWhat::truncated:

@@ -93,7 +93,8 @@ struct Tail {
 std::string describe(const Tail& tail, Timeline timeline) {
   return cat(
       "timeline ", timeline.value, " reaches to ", tail.end.to_string(), ", last commit ",
-      tail.last_commit ? tail.last_commit->time.to_string() : std::string("not seen since the backup"));
+      tail.last_commit ? tail.last_commit->time.to_string() : std::string("not seen since the backup"),
+      tail.last_record.valid() ? cat(" (all of it: --target-lsn ", tail.last_record.to_string(), ")") : "");
 }
 
 // The position up to which two histories are the same; nullopt: throughout, one target.

@@ -128,16 +128,27 @@ std::string moment_of(const RecoverPlan& plan) {
 
 }  // namespace
 
+namespace {
+
+std::string not_known(const ops::TimeEstimate& estimate) {
+  if (!estimate.copy_seconds) return cat("not known: ", estimate.basis);
+  return cat("not known: the copy takes about ", format_seconds(*estimate.copy_seconds),
+             ", and how fast WAL is replayed was never measured (", estimate.basis, ")");
+}
+
+}  // namespace
+
 std::string stakeholder_text(const RecoverPlan& plan) {
   const Assessment& what = plan.assessment;
   std::string text = cat("Database cluster ", what.cluster, ": ", sentence(what.failure), " (noticed ",
                          time_or(what.noticed, "at an unknown time"), "). ");
   const std::string moment = moment_of(plan);
   text += plan.in_place ? cat("We bring it back to ", moment, ". It is not available meanwhile")
-                        : cat("We make a copy of its state of ", moment, " beside it; it stays available");
+                        : cat("We make a copy of its state of ", moment, " beside it",
+                              what.primary_answers ? "; it stays available" : "");
   text += plan.downtime_seconds
               ? cat("; we expect that to take ", format_seconds(*plan.downtime_seconds), ". ")
-              : std::string("; how long that takes was never measured. ");
+              : std::string("; how long that takes is not known. ");
   return text + cat("Data: ", plan.loss.says, ". Next message when it is done, or when this changes.");
 }
 
@@ -154,10 +165,12 @@ std::string render_recover_plan(const RecoverPlan& plan) {
               restore.placements.front().final_path, ", backup ", restore.backup.id.text, ", to ",
               restore.asked.to_string(), "\n");
   text += cat("downtime         ",
-              !plan.in_place ? std::string("none: the cluster goes on")
+              !plan.in_place ? std::string(what.primary_answers ? "none: the cluster goes on"
+                                                                : "of a copy beside it there is none; the "
+                                                                  "cluster itself does not answer")
               : plan.downtime_seconds
                   ? cat("about ", format_seconds(*plan.downtime_seconds), " (", restore.estimate.basis, ")")
-                  : cat("not known: ", restore.estimate.basis),
+                  : not_known(restore.estimate),
               "\n\n");
   return text + cat(ops::render_rollback(plan.steps), "\nto tell people:\n\n", stakeholder_text(plan), "\n");
 }

@@ -64,7 +64,7 @@ struct Waiver {
 // A rehearsal that happened elsewhere and that somebody states: failover is owned by who owns the topology.
 struct StatedRehearsal {
   Timestamp time;
-  std::string says;  // as stated, "2027-01-10 by the platform team"
+  std::string says;  // as stated, "2026-03-10 by the platform team"
 };
 
 // What the repository's place costs.
