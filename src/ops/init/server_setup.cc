@@ -1,9 +1,8 @@
 #include "ops/init/server_setup.h"
 
-#include "ops/archive_setting.h"
-
 #include <algorithm>
 
+#include "ops/archive_setting.h"
 #include "pg/files/remote_source.h"
 #include "pg/format/version.h"
 #include "util/clock.h"
