@@ -318,9 +318,10 @@ class Planner {
     for (std::string_view directory : split(sockets, ',')) {
       Status free = check_socket_free(std::string(trim(directory)), port, ours);
       if (free) continue;
-      if (options_.start) return std::move(free).error();
+      // Whoever only plans to stop what runs there hears of it beside everything else.
+      if (options_.start && !options_.stops_server) return std::move(free).error();
       plan_.warnings.push_back(cat("port ", port, " is in use here, ", free.error().object,
-                                   ": to start the copy beside that server give it another with --port"));
+                                   ": to start it beside that server give it another with --port"));
     }
     return {};
   }

@@ -88,7 +88,6 @@ std::vector<Timestamp> drilled(const ReportFacts& facts) {
 void runs_by_the_clock(const ReportFacts& facts, ItemAnswer& answer, const ScheduledJob& job,
                        const std::vector<Timestamp>& began, double slack) {
   constexpr double kClocksDiffer = 60;
-  constexpr double kTooEarly = 5;  // for one that the clock began
   const double within = slack + job.jitter_seconds + kClocksDiffer;
   if (job.started.valid() && facts.now().seconds_since(job.started) <= 2 * job.longest_gap_seconds + within)
     return answer.shows(cat("the daemon began ", job.verb, " at ", job.started.to_string()),
@@ -96,7 +95,7 @@ void runs_by_the_clock(const ReportFacts& facts, ItemAnswer& answer, const Sched
   for (const Timestamp& time : began) {
     for (const Timestamp& due : job.due) {
       const double late = time.seconds_since(due);
-      if (late < -kTooEarly || late > within) continue;
+      if (late < -kClocksDiffer || late > within) continue;
       return answer.shows(cat(job.verb, " ran at its time, ", due.to_string()), {cat("schedule/", job.name)});
     }
   }

@@ -52,6 +52,8 @@ void transit_is_safe(const ReportFacts& facts, ItemAnswer& answer) {
   if (server && server->connection == pg::Connection::plain)
     return answer.lacks("backups read the server over a network without TLS",
                         "sslmode=verify-full in the connection string, and ssl = on on the server");
+  if (server && server->connection == pg::Connection::unknown)
+    return answer.lacks("how the server is reached is not known", our(facts, "doctor"));
   if (server)
     answer.shows(cat("the server is reached by ", to_string(server->connection)), {"doctor/server"});
 }

@@ -68,6 +68,8 @@ SignalFacts signal_facts() {
   facts.doctor.program = "/usr/bin/lifeboat";
   facts.doctor.conninfo = "host=/run/postgresql";
   facts.doctor.server.emplace();
+  facts.doctor.server->connection = pg::Connection::local_socket;
+  add_finding(facts, "server", "PostgreSQL 15.13, primary");
   pg::ServerFacts& server = *facts.doctor.server;
   server.system_id = {7};
   server.major = 15;
