@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -69,14 +70,32 @@ const Receiver* find_receiver(const std::vector<Receiver>& receivers, const std:
   return found == receivers.end() ? nullptr : &*found;
 }
 
+constexpr int64_t kForgetfulUs = 900'000'000;
+
+// The state could not be kept, so nobody knows who was told what: once a quarter of an hour it is told all
+// the same. When that was last is in the times of the lock's file, which even a full disk keeps.
+bool may_tell_without_memory(const Fd& lock, Timestamp now) {
+  struct stat info = {};
+  if (fstat(lock.get(), &info) != 0) return true;
+  const bool told = info.st_atim.tv_sec == 0;
+  const int64_t last_us = int64_t{info.st_mtim.tv_sec} * 1'000'000;
+  if (told && last_us <= now.unix_us && now.unix_us - last_us < kForgetfulUs) return false;
+  const timespec times[2] = {{0, 0}, {static_cast<time_t>(now.unix_us / 1'000'000), 0}};
+  (void)futimens(lock.get(), times);  // who cannot do that either is told at each check
+  return true;
+}
+
 // Kept after each message: who is killed in between repeats one at most. A state that cannot be kept keeps no
 // message back, for a full disk is what somebody has to hear of.
 Status send_all(const Invocation& invocation, const std::vector<AlertMessage>& messages, AlertBook& book,
-                const std::string& path, AlertCheck& check) {
+                const std::string& path, const Fd& lock, AlertCheck& check) {
   ready::SendOptions options = send_options(invocation);
   const int attempts = options.attempts;
   std::vector<std::string> unreachable;
   Status kept = write_file_durable(path, as_bytes(book.encode()), 0600);
+  if (!kept && !messages.empty() && !may_tell_without_memory(lock, Timestamp{invocation.clock().unix_us()}))
+    return std::move(kept).error().with_hint(
+        "messages were sent all the same within the last 15 minutes, and will be again until this is mended");
   for (const AlertMessage& message : messages) {
     if (invocation.stop().stopped()) break;
     if (std::ranges::find(unreachable, message.receiver) != unreachable.end()) continue;
@@ -99,8 +118,10 @@ Status send_all(const Invocation& invocation, const std::vector<AlertMessage>& m
     kept = write_file_durable(path, as_bytes(book.encode()), 0600);
   }
   if (kept) return {};
+  const bool any = !check.messages.empty();
   return std::move(kept).error().with_hint(
-      "messages were sent all the same, and come again at the next check, because nobody remembers them");
+      any ? "messages were sent all the same, and come again in 15 minutes, because nobody remembers them"
+          : "no message was due; those that are will be sent all the same");
 }
 
 Json message_json(const SentMessage& sent) {
@@ -184,7 +205,7 @@ Result<AlertCheck> check_alerts(const Invocation& invocation) {
   book.observe(check.report);
   const Timestamp now{invocation.clock().unix_us()};
   const auto messages = book.due(check.receivers, check.report.cluster, now);
-  TRY(send_all(invocation, messages, book, path, check));
+  TRY(send_all(invocation, messages, book, path, lock, check));
   check.firing = book.firing();
   check.waiting = book.waiting(whenever(check.receivers), check.report.cluster, now);
   check.states = book.receivers();

@@ -230,6 +230,7 @@ Result<ready::ReportSettings> read_settings(const Invocation& invocation) {
   }
   const RetentionRules rules = read_retention(invocation);
   settings.legal_hold = rules.legal_hold;
+  settings.key_escrow = invocation.text("key-escrow").value_or("");
   settings.retention = rules.backups;
   settings.dump_retention = rules.dumps;
   TRY_ASSIGN(settings.price, storage_price(invocation));
@@ -256,6 +257,12 @@ constexpr Option kStated[] = {
      .kind = ValueKind::path,
      .placeholder = "FILE",
      .help = "an open decision about targets",
+     .section = ConfigSection::cluster},
+    {.name = "key-escrow",
+     .kind = ValueKind::text,
+     .placeholder = "WHERE",
+     .help = "where a key that opens the repository is kept away from this host, as in \"safe 3, sealed "
+             "envelope\"",
      .section = ConfigSection::cluster},
     {.name = "failover-rehearsed",
      .kind = ValueKind::text,

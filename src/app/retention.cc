@@ -70,12 +70,12 @@ constexpr Option kRetention[] = {
 
 constinit const OptionGroup kRetentionOptions = {"Retention", kRetention};
 
-Status check_compliance(const RetentionRules& rules) {
-  // Where there are rules for backups, dumps are kept for other ends.
-  const repo::RetentionPolicy& policy = rules.backups.empty() ? rules.dumps : rules.backups;
+Status check_compliance(const RetentionRules& rules, bool has_backups) {
+  if (has_backups && rules.backups.empty()) return {};  // none of them expires
+  const repo::RetentionPolicy& policy = has_backups ? rules.backups : rules.dumps;
   const double days = std::max(policy.keep_days.value_or(0), policy.pitr_days.value_or(0));
   if (policy.empty() || days >= rules.compliance_days) return {};
-  const std::string_view option = rules.backups.empty() ? "dump-keep-days" : "keep-days";
+  const std::string_view option = has_backups ? "keep-days" : "dump-keep-days";
   return make_error(ErrorKind::config, "retention",
                     cat(days > 0 ? cat(static_cast<int64_t>(days), " days are")
                                  : std::string("a count of backups is"),

@@ -15,8 +15,9 @@ struct RetentionRules {
   double compliance_days = 0;  // prescribed; 0: nothing is
   bool legal_hold = false;     // nothing expires
 };
-// `config` when the rules would let go what has to be kept (RT1).
-Status check_compliance(const RetentionRules& rules);
+// `config` when the rules would let go what has to be kept (RT1). Where there are physical backups, it is
+// them that have to be kept, and dumps are made for other ends.
+Status check_compliance(const RetentionRules& rules, bool has_backups);
 RetentionRules read_retention(const Invocation& invocation);
 
 }  // namespace lifeboat::app

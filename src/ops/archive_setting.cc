@@ -34,6 +34,30 @@ bool stores_nothing(std::string_view archive_command) {
   return std::ranges::find(kNothing, trim(archive_command)) != kNothing.end();
 }
 
+bool hides_failures(std::string_view archive_command) {
+  const size_t push = archive_command.find(" push");
+  if (push == std::string_view::npos) return false;
+  char quote = 0;
+  for (size_t at = push; at < archive_command.size(); ++at) {
+    const char c = archive_command[at];
+    const char next = at + 1 < archive_command.size() ? archive_command[at + 1] : ' ';
+    const char before = archive_command[at - 1];
+    if (quote != 0) {
+      if (c == quote) quote = 0;
+    } else if (c == '\'' || c == '"') {
+      quote = c;
+    } else if (c == ';' || c == '|' || c == '\n') {
+      return true;
+    } else if (c == '&') {
+      if (next == '&')
+        ++at;  // what follows runs after success alone
+      else if (before != '>' && before != '<' && next != '>')
+        return true;
+    }
+  }
+  return false;
+}
+
 std::string normal_url(const std::string& repo) {
   std::string url = repo.starts_with('/') ? "file://" + repo : repo;
   while (url.size() > 8 && url.ends_with('/')) url.pop_back();

@@ -15,6 +15,10 @@ namespace lifeboat::ops {
 // that no failure is ever counted.
 bool stores_nothing(std::string_view archive_command);
 
+// Does it end well although `wal push` in it did not: `lifeboat wal push … || true`, a pipe, something behind
+// it? A redirection, or a condition before it, is none of these.
+bool hides_failures(std::string_view archive_command);
+
 // A repository as archive_command names it, so that two names of one are equal: "file:///srv/backup".
 std::string normal_url(const std::string& repo);
 

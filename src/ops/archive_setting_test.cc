@@ -22,6 +22,16 @@ TEST(archive_setting, what_reaches_no_archive_is_told) {
   EXPECT_THAT(why_nothing_is_archived(server("always", "exit 0")), Optional(HasSubstr("stores nothing")));
 }
 
+TEST(archive_setting, what_hides_a_failed_push_is_told) {
+  for (const char* command : {"lifeboat wal push %p || true", "lifeboat wal push %p; exit 0",
+                              "lifeboat wal push %p | tee /x", "lifeboat wal push --repo '/a b' %p & true"})
+    EXPECT_TRUE(hides_failures(command)) << command;
+  for (const char* command :
+       {"lifeboat wal push %p", "lifeboat wal push %p 2>>/var/log/push.log", "lifeboat wal push %p >/x 2>&1",
+        "test ! -f /off && lifeboat wal push %p", "lifeboat wal push --repo '/a;b' %p && logger stored"})
+    EXPECT_FALSE(hides_failures(command)) << command;
+}
+
 TEST(archive_setting, what_may_reach_one_is_not) {
   EXPECT_EQ(why_nothing_is_archived(server("on", "cp %p /x/%f")), std::nullopt);
   EXPECT_EQ(why_nothing_is_archived(server("on", "/usr/bin/true && cp %p /x/%f")), std::nullopt);

@@ -458,6 +458,8 @@ class Telling(AlertCase):
                 pass
         self.assertFails(self.alert("check"), 7, "sent all the same")
         self.assertEqual(self.told(), [("archive_off", "firing", "critical")])
+        self.assertFails(self.alert("check"), 7, "within the last 15 minutes")
+        self.assertEqual(self.told(), [], "not every minute")
         filler.unlink()
         self.assertEqual(self.check(), [("archive_off", "firing", "critical")])
         self.assertEqual(self.check(), [])

@@ -123,7 +123,6 @@ Result<int> handle(const Invocation& invocation) {
   TRY_ASSIGN(ops::RepoLocation where, repo_location(invocation));
   ops::ExpireRequest request;
   const RetentionRules rules = read_retention(invocation);
-  TRY(check_compliance(rules));
   request.policy = rules.backups;
   request.dumps = rules.dumps;
   request.grace_us = *invocation.duration_us("grace");
@@ -163,7 +162,12 @@ Result<int> handle(const Invocation& invocation) {
   invocation.output().document(to_json_text(json));
   // Records of leases that are over go along; alone they are nothing to ask about.
   const bool nothing = planned.plan.nothing_to_do() && dumps.plan.nothing_to_do();
-  if (dry_run || nothing || rules.legal_hold) return 0;
+  if (nothing || rules.legal_hold) return 0;
+  const auto& known = planned.plan.retention;
+  Status allowed = check_compliance(rules, !known.keep.empty() || !known.expire.empty());
+  if (!allowed && !dry_run) return std::move(allowed).error();
+  if (!allowed) invocation.output().note(LogLevel::warning, allowed.error().to_string());
+  if (dry_run) return 0;
   if (!holds_data && request.policy.empty() && request.dumps.empty()) return 0;
   if (holds_data) TRY(invocation.confirm("Expire and delete what is listed above?"));
   TRY_ASSIGN(json["done"], carry_out(invocation, planned, "backup"));

@@ -152,7 +152,7 @@ Result<Look> look_at_all(const Invocation& invocation, const Healing& healing,
   if (auto spool = invocation.text("spool")) request.spools = {*spool};
   request.daemon = ask_for_daemon(invocation, healing);
   request.wanted_slot = wanted_slot(invocation);
-  request.watch_us = healing.policy.stuck_us;
+  request.stuck_us = healing.policy.stuck_us;
   request.stop = &invocation.stop();
   TRY_ASSIGN(look.probe, ready::probe_heal(request, look.read.facts));
   look.findings = ready::judge_heal({look.read.facts, look.read.report, look.probe}, healing.policy, trail);

@@ -12,7 +12,6 @@
 #include "ops/wal/push.h"
 #include "pg/client/client.h"
 #include "repo/wal_store.h"
-#include "util/service.h"
 #include "util/strings.h"
 
 namespace lifeboat::app {
@@ -153,17 +152,19 @@ Result<std::string> take_backup(const HealContext& context, const ops::RepoLocat
   return cat("recovery begins anew with backup ", made.card.id.text);
 }
 
-// From the first missing segment on, until one is stored already or is still being written. False: pg_wal
-// does not have all of them, or none was missing and the gap is something else's.
-Result<bool> store_gap(const HealContext& context, SegmentName segment, std::vector<std::string>& did) {
+enum class GapEnd : uint8_t { closed, not_in_pg_wal, stored_meanwhile };
+
+// From the first missing segment on, until one is stored already or is still being written.
+Result<GapEnd> store_gap(const HealContext& context, SegmentName segment, std::vector<std::string>& did) {
   const auto& server = context.facts.doctor.server;
   if (!server) return make_error(ErrorKind::unavailable, segment.to_string(), "the server does not answer");
   const SegmentSize size{context.facts.doctor.data->control.wal_segment_size};
   const SegmentName written = SegmentName::containing(server->current_timeline, server->current_lsn, size);
   for (bool any = false;; segment = segment.next(size), any = true) {
-    if (segment.timeline == written.timeline && segment >= written) return any;
+    const GapEnd end = any ? GapEnd::closed : GapEnd::stored_meanwhile;
+    if (segment.timeline == written.timeline && segment >= written) return end;
     TRY_ASSIGN(bool there, is_stored(context, segment));
-    if (there) return any;
+    if (there) return end;
     auto stored = store_missing(context, segment);
     if (stored) {
       did.push_back(cat("stored ", segment.to_string(), " from pg_wal"));
@@ -171,15 +172,18 @@ Result<bool> store_gap(const HealContext& context, SegmentName segment, std::vec
     }
     // What pg_wal has under that name may be a recycled file; then it is lost, and the gap is left behind.
     did.push_back(cat("could not store ", segment.to_string(), " from pg_wal: ", stored.error().to_string()));
-    return false;
+    return GapEnd::not_in_pg_wal;
   }
 }
 
 Result<std::string> close_gap(const HealContext& context, std::vector<std::string>& did, Reporter& reporter) {
   const auto& continuity = context.facts.doctor.repository.continuity;
   if (context.probe.gap_in_pg_wal && continuity && continuity->missing) {
-    TRY_ASSIGN(bool closed, store_gap(context, *continuity->missing, did));
-    if (closed) return std::string("the gap is closed");
+    TRY_ASSIGN(GapEnd end, store_gap(context, *continuity->missing, did));
+    if (end == GapEnd::closed) return std::string("the gap is closed");
+    if (end == GapEnd::stored_meanwhile)
+      return cat(continuity->missing->to_string(),
+                 " is stored by now, and nothing was done; what is still missing the next look tells");
   }
   return take_backup(context, context.where, did, reporter);
 }
@@ -216,11 +220,6 @@ Result<std::string> rotate(const HealContext& context, const HealFinding& findin
 
 Result<std::string> make_standby(const HealContext& context, const HealFinding& finding,
                                  std::vector<std::string>& did, Reporter& reporter) {
-  // systemd ends what is left of a service's job, and confines it.
-  if (const std::string unit = service_of_this_process(); unit.starts_with("lifeboat"))
-    return make_error(ErrorKind::precondition, finding.object,
-                      cat("a server that ", unit, " starts would end with it and be confined like it"))
-        .with_hint("lifeboat heal --apply, by hand or from cron, makes the standby anew");
   const auto& standby = context.probe.standby;
   if (!standby || finding.object.empty())
     return make_error(ErrorKind::precondition, finding.object, "the standby cannot be looked at any more");

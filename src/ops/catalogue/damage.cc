@@ -179,4 +179,10 @@ std::set<BackupId> found_damaged(const Proofs& proofs) {
   return damaged;
 }
 
+bool cannot_restore(const repo::Card& card, const Proofs& proofs) {
+  const BackupProofs* of = proofs.of(card.id);
+  return of != nullptr && of->verified && !of->verified->passed &&
+         card.state != repo::BackupState::damaged;  // of which every verification says so
+}
+
 }  // namespace lifeboat::ops

@@ -21,4 +21,8 @@ Status spread_damage(const repo::LineageRepo& repo, Proofs& proofs);
 std::optional<std::string> found_damaged(const Proofs& proofs, const BackupId& backup);
 std::set<BackupId> found_damaged(const Proofs& proofs);
 
+// Its bytes in the repository were found damaged by a verification, so that a restore ends half-way. What was
+// broken in the source already (state damaged), or fails a drill's checks, restores with that blemish.
+bool cannot_restore(const repo::Card& card, const Proofs& proofs);
+
 }  // namespace lifeboat::ops

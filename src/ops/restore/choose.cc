@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <set>
 
+#include "ops/catalogue/damage.h"
 #include "ops/catalogue/proof.h"
 #include "repo/tombstone.h"
 #include "util/strings.h"
@@ -181,14 +182,6 @@ std::string known_against(const repo::Card& card, const Proofs& proofs) {
   if (failed == nullptr || failed->by_questions) return "";
   return cat("backup ", card.id.text, " failed its last check (", failed->evidence,
              "): ", first_problem(*failed));
-}
-
-// What restores with a blemish is rather taken than what does not restore at all: bytes that a verification
-// found damaged end a restore half-way.
-bool cannot_restore(const repo::Card& card, const Proofs& proofs) {
-  const BackupProofs* of = proofs.of(card.id);
-  return of != nullptr && of->verified && !of->verified->passed &&
-         card.state != repo::BackupState::damaged;  // of which every verification says so
 }
 
 // It came back, so it is taken; whoever restores may want to know.

@@ -62,21 +62,33 @@ std::optional<PartialSegment> local_partial(const RescuePlan& rescue) {
   return std::nullopt;
 }
 
-// RestorePlan::own_wal_to. A file system that was lost under pg_wal leaves a directory that is occupied all
-// the same.
-Lsn own_wal_to(const RescuePlan& rescue, const std::string& directory, SegmentSize size) {
+// RestorePlan::own_wal_to, but for the timeline that is restored. A file system that was lost under pg_wal
+// leaves a directory that is occupied all the same; a standby's has what came; an old primary's ends where
+// the next one began.
+Result<Lsn> own_wal_to(const RescuePlan& rescue, const repo::LineageRepo& repo, const std::string& directory,
+                       SegmentSize size) {
   auto facts = read_data_dir(directory);
-  if (!facts || !rescue.notes.empty()) return {};
+  auto standby = path_exists(join_path(directory, "standby.signal"));
+  if (!facts || !standby || *standby || !rescue.notes.empty()) return Lsn{};
   const pg::ControlFile& control = facts->control;
-  const SegmentName wanted =
-      SegmentName::containing(control.checkpoint.timeline, control.checkpoint_lsn, size);
-  auto holds = [&](const RescueFile& one) {
-    const bool segment = one.file.kind == WalFileKind::segment || one.file.kind == WalFileKind::partial;
-    return segment && one.file.segment == wanted && (!one.end.valid() || one.end > control.checkpoint_lsn);
-  };
-  return std::ranges::any_of(rescue.files, holds) || std::ranges::any_of(rescue.stored, holds)
-             ? control.checkpoint_lsn
-             : Lsn{};
+  if (control.state == pg::DbState::in_archive_recovery ||
+      control.state == pg::DbState::shut_down_in_recovery)
+    return Lsn{};
+  const Timeline timeline = control.checkpoint.timeline;
+  const SegmentName wanted = SegmentName::containing(timeline, control.checkpoint_lsn, size);
+  std::optional<SegmentName> last;
+  bool holds = false;
+  for (const auto* files : {&rescue.stored, &rescue.files}) {
+    for (const RescueFile& one : *files) {
+      const bool segment = one.file.kind == WalFileKind::segment || one.file.kind == WalFileKind::partial;
+      if (!segment || one.file.segment.timeline != timeline) continue;
+      last = std::max(last.value_or(one.file.segment), one.file.segment);
+      holds = holds || (one.file.segment == wanted && (!one.end.valid() || one.end > control.checkpoint_lsn));
+    }
+  }
+  TRY_ASSIGN(auto newest, repo::WalStore(repo).newest_segment(timeline));
+  if (!holds || (newest && *newest > *last)) return Lsn{};
+  return control.checkpoint_lsn;
 }
 
 Error with_rescue_hint(Error error, const RestorePlan& plan) {
@@ -122,6 +134,9 @@ class Planner {
     begin_plan();
     TRY(look_at_old_directory());
     if (Status fits = choose_and_look(); !fits) return naming_others(std::move(fits).error(), plan_);
+    if (auto theirs = read_data_dir(options_.directory);
+        plan_.own_wal_to.valid() && (!theirs || theirs->control.checkpoint.timeline != plan_.reach.timeline))
+      plan_.own_wal_to = {};
     collect_warnings();
     return std::move(plan_);
   }
@@ -198,7 +213,8 @@ class Planner {
     TRY_ASSIGN(RescuePlan rescue, plan_rescue(*source_.lineage, options_.directory, stop_));
     for (const RescueFile& file : rescue.files) plan_.rescue.push_back(file.file.text);
     plan_.warnings.insert(plan_.warnings.end(), rescue.notes.begin(), rescue.notes.end());
-    plan_.own_wal_to = own_wal_to(rescue, options_.directory, source_.lineage->record.segment_size);
+    TRY_ASSIGN(plan_.own_wal_to,
+               own_wal_to(rescue, repo_, options_.directory, source_.lineage->record.segment_size));
     local_partial_ = local_partial(rescue);
     // Where it stands it is about to be overwritten.
     if (options_.delta && local_partial_ && is_stored_partial(*source_.lineage, rescue.files))
@@ -318,8 +334,10 @@ class Planner {
     for (std::string_view directory : split(sockets, ',')) {
       Status free = check_socket_free(std::string(trim(directory)), port, ours);
       if (free) continue;
-      // Whoever only plans to stop what runs there hears of it beside everything else.
-      if (options_.start && !options_.stops_server) return std::move(free).error();
+      if (options_.start && !options_.replace) return std::move(free).error();
+      // The files outside may say otherwise by now.
+      const bool as_recorded = !options_.port && !outside_config_file(plan_, manifest_).empty();
+      if (options_.replace && !as_recorded) plan_.port_taken = free.error();
       plan_.warnings.push_back(cat("port ", port, " is in use here, ", free.error().object,
                                    ": to start it beside that server give it another with --port"));
     }

@@ -72,9 +72,10 @@ struct RestorePlan {
   bool delta = false;
   bool existing_data = false;       // replace: there is something to keep aside, or to overwrite
   std::vector<std::string> rescue;  // replace: WAL files of the old directory that will be stored first
-  // Replace: the last checkpoint of the old directory, which its own WAL, or what is stored of it, holds.
-  // Unset: that WAL is not all there, or nothing says so.
+  // Replace: the last checkpoint of the old directory, a primary's on the timeline that is restored, whose
+  // own WAL, or what is stored of it, is as that server left it. Unset: that is not so, or nothing says so.
   Lsn own_wal_to;
+  std::optional<Error> port_taken;  // replace: it could not be started, because another server has its socket
   RecoveryMinimums minimums;        // settings of the restored cluster are at least these (T32)
   std::optional<pg::PgBin> pg_bin;  // nullopt: not on this host (only allowed without start)
   std::string owner;                // of the files

@@ -32,7 +32,8 @@ class Finder {
       if (auto file = WalFileName::parse(entry.name)) TRY(sort_in(*file));
     }
     std::vector<RescueFile> partials;
-    for (auto& [timeline, segments] : segments_) TRY(look_at_timeline(segments, partials));
+    for (auto& [timeline, segments] : segments_)
+      TRY(look_at_timeline(segments, partials, timeline == segments_.rbegin()->first));
     std::ranges::move(partials, std::back_inserter(plan_.files));
     return std::move(plan_);
   }
@@ -55,8 +56,12 @@ class Finder {
     return {};
   }
 
-  Status look_at_timeline(std::vector<WalFileName>& segments, std::vector<RescueFile>& partials) {
+  Status look_at_timeline(std::vector<WalFileName>& segments, std::vector<RescueFile>& partials,
+                          bool newest) {
     std::ranges::sort(segments, {}, [](const WalFileName& file) { return file.segment; });
+    const SegmentSize size = lineage_.record.segment_size;
+    std::optional<SegmentName> last;  // that holds WAL of its own name
+    bool ends = false;                // in it
     for (const WalFileName& file : segments) {
       TRY(stop_.check());
       std::string path = join_path(pg_wal_, file.text);
@@ -72,11 +77,18 @@ class Finder {
                        lineage_.repo.cluster(), " is system ", lineage_.record.lineage.system_id.to_string()))
             .with_hint("the directory belongs to another cluster; restore beside it with --to");
       }
-      SegmentSize size = lineage_.record.segment_size;
       if (header->segment_size.bytes != size.bytes || header->start != file.segment.start(size) ||
           header->timeline > file.timeline) {
         continue;
       }
+      if (ends) {
+        // WAL is written in its order: what was there has been damaged since.
+        plan_.notes.push_back(cat(path, " holds WAL, and that before it can only be read up to a place in ",
+                                  last->to_string()));
+        return {};
+      }
+      if (last && file.segment != last->next(size)) TRY(tell_missing(last->next(size), file.segment));
+      last = file.segment;
       TRY_ASSIGN(std::vector<repo::WalObject> stored, store_.find_all(file));
       if (!stored.empty()) {
         plan_.stored.push_back({file, path, {}});
@@ -87,14 +99,29 @@ class Finder {
         plan_.files.push_back({file, path, {}});
         continue;
       }
-      if (end.end <= file.segment.start(size)) return {};
+      ends = true;
+      if (end.end <= file.segment.start(size)) continue;
       auto partial = WalFileName::parse(cat(file.text, ".partial"));
       CHECK(partial.has_value());
       partials.push_back({*partial, path, end.end});
-      // Whatever has a later name was not reached by this server, or follows damage that recovery cannot
-      // pass.
-      return {};
     }
+    if (!newest || !last || ends) return {};
+    // A server writes into a file that is there: a whole segment is the last only for a moment.
+    const std::string next = last->next(size).to_string();
+    if (std::ranges::find(segments, next, &WalFileName::text) == segments.end())
+      plan_.notes.push_back(
+          cat(join_path(pg_wal_, next), ", which the server was to write next, is not there"));
+    return {};
+  }
+
+  // Between two that are there; what is stored is not missed.
+  Status tell_missing(const SegmentName& first, const SegmentName& behind) {
+    auto file = WalFileName::parse(first.to_string());
+    CHECK(file.has_value());
+    TRY_ASSIGN(std::vector<repo::WalObject> stored, store_.find_all(*file));
+    if (stored.empty())
+      plan_.notes.push_back(
+          cat(join_path(pg_wal_, first.to_string()), " is missing, and ", behind.to_string(), " is there"));
     return {};
   }
 

@@ -25,7 +25,7 @@ struct RescueFile {
 struct RescuePlan {
   std::vector<RescueFile> files;   // in the order to store them: histories, segments, the partial one last
   std::vector<RescueFile> stored;  // of which the repository has a file by that name
-  std::vector<std::string> notes;  // what cannot be rescued and why
+  std::vector<std::string> notes;  // what cannot be rescued and why; none: pg_wal is as a server leaves it
 };
 
 // Looks through pg_wal of `data_directory`. Reads every segment that is not stored yet. Errors: foreign (the

@@ -101,6 +101,39 @@ TEST_F(Rescue, another_clusters_directory_is_refused_T26) {
   EXPECT_EQ(plan.error().kind, ErrorKind::foreign);
 }
 
+TEST_F(Rescue, wal_that_is_not_as_a_server_leaves_it_is_told) {
+  const Wal wal = four();
+  auto notes = [&] {
+    auto plan = plan_rescue(lineage(), dir_.path(), stop_);
+    EXPECT_TRUE(plan);
+    return plan->notes;
+  };
+  auto remove = [&](uint64_t index) {
+    ASSERT_TRUE(remove_tree(dir_ / ("pg_wal/" + name_of(1, index).to_string())));
+  };
+  for (uint64_t index = 1; index <= 4; ++index) lay_segment(index, wal);
+  EXPECT_TRUE(notes().empty());
+  // The one that was being written.
+  remove(4);
+  ASSERT_EQ(notes().size(), 1u);
+  EXPECT_NE(notes()[0].find(name_of(1, 4).to_string()), std::string::npos);
+  lay(name_of(1, 4).to_string(), Bytes(kSegment));
+  EXPECT_TRUE(notes().empty()) << "it was just about to be written";
+  // One in between, unless it is stored.
+  lay_segment(4, wal);
+  remove(2);
+  EXPECT_EQ(notes().size(), 1u);
+  store_segments(1, 2, 2, wal);
+  EXPECT_TRUE(notes().empty());
+  // One that is damaged, with WAL behind it.
+  lay_segment(2, wal);
+  Bytes damaged = wal.segment(3);
+  damaged[kSegment / 2] ^= 0xff;
+  for (size_t at = 200; at < damaged.size(); ++at) damaged[at] = 0;
+  lay(name_of(1, 3).to_string(), damaged);
+  EXPECT_EQ(notes().size(), 1u);
+}
+
 TEST_F(Rescue, a_directory_without_wal_has_nothing_to_rescue_and_says_so) {
   ASSERT_TRUE(remove_tree(dir_ / "pg_wal"));
   auto plan = plan_rescue(lineage(), dir_.path(), stop_);

@@ -464,6 +464,7 @@ Result<RestoreOutcome> run_restore(const RestoreOptions& options, Reporter& repo
     PhaseTimer timer(before.phases.preflight);
     TRY_ASSIGN(plan, plan_restore(source, options, reporter, stop));
   }
+  if (plan->port_taken) return std::move(*plan->port_taken);
   TRY_ASSIGN(RestoreOutcome outcome, execute_restore(source, options, std::move(*plan), reporter, stop));
   outcome.phases.preflight = before.phases.preflight;
   outcome.phases.rescue = before.phases.rescue;

@@ -216,18 +216,26 @@ std::string without_jobs(const repo::Manifest& manifest) {
   return cat(" -c shared_preload_libraries=", shell_quote(join(kept, ",")));
 }
 
-// What a call that failed half-way has left of the cluster in its place. `stopped`: the command that starts
-// the server that was stopped, but for its last word; "": none ran.
-Error with_state_left(Error error, const RestoreOptions& options, const std::string& stopped) {
-  if (!options.replace) return error;
-  auto copy = path_exists(join_path(options.directory, "recovery.signal"));
-  auto cluster = path_exists(join_path(options.directory, "global/pg_control"));
+// Tells one cluster in a directory from another that takes its place; 0: none is there.
+uint64_t control_file_in(const std::string& directory) {
+  auto info = stat_path(join_path(directory, "global/pg_control"));
+  return info ? info->inode : 0;
+}
+
+// What a call that failed half-way has left of the cluster in its place. `before`: control_file_in().
+// `stopped`: the command that starts the server that was stopped, but for its last word; "": none ran.
+Error with_state_left(Error error, const RestoreOptions& options, uint64_t before,
+                      const std::string& stopped) {
+  if (!options.replace || options.delta) return error;
+  auto running = pg::running_server(options.directory);
+  if (!running || *running) return error;  // it says itself what to do with that one
+  const uint64_t now = control_file_in(options.directory);
   std::string state;
-  if (copy && *copy && cluster && *cluster) {
+  if (now != 0 && now != before) {
     auto kept = kept_before(options.directory);
     state = cat(options.directory, " is the restored copy, and no server runs there",
                 kept && !kept->empty() ? cat("; the state before is in ", kept->back()) : "");
-  } else if (!stopped.empty() && cluster && *cluster) {
+  } else if (!stopped.empty() && now != 0) {
     state = cat("the server was stopped, and its directory is as it was; it is started again by ", stopped,
                 " start, or as the system starts it");
   }
@@ -267,6 +275,7 @@ std::string preserve_command(const RestorePlan& plan, const repo::Manifest& mani
 Status preflight(const RollbackRequest& request, bool running, Reporter& reporter, StopToken& stop) {
   if (!running && !asks_database(request.checks)) return {};
   auto plan = plan_rollback(request, reporter, stop);
+  if (plan && plan->restore.port_taken) return std::move(*plan->restore.port_taken);
   if (plan) return {};
   // Without a server, WAL that only the old directory has is stored before the target is looked for.
   if (!running && request.restore.replace && plan.error().kind == ErrorKind::unreachable) return {};
@@ -329,6 +338,7 @@ Result<RollbackOutcome> run_rollback(const RollbackRequest& request, Reporter& r
   TRY_ASSIGN(std::optional<pg::RunningServer> running, server_there(options));
   if (must_stop_first(request, running)) return still_running(options.directory, *running);
   TRY(preflight(request, running.has_value(), reporter, stop));
+  const uint64_t before = control_file_in(options.directory);
   std::string stopped;
   if (running) {
     stopped = pg_ctl_command(options.directory, *running);
@@ -338,7 +348,7 @@ Result<RollbackOutcome> run_rollback(const RollbackRequest& request, Reporter& r
     outcome.stop_seconds = static_cast<double>(Clock::system().monotonic_us() - began) / 1e6;
   }
   auto restored = run_restore(options, reporter, stop);
-  if (!restored) return with_state_left(std::move(restored).error(), options, stopped);
+  if (!restored) return with_state_left(std::move(restored).error(), options, before, stopped);
   outcome.restored = *std::move(restored);
   if (outcome.restored.kept.empty()) return outcome;
   TRY_ASSIGN(outcome.preserved, state_before(options.directory, outcome.restored.kept.front()));

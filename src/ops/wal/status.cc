@@ -53,12 +53,12 @@ class LineageLook {
     TRY_ASSIGN(backups_, repo::read_cards(lineage_.repo));
     TRY_ASSIGN(Proofs proofs, read_proofs(lineage_.repo));
     TRY(spread_damage(lineage_.repo, proofs));
-    const std::set<BackupId> damaged = found_damaged(proofs);
     std::erase_if(backups_, [&](const repo::Card& card) {
       return card.state == repo::BackupState::aborted || condemned.condemns(card.id);
     });
-    status_.damaged_backups =
-        std::erase_if(backups_, [&](const repo::Card& card) { return damaged.contains(card.id); });
+    for (const repo::Card& card : backups_)
+      if (cannot_restore(card, proofs)) damaged_.insert(card.id);
+    status_.damaged_backups = damaged_.size();
     std::ranges::sort(backups_, {}, &repo::Card::stop_lsn);
     return {};
   }
@@ -138,7 +138,7 @@ class LineageLook {
     if (!stored->history) return {};
     std::optional<Lsn> path_end;  // of the last window
     for (const repo::Card& card : backups_) {
-      if (!stored->history->contains(card.timeline, card.stop_lsn)) continue;
+      if (damaged_.contains(card.id) || !stored->history->contains(card.timeline, card.stop_lsn)) continue;
       TRY(stop_.check());
       WalPath path = history_.path(timeline.timeline, card.start_lsn);
       paths_.push_back(path);
@@ -275,6 +275,7 @@ class LineageLook {
   const StopToken& stop_;
   WalHistory history_;
   std::vector<repo::Card> backups_;
+  std::set<BackupId> damaged_;  // of these: no recovery begins with one
   std::vector<WalGap> gaps_;
   std::vector<WalPath> paths_;  // of every backup along every timeline
   LineageWalStatus status_;

@@ -313,7 +313,7 @@ TEST_F(HealTest, a_receiver_that_hangs_is_restarted_and_one_that_fails_is_not) {
   probe_.daemon.receiver = "running";
   probe_.daemon.receiver_seconds = 600;
   EXPECT_THAT(ids(), IsEmpty()) << "it runs for long, and may come back";
-  probe_.slot_idle_seconds = 400;
+  probe_.slot_idle_seconds = 61;
   EXPECT_EQ(find("receiver_stuck").action, HealAction::receiver);
   probe_.daemon.receiver = "waiting";
   probe_.daemon.receiver_error = "exit code 6";
@@ -353,6 +353,13 @@ TEST_F(HealTest, a_standby_beyond_repair_is_made_anew) {
   const HealFinding finding = find("standby_beyond_repair");
   EXPECT_EQ(finding.state, HealState::ready);
   EXPECT_EQ(finding.object, "/srv/data");
+}
+
+TEST_F(HealTest, in_a_service_of_ours_no_server_is_started) {
+  is_standby(ops::StandbyState::beyond_repair);
+  probe_.service = "lifeboat-main-heal.service";
+  EXPECT_EQ(find("standby_beyond_repair").state, HealState::manual);
+  EXPECT_THAT(find("standby_beyond_repair").proposal, HasSubstr("from cron"));
 }
 
 TEST_F(HealTest, a_standby_that_may_come_back_is_left_alone) {

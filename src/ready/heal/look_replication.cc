@@ -51,7 +51,8 @@ void look_at_receiver(HealLook& look) {
   if (slot == nullptr || slot->active || slot->wal_status == "lost") return;
   const double stuck = static_cast<double>(look.policy.stuck_us) / 1e6;
   const bool runs = daemon.receiver == "running";
-  if (daemon.receiver_seconds < stuck || (runs && look.facts.probe.slot_idle_seconds < stuck)) return;
+  const double watched = std::min(stuck, static_cast<double>(kLongestWatchUs) / 1e6);
+  if (daemon.receiver_seconds < stuck || (runs && look.facts.probe.slot_idle_seconds < watched)) return;
   HealFinding& finding =
       look.add("receiver_stuck", wanted->name, Rank::critical,
                cat("nobody is connected to the slot ", wanted->name, "; the daemon's wal receive is ",
@@ -107,6 +108,9 @@ void look_at_standby(HealLook& look) {
       finding.proposal = "run this on the standby's host, with --pgdata";
     } else if (look.doctor().patroni) {
       finding.proposal = "patronictl reinit: Patroni makes its standbys";
+    } else if (!probe.service.empty()) {
+      finding.proposal = cat("lifeboat heal --apply, by hand or from cron, makes it anew: a server that ",
+                             probe.service, " starts would end with it and be confined as it is");
     } else if (gaps != nullptr && rank_of(gaps->verdict) == Rank::critical) {
       finding.proposal =
           "take a backup first (lifeboat backup): a standby from the newest one would end at the same gap";

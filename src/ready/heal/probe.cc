@@ -8,6 +8,7 @@
 #include "pg/server/postmaster.h"
 #include "util/clock.h"
 #include "util/files.h"
+#include "util/service.h"
 #include "util/strings.h"
 
 namespace lifeboat::ready {
@@ -46,6 +47,7 @@ bool is_idle(const SignalFacts& facts, const std::string& name) {
 // A receiver that has run for days may be on its way back after a moment without network.
 double watch_idle_slot(const ProbeRequest& request, const std::string& name) {
   constexpr int64_t kPollUs = 500'000;
+  const int64_t watch_us = std::min(request.stuck_us, kLongestWatchUs);
   Clock& clock = Clock::system();
   const int64_t began_us = clock.monotonic_us();
   pg::ConnectOptions options;
@@ -60,8 +62,8 @@ double watch_idle_slot(const ProbeRequest& request, const std::string& name) {
     if (!active || active->value_or("t") == "t") return 0;
     const int64_t watched_us = clock.monotonic_us() - began_us;
     const bool stopped = request.stop != nullptr && request.stop->stopped();
-    if (watched_us >= request.watch_us || stopped) return static_cast<double>(watched_us) / 1e6;
-    clock.sleep_us(std::min(kPollUs, request.watch_us - watched_us));
+    if (watched_us >= watch_us || stopped) return static_cast<double>(watched_us) / 1e6;
+    clock.sleep_us(std::min(kPollUs, watch_us - watched_us));
   }
 }
 
@@ -77,10 +79,14 @@ Result<HealProbe> probe_heal(const ProbeRequest& request, const SignalFacts& fac
   HealProbe probe;
   probe.daemon = request.daemon;
   probe.wanted_slot = request.wanted_slot;
-  if (probe.wanted_slot && probe.daemon.receiver == "running" && is_idle(facts, probe.wanted_slot->name))
+  const bool long_enough = probe.daemon.receiver_seconds >= static_cast<double>(request.stuck_us) / 1e6;
+  if (probe.wanted_slot && probe.daemon.receiver == "running" && long_enough &&
+      is_idle(facts, probe.wanted_slot->name))
     probe.slot_idle_seconds = watch_idle_slot(request, probe.wanted_slot->name);
   probe.archiver_commands = commands_of_archiver(facts);
   probe.gap_in_pg_wal = gap_is_in_pg_wal(facts);
+  if (std::string service = service_of_this_process(); service.starts_with("lifeboat"))
+    probe.service = std::move(service);
   for (const std::string& directory : request.spools) {
     auto abandoned = ops::list_abandoned(directory);
     if (!abandoned || abandoned->empty()) continue;

@@ -46,6 +46,7 @@ struct HealProbe {
   std::vector<SpoolFacts> spools;
   std::optional<ops::StandbyFacts> standby;  // where the server is one
   std::string standby_problem;               // why it could not be looked at
+  std::string service;                       // of ours that this process belongs to (systemd); "": none
   bool gap_in_pg_wal = false;                // the segment that is missing in the repository lies in pg_wal
 };
 
@@ -56,9 +57,12 @@ struct ProbeRequest {
   std::vector<std::string> spools;  // directories
   DaemonProbe daemon;               // found by the caller
   std::optional<WantedSlot> wanted_slot;
-  int64_t watch_us = 0;  // how long an idle slot is watched for its receiver to come back
+  int64_t stuck_us = 0;  // HealPolicy::stuck_us: a receiver that runs for that long may be stuck
   const StopToken* stop = nullptr;
 };
+
+// How long an idle slot is watched for a receiver that runs to come back to it, at most.
+inline constexpr int64_t kLongestWatchUs = 60'000'000;
 
 // Errors: cancelled. What cannot be had is absent.
 Result<HealProbe> probe_heal(const ProbeRequest& request, const SignalFacts& facts);

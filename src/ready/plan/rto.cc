@@ -295,7 +295,7 @@ void physical_rto(Planning& planning) {
       const double window = kHour + planning.backup_seconds();
       const double wal = planning.volumes.wal_weak ? 0 : *planning.volumes.wal_per_day * window / kDay;
       const double least = wal / *replay_rate(planning.rates, Path::instant) + planning.rates.fixed_seconds;
-      take_instant = least * (1 - planning.rates.relative_error) <= planning.demands.rto_seconds;
+      take_instant = least / (1 + planning.rates.relative_error) <= planning.demands.rto_seconds;
     }
   }
   // Where both miss, the one that misses by less is told.

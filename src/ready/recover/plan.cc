@@ -75,8 +75,9 @@ ExpectedLoss expected_loss(const Assessment& assessment, const ops::RestorePlan&
     return loss;
   }
   loss.says = cat("what was committed after ", time_or(reached, "the end of stored WAL"),
-                  plan.existing_data ? ": the old directory's own WAL does not lead to its last checkpoint"
-                                     : ": the lost server's own WAL is not at hand");
+                  plan.existing_data
+                      ? ": that the old directory's own WAL is all there, and the lost server's, is not shown"
+                      : ": the lost server's own WAL is not at hand");
   if (reached.valid() && assessment.noticed.valid()) {
     loss.seconds = std::max(0.0, assessment.noticed.seconds_since(reached));
     loss.says += cat(", at most ", format_seconds(*loss.seconds), " of work");

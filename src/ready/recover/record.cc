@@ -148,8 +148,10 @@ std::string_view to_string(RecoverVerdict verdict) {
 std::optional<double> measured_loss(const PostMortem& record) {
   const ops::RecoveryResult* end = recovery_of(record);
   if (end == nullptr) return std::nullopt;
+  // By the plan that was carried out: the first one was made while the server may still have run.
+  const Lsn own_wal_to = record.outcome->restored.plan.own_wal_to;
   const bool all_there =
-      end->replayed >= record.plan.steps.restore.own_wal_to && !record.outcome->restored.wal_left_behind;
+      own_wal_to.valid() && end->replayed >= own_wal_to && !record.outcome->restored.wal_left_behind;
   if (record.plan.loss.whole && all_there) return 0;
   const Assessment& what = record.plan.assessment;
   const Timestamp known = record.plan.loss.chosen ? what.last_known_commit : what.noticed;

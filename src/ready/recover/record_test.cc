@@ -88,14 +88,14 @@ TEST(loss, a_directory_whose_wal_is_gone_gives_none) {
   const ExpectedLoss loss = expected_loss(assessment(), plan);
   EXPECT_FALSE(loss.whole);
   EXPECT_EQ(loss.seconds, 60);
-  EXPECT_THAT(loss.says, HasSubstr("does not lead to its last checkpoint"));
+  EXPECT_THAT(loss.says, HasSubstr("is not shown"));
   EXPECT_EQ(measured_loss(record(plan)), 60);
 }
 
 TEST(loss, nothing_is_lost_only_where_its_last_checkpoint_was_reached_and_no_wal_left_behind) {
   EXPECT_EQ(measured_loss(record()), 0);
   PostMortem short_of_it = record();
-  short_of_it.plan.steps.restore.own_wal_to = {0x4000000};
+  short_of_it.outcome->restored.plan.own_wal_to = {0x4000000};
   EXPECT_EQ(measured_loss(short_of_it), 60);
   PostMortem left = record();
   left.outcome->restored.wal_left_behind = true;

@@ -1,5 +1,8 @@
 #include "ready/recover/validate.h"
 
+#include <algorithm>
+#include <initializer_list>
+
 #include "ops/archive_setting.h"
 #include "pg/client/client.h"
 #include "util/clock.h"
@@ -24,12 +27,15 @@ Status look_into(const std::string& conninfo, const std::string& database, const
   return {};
 }
 
-// Of a role that may not in, of a time-out and of a server that is full nothing follows for the data.
+// SQLSTATE classes XX and 58, and what a server says before the protocol knows one. Of a role that may not
+// in, of a time-out and of a server that is full nothing follows for the data.
 bool says_it_is_broken(const Error& error) {
-  const bool full = error.to_string().find("53300") != std::string::npos ||
-                    error.to_string().find("too many") != std::string::npos;
-  return !full && error.kind != ErrorKind::permission && error.kind != ErrorKind::timeout &&
-         error.kind != ErrorKind::cancelled;
+  const std::string text = error.to_string();
+  return std::ranges::any_of(
+      std::initializer_list<std::string_view>{"(XX", "(58", "could not open file", "could not read",
+                                              "invalid page", "is missing", "cache lookup failed",
+                                              "could not find"},
+      [&](std::string_view phrase) { return text.find(phrase) != std::string::npos; });
 }
 
 Status ask(const std::string& conninfo, const pg::ConnectOptions& options, Validation& validation) {
@@ -40,7 +46,8 @@ Status ask(const std::string& conninfo, const pg::ConnectOptions& options, Valid
   validation.in_recovery = rows.truth(0, 0);
   validation.archives = rows.text(0, 1) != "off" && !ops::stores_nothing(rows.text(0, 2));
   TRY_ASSIGN(pg::Rows databases,
-             client.query("SELECT datname FROM pg_database WHERE datallowconn ORDER BY datname"));
+             client.query("SELECT datname FROM pg_database WHERE datallowconn AND datconnlimit <> -2"
+                          " ORDER BY datname"));  // -2: a DROP DATABASE was interrupted
   validation.databases = databases.size();
   for (int row = 0; row < databases.size(); ++row) {
     const std::string name(databases.text(row, 0));

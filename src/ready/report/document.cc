@@ -76,6 +76,7 @@ std::string config_line(const ReportFacts& facts, std::string_view key) {
   if (key == "dump-keep-days")
     return cat(static_cast<int64_t>(settings.dump_retention.keep_days.value_or(0)), " days");
   if (key == "dump-keep-count") return cat(settings.dump_retention.keep_count.value_or(0), " dumps");
+  if (key == "key-escrow") return settings.key_escrow;
   if (key == "legal-hold") return settings.legal_hold ? "true" : "";
   if (key == "failover-rehearsed") return settings.failover ? settings.failover->says : "";
   if (key == "decision-record") return settings.decision_record;

@@ -87,6 +87,7 @@ struct ReportSettings {
   repo::RetentionPolicy dump_retention;  // empty: dumps never expire
   StoragePrice price;
   bool legal_hold = false;  // nothing expires
+  std::string key_escrow;   // where a key is kept away from this host, as stated; "": nowhere
   std::optional<StatedRehearsal> failover;
   std::vector<ScheduledJob> jobs;
   std::vector<AlertReceiver> receivers;

@@ -23,6 +23,13 @@ void early_enough(const ReportFacts& facts, ItemAnswer& answer, std::string_view
                  in_config(facts, "critical = 1000000000", cat("signals.", id)));
 }
 
+// A passphrase beside the one that a file on this host holds.
+bool is_carried(const ops::RepositoryFacts& repository) {
+  const auto passphrases = std::ranges::count_if(
+      repository.key_slots, [](const repo::SlotInfo& slot) { return slot.kind == "passphrase"; });
+  return passphrases > (repository.key.kind == repo::KeySourceKind::passphrase_file ? 1 : 0);
+}
+
 // A passphrase slot can be carried in a head or a safe; a key file beside the database cannot.
 void key_is_elsewhere(const ReportFacts& facts, ItemAnswer& answer) {
   const ops::RepositoryFacts& repository = facts.doctor().repository;
@@ -32,10 +39,13 @@ void key_is_elsewhere(const ReportFacts& facts, ItemAnswer& answer) {
       our(facts, "key add", "--new-passphrase-file FILE   # and keep the passphrase away from this host");
   if (slots.size() < 2)
     return answer.lacks("one key alone opens the repository: it is lost with whoever holds it", fix);
-  const bool carried = std::ranges::any_of(
-      repository.key_slots, [](const repo::SlotInfo& slot) { return slot.kind == "passphrase"; });
-  if (!carried)
-    return answer.lacks("only key files open it, and nothing shows that one of them is kept elsewhere", fix);
+  if (!is_carried(repository) && facts.settings.key_escrow.empty())
+    return answer.lacks(
+        "nothing shows that a key is kept away from this host: there is no passphrase but what a "
+        "file here holds",
+        cat(fix, "; or say where one is: ", in_config(facts, "key-escrow = \"WHERE\"")));
+  if (!facts.settings.key_escrow.empty())
+    answer.shows(cat("a key is kept at: ", facts.settings.key_escrow), {"config/key-escrow"});
   answer.shows(cat(slots.size(), " keys open the repository"), slots);
   const std::string& key = repository.key.path;
   if (facts.doctor().data && !key.empty() && key.starts_with(cat(facts.doctor().data->path, "/")))

@@ -280,6 +280,15 @@ const Case kCases[] = {
     {"one key alone",
      [](ReportFacts& f) { f.signals.doctor.repository.key_slots.pop_back(); },
      {"encryption"}},
+    {"key files alone, and one of them in a vault",
+     [](ReportFacts& f) {
+       f.signals.doctor.repository.key_slots[1].kind = "key-file";
+       f.settings.key_escrow = "vault";
+     },
+     {}},
+    {"the passphrase is in a file here",
+     [](ReportFacts& f) { f.signals.doctor.repository.key.kind = repo::KeySourceKind::passphrase_file; },
+     {"encryption"}},
     {"key files alone",
      [](ReportFacts& f) { f.signals.doctor.repository.key_slots[1].kind = "key-file"; },
      {"encryption"}},

@@ -2,7 +2,6 @@
 #include <algorithm>
 #include <cmath>
 #include <ranges>
-#include <set>
 
 #include "ops/catalogue/damage.h"
 #include "ready/signals/reads.h"
@@ -176,10 +175,9 @@ void read_drill_result(const SignalFacts& facts, const SignalPolicy&, Reading& r
 
 void read_backup_damage(const SignalFacts& facts, const SignalPolicy&, Reading& reading) {
   if (!needs_catalogue(facts, reading)) return;
-  const std::set<BackupId> damaged = ops::found_damaged(facts.doctor.repository.proofs);
   std::vector<std::string> found;
   for (const repo::Card& card : facts.doctor.repository.backups)
-    if (damaged.contains(card.id)) found.push_back(card.id.text);
+    if (ops::cannot_restore(card, facts.doctor.repository.proofs)) found.push_back(card.id.text);
   const size_t count = found.size();
   constexpr size_t kNamed = 5;
   if (found.size() > kNamed) found.resize(kNamed);

@@ -122,8 +122,9 @@ void look_behind_archive_mode(const SignalFacts& facts, Reading& reading) {
       !arrives(facts))
     return measured(reading, 1, cat("archive_command cannot run: ", program->found));
   // A push that fails behind `|| true` is WAL that is gone.
-  if (command != nullptr && command->severity == Severity::warning && facts.doctor.archive_command.ours &&
-      facts.doctor.archive_command.shell)
+  const ops::CommandFacts& words = facts.doctor.archive_command;
+  if (command != nullptr && command->severity == Severity::warning && words.ours &&
+      ops::hides_failures(words.text))
     return raise_to(reading, Verdict::warning,
                     cat("archive_command: ", command->found, ": ", command->cause));
   if (command == nullptr || command->severity != Severity::critical) return;
@@ -160,7 +161,15 @@ void read_wal_archive_lag(const SignalFacts& facts, const SignalPolicy& policy, 
                             format_value(seconds, Unit::seconds)));
   const Streaming* receiver = nearest_receiver(facts);
   reading.bytes = bytes_not_stored(facts);
-  const bool whole_segments = receiver == nullptr;
+  // One that streams into another repository has left more behind here than it has itself.
+  const uint64_t segment = facts.doctor.server->wal_segment_size.bytes;
+  if (receiver != nullptr && reading.bytes &&
+      *reading.bytes > static_cast<double>(receiver->bytes + 2 * segment)) {
+    if (off)
+      raise_to(reading, Verdict::warning,
+               cat(receiver->name, " streams, and what it takes is not stored here"));
+    receiver = nullptr;
+  }
   if (receiver != nullptr) {
     const auto received = static_cast<double>(receiver->bytes);
     reading.bytes = std::min(received, reading.bytes.value_or(received));
@@ -168,7 +177,7 @@ void read_wal_archive_lag(const SignalFacts& facts, const SignalPolicy& policy, 
   if (reading.bytes)
     raise_to(reading, judge(*reading.bytes, policy.byte_thresholds, Worse::above),
              cat(format_bytes(static_cast<uint64_t>(*reading.bytes)), " not in the repository",
-                 whole_segments ? " as whole segments" : ""));
+                 receiver == nullptr ? " as whole segments" : ""));
   if (receiver != nullptr) judge_receiver(facts, *receiver, reading);
   const ops::Finding* archiver = finding_of(facts, "archiver");
   if (archiver != nullptr && archiver->severity == Severity::critical) {
