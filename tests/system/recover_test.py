@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import time
 
-from harness import (Cluster, MOUNTER, SystemTest, account, amcheck, binary, environment, give, main, new_directory, run, tree)
+from harness import (Cluster, MOUNTER, SystemTest, account, amcheck, binary, environment, give, main, new_directory, run, tool, tree, wait_until)
 
 USAGE, NOT_FOUND, PRECONDITION, NOT_CONFIRMED = 2, 4, 14, 21
 
@@ -81,21 +81,41 @@ class Recover(SystemTest):
                 server.stop()
 
     def test_a_directory_whose_wal_is_gone_has_lost_what_was_not_archived(self):
+        for what in ("all of it", "the segment that was written"):
+            with self.subTest(what=what):
+                server, lb = self.source(self.majors()[0])
+                self.say(server, "not archived")
+                written = server.value("SELECT pg_walfile_name(pg_current_wal_lsn())")
+                server.kill9()
+                # What a killed postmaster leaves of its socket is nobody's.
+                ended = subprocess.run(["/bin/sh", "-c", "echo $$"], capture_output=True, text=True, check=True).stdout.strip()
+                lock = server.place / f".s.PGSQL.{server.port}.lock"
+                lock.write_text(f"{ended}\n{server.data}\n")
+                give(lock)
+                if what == "all of it":
+                    shutil.rmtree(server.data / "pg_wal")
+                else:
+                    (server.data / "pg_wal" / written).unlink()
+                plan = self.recover(lb, "--failure", "primary-lost", "--dry-run").ok().json
+                self.assertNotIn("nothing that was committed", plan["expected_loss"])
+                self.assertNotIn("nothing that was committed", plan["stakeholder_text"])
+                done = self.recover(lb, "--failure", "primary-lost", "--yes", "--record", new_directory("rec"), "--rpo", "1ms").ok().json
+                self.assertEqual(self.said(server), "good")
+                self.assertEqual(self.verdicts(done["post_mortem"])["rpo_met"], "fail")
+
+    def test_in_place_of_a_standby_nobody_knows_what_its_primary_had(self):
         server, lb = self.source(self.majors()[0])
-        self.say(server, "not archived")
+        directory = new_directory("standby") / "data"
+        run([tool("pg_basebackup", server.major), "-D", directory, "-R", "-X", "stream", "-c", "fast", "-d", server.conninfo()], timeout=120)
+        standby = Cluster.attach(directory, server.major, start=True)
+        self.say(server, "both")
+        wait_until(lambda: standby.value("SELECT count(*) FROM ledger WHERE what = 'both'") == "1", "the standby")
+        standby.stop()
+        self.say(server, "the primary alone")
         server.kill9()
-        # What a killed postmaster leaves of its socket is nobody's.
-        ended = subprocess.run(["/bin/sh", "-c", "echo $$"], capture_output=True, text=True, check=True).stdout.strip()
-        lock = server.place / f".s.PGSQL.{server.port}.lock"
-        lock.write_text(f"{ended}\n{server.data}\n")
-        give(lock)
-        shutil.rmtree(server.data / "pg_wal")
-        plan = self.recover(lb, "--failure", "primary-lost", "--dry-run").ok().json
+        plan = lb("recover", "--failure", "primary-lost", "--dry-run", "--pg", server.conninfo(), "--pgdata", standby.data, "--pg-bin", server.bin,
+                  "--port", standby.port, "--socket-dir", standby.place).ok().json
         self.assertNotIn("nothing that was committed", plan["expected_loss"])
-        self.assertNotIn("nothing that was committed", plan["stakeholder_text"])
-        done = self.recover(lb, "--failure", "primary-lost", "--yes", "--record", new_directory("rec"), "--rpo", "1ms").ok().json
-        self.assertEqual(self.said(server), "good")
-        self.assertEqual(self.verdicts(done["post_mortem"])["rpo_met"], "fail")
 
     def test_a_dropped_table_beside_the_cluster_that_goes_on(self):
         server, lb = self.source()
