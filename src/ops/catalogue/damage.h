@@ -9,6 +9,7 @@
 #include <string>
 
 #include "ops/catalogue/proof.h"
+#include "repo/manifest.h"
 
 namespace lifeboat::ops {
 
