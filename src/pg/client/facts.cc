@@ -46,6 +46,7 @@ class Reader {
     facts_.major = client_.major();
     if (auto version = require_version(facts_.major); !version) return std::move(version).error();
     TRY(read_basics());
+    facts_.connection = connection_of(client_);
     TRY(read_control());
     TRY(read_position());
     TRY(read_role());
@@ -54,7 +55,6 @@ class Reader {
     if (request_.databases) TRY(read_databases());
     if (request_.archiver) TRY(read_archiver());
     if (request_.replication) TRY(read_replication());
-    facts_.connection = connection_of(client_);
     return std::move(facts_);
   }
 
