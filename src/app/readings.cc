@@ -79,7 +79,8 @@ Status complete_dumps(const repo::Repository& repository, const std::string& clu
     if (entry.card.state != repo::BackupState::complete) continue;
     const auto& dump = entry.card.dump;
     dumps.push_back({entry.card.id.text, entry.card.stopped,
-                     !dump || (!dump->schema_only && !dump->chosen_tables), known_failure(entry.proofs)});
+                     !dump || (!dump->schema_only && !dump->chosen_tables), known_failure(entry.proofs),
+                     dump ? dump->databases : std::vector<std::string>()});
   }
   if (!list.problems.empty()) return std::move(list.problems.front());
   return {};

@@ -94,6 +94,16 @@ RetentionRules read_retention(const Invocation& invocation) {
   rules.dumps.keep_days = days(invocation, "dump-keep-days");
   rules.compliance_days = days(invocation, "compliance-days").value_or(0);
   rules.legal_hold = invocation.flag("legal-hold");
+  // What the configuration forbids neither an option nor the environment allows.
+  if (const ConfigBlock* section = invocation.cluster_section(); section != nullptr) {
+    for (const ConfigValue& value : section->values) {
+      if (value.option->name == "legal-hold")
+        rules.legal_hold = rules.legal_hold || value.values.front() == "true";
+      if (value.option->name == "compliance-days")
+        rules.compliance_days =
+            std::max(rules.compliance_days, static_cast<double>(parse_i64(value.values.front()).value_or(0)));
+    }
+  }
   return rules;
 }
 

@@ -98,6 +98,9 @@ class Deciding(ExpireCase):
         held = expire("legal-hold = true", "--keep-count", "1").ok()
         self.assertEqual(self.decided(held), (made[:2], made[2:]))
         self.assertTrue(held.json["legal_hold"])
+        lifted = harness.run(["env", "LIFEBOAT_LEGAL_HOLD=false", harness.binary(), "expire", "--config", config, "--yes", "--grace", "0", "--keep-count",
+                              "1", "--output", "json"])
+        self.assertFalse(lifted.json["carried_out"], "the environment lifts no hold")
         self.assertFalse(held.json["carried_out"])
         self.assertFails(expire("compliance-days = 365\nkeep-days = 90"), CONFIG, "90 days", "365 days", "keep-days = 365")
         self.assertFails(expire("compliance-days = 365", "--keep-count", "1"), CONFIG, "365 days")

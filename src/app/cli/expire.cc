@@ -152,12 +152,12 @@ Result<int> handle(const Invocation& invocation) {
   if (request.policy.empty()) {
     text += "no policy was given (--keep-count, --keep-days, --pitr-days): no backup and no WAL expires\n";
   }
+  // A scheduled run that is told to wait has not failed.
+  if (rules.legal_hold) text += "legal hold: none of this is carried out until legal-hold is lifted\n";
   text += plan_text(planned.plan, request.grace_us, "backup");
   text += plan_text(dumps.plan, request.grace_us, "dump");
   const bool holds_data = condemns_or_deletes(planned.plan) || condemns_or_deletes(dumps.plan);
   if (!holds_data) text += "nothing expires now\n";
-  // A scheduled run that is told to wait has not failed.
-  if (rules.legal_hold) text += "legal hold: none of it is carried out until legal-hold is lifted\n";
   invocation.output().text(text);
   invocation.output().document(to_json_text(json));
   // Records of leases that are over go along; alone they are nothing to ask about.

@@ -82,6 +82,18 @@ std::string summary(const Plan& plan) {
   return text;
 }
 
+// A plan sets a hold and never lifts one.
+void tell_of_hold(const Invocation& invocation, const std::string& path) {
+  const ConfigBlock* section = invocation.cluster_section();
+  if (section == nullptr) return;
+  for (const ConfigValue& value : section->values)
+    if (value.option->name == "legal-hold" && value.values.front() == "true")
+      invocation.output().note(
+          LogLevel::warning,
+          cat("legal-hold = true stands in ", path, ", line ", value.line,
+              ", and no plan lifts it: nothing expires until somebody takes that line out"));
+}
+
 Result<int> handle(const Invocation& invocation) {
   std::vector<std::string> files;
   // Without a target nothing is begun, but what can be read is kept all the same.
@@ -98,6 +110,7 @@ Result<int> handle(const Invocation& invocation) {
 
   Plan plan = ready::make_plan(*demands, facts, facts.rates);
   TRY_ASSIGN(NewConfiguration made, new_configuration(invocation, plan));
+  if (!demands->legal_hold) tell_of_hold(invocation, made.path);
   plan.configuration = made.lines;
   plan.configuration_text = text_of_cluster(made.after, plan.cluster);
   // They quote the configuration, which not everybody may read.

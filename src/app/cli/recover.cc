@@ -391,7 +391,9 @@ constinit const Command kRecoverCommand = {
         "lifeboat recover --repo /srv/backup --failure data-changed --before-drop app.public.orders --to "
         "/srv/copy --yes",
     .exit_notes =
-        "0: recovered, and its WAL is archived. 17: it ended, and a verdict says no; the record says which.",
+        "0: recovered, and its WAL is archived; whether RPO and RTO were met is in the record. 17: it ended, "
+        "and is "
+        "not recovered, or its WAL is not archived; the record says why.",
     .schema = R"({
   "type": "object",
   "required": ["dry_run", "failure", "expected_loss", "plan", "steps", "stakeholder_text", "post_mortem"],

@@ -83,8 +83,13 @@ Status check_shelf(const std::string& directory, const ready::RunbookFacts& fact
     auto text = read_text(file, ready::kLongestRunbook);
     if (!text) continue;
     auto there = ready::parse_runbook(file, *text);
-    if (there && there->cluster != facts.cluster)
-      return make_error(ErrorKind::conflict, file, cat("is a runbook of cluster ", there->cluster))
+    if (!there) continue;
+    const bool other_server =
+        !there->system_id.empty() && !facts.system_id.empty() && there->system_id != facts.system_id;
+    if (there->cluster != facts.cluster || other_server)
+      return make_error(ErrorKind::conflict, file,
+                        cat("is a runbook of cluster ", there->cluster,
+                            other_server ? cat(", system identifier ", there->system_id) : ""))
           .with_hint(cat("a directory for each: --to ", shell_quote(join_path(directory, facts.cluster)),
                          ", and runbook-dir with it in [cluster.", facts.cluster, "]"));
   }

@@ -1,6 +1,7 @@
 // lifeboat wal status: to which moments the stored WAL leads, and what is in the way.
 #include "ops/wal/status.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "app/invocation.h"
@@ -9,6 +10,7 @@
 #include "app/output.h"
 #include "app/render.h"
 #include "app/reporter.h"
+#include "ready/report/rehearsals.h"
 #include "util/strings.h"
 
 namespace lifeboat::app {
@@ -236,6 +238,23 @@ std::string to_text(const ops::WalStatus& status) {
   return text;
 }
 
+// Names and headers are looked at here; what a verification found in the content is worth more.
+Status add_verdicts(const ops::RepoLocation& where, const ops::WalStatus& status,
+                    std::vector<std::string>& problems) {
+  TRY_ASSIGN(repo::Repository repository, ops::open_repository(where));
+  for (const ops::LineageWalStatus& lineage : status.lineages) {
+    const bool windows = std::ranges::any_of(
+        lineage.timelines, [](const ops::TimelineStatus& timeline) { return !timeline.windows.empty(); });
+    if (lineage.damaged_backups > 0 && !windows)
+      problems.emplace_back("nothing can be recovered: a check found damage in every backup");
+    const repo::LineageRepo repo(repository, where.cluster, lineage.record.lineage);
+    if (auto verdict = ready::read_wal_verdict(repo); verdict && !verdict->problems.empty())
+      problems.push_back(
+          cat("verify of ", verdict->time.to_string(), " found: ", join(verdict->problems, "; ")));
+  }
+  return {};
+}
+
 Result<int> handle(const Invocation& invocation) {
   ops::WalStatusRequest request;
   TRY_ASSIGN(request.where, repo_location(invocation));
@@ -251,6 +270,7 @@ Result<int> handle(const Invocation& invocation) {
                              cat("how far the server is ahead is not known: ", status.lag_problem));
   }
   std::vector<std::string> problems = status.problems();
+  TRY(add_verdicts(request.where, status, problems));
   if (problems.empty()) return 0;
   return make_error(ErrorKind::check_failed, cat("WAL of cluster ", status.cluster), join(problems, "; "))
       .with_hint("a new backup begins a window that does not depend on what is missing: lifeboat backup");

@@ -35,6 +35,13 @@ bool is_damage(const BackupProof& proof) {
   return !proof.passed && !proof.by_questions;
 }
 
+// A drill replays WAL behind the backup too: where that alone is broken, the backup is not.
+bool is_damage_of_backup(const BackupProof& proof, bool drill) {
+  auto names_wal = [](const std::string& problem) { return problem.find("/wal/") != std::string::npos; };
+  return is_damage(proof) &&
+         !(drill && !proof.problems.empty() && std::ranges::all_of(proof.problems, names_wal));
+}
+
 std::vector<DamagedPack> find_damaged_packs(const Proofs& proofs) {
   std::vector<DamagedPack> packs;
   for (const auto& [id, known] : proofs.backups) {
@@ -168,7 +175,7 @@ std::optional<std::string> found_damaged(const Proofs& proofs, const BackupId& b
   const BackupProofs* known = proofs.of(backup);
   if (known == nullptr || known->good()) return std::nullopt;
   for (const auto* proof : {&known->verified, &known->drilled})
-    if (*proof && is_damage(**proof)) return first_problem(**proof);
+    if (*proof && is_damage_of_backup(**proof, proof == &known->drilled)) return first_problem(**proof);
   return std::nullopt;
 }
 

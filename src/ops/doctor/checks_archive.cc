@@ -177,6 +177,15 @@ void look_at_archive_mode(const DoctorFacts& facts, Finding& finding) {
     return bad(finding, Severity::critical, "off until the next restart",
                "archive_mode is set, but takes effect only when the server starts", {restart(facts)});
   }
+  const auto left = std::ranges::find_if(facts.server->slots, [](const pg::SlotFacts& slot) {
+    return slot.name.starts_with("lifeboat") && !slot.active && slot.type == "physical" &&
+           slot.wal_status != "lost";
+  });
+  if (left != facts.server->slots.end())
+    return bad(
+        finding, Severity::critical, cat("archive_mode = off, and nobody is connected to slot ", left->name),
+        "the wal receive that it is for does not run: the slot keeps WAL until it does, or the disk is full",
+        {"# start it again:", our_command(facts, "wal receive", cat("--slot ", shell_quote(left->name)))});
   std::vector<std::string> turn_on = {alter_system("archive_mode", "on"),
                                       alter_system("archive_command", facts.expected_archive_command),
                                       restart(facts)};

@@ -38,6 +38,10 @@ bool crashed(std::string_view log) {
 
 bool says_something_of_the_backup(const Error& error, DrillStage stage, std::string_view log) {
   if (names_this_host(error.to_string()) || was_killed(log)) return false;
+  // A client that loads hears only that the server has gone.
+  if (stage == DrillStage::loading &&
+      has_any(log, {"No space left on device", "Disk quota exceeded", "Cannot allocate memory"}))
+    return false;
   switch (error.kind) {
     case ErrorKind::damaged:
     case ErrorKind::backup_damaged:

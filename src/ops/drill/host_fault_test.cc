@@ -51,6 +51,8 @@ TEST(HostFault, of_a_dump_that_cannot_be_loaded) {
       told(ErrorKind::failed, "ERROR:  could not extend file: No space left on device", DrillStage::loading));
   EXPECT_FALSE(told(ErrorKind::unavailable, "Input/output error", DrillStage::loading));
   EXPECT_FALSE(told(ErrorKind::failed, "server closed the connection unexpectedly", DrillStage::loading,
+                    "PANIC:  could not write to file \"pg_wal/xlogtemp.1\": No space left on device"));
+  EXPECT_FALSE(told(ErrorKind::failed, "server closed the connection unexpectedly", DrillStage::loading,
                     "LOG:  server process (PID 7) was terminated by signal 9: Killed"));
 }
 

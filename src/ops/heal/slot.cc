@@ -1,5 +1,7 @@
 #include "ops/heal/slot.h"
 
+#include <algorithm>
+
 #include "ops/wal/history.h"
 #include "ops/wal/receive_start.h"
 #include "pg/client/replication.h"
@@ -34,6 +36,18 @@ Result<bool> has_wal(const SlotRequest& request, const StreamStart& start,
   return true;
 }
 
+// Where what is stored of the segment ends that the stream would begin in: the receiver has acknowledged
+// that.
+Lsn end_of_tail(const WalHistory& stored, const StreamStart& next, SegmentSize size) {
+  Lsn end;
+  const StoredTimeline* timeline = stored.find(next.timeline);
+  if (timeline == nullptr) return end;
+  for (const SegmentTail& tail : timeline->tails)
+    if (tail.segment.index(size) == next.at.value / size.bytes)
+      end = std::max(end, Lsn{tail.segment.start(size).value + tail.size});
+  return end;
+}
+
 }  // namespace
 
 Result<SlotOutcome> remake_slot(const SlotRequest& request, bool lost, const StopToken& stop) {
@@ -62,7 +76,7 @@ Result<SlotOutcome> remake_slot(const SlotRequest& request, bool lost, const Sto
   const StreamStart past =
       start_past_hole(history, server.segment_size, next.at, server.flushed, slot.restart_lsn);
   if (past.at == next.at) return outcome;
-  WalGap hole{next.timeline, next.at,
+  WalGap hole{next.timeline, std::max(next.at, end_of_tail(stored, next, server.segment_size)),
               past.at,       {Clock::system().unix_us()},
               request.slot,  lost ? "the server had given the slot up" : "the slot was gone"};
   TRY(record_gap(lineage.repo, hole));

@@ -31,6 +31,7 @@ class Finder {
       if (entry.kind == FileKind::directory) continue;
       if (auto file = WalFileName::parse(entry.name)) TRY(sort_in(*file));
     }
+    TRY(look_for_lost());
     std::vector<RescueFile> partials;
     for (auto& [timeline, segments] : segments_)
       TRY(look_at_timeline(segments, partials, timeline == segments_.rbegin()->first));
@@ -111,6 +112,25 @@ class Finder {
     if (std::ranges::find(segments, next, &WalFileName::text) == segments.end())
       plan_.notes.push_back(
           cat(join_path(pg_wal_, next), ", which the server was to write next, is not there"));
+    return {};
+  }
+
+  // A segment that was finished, by the archiver's mark, and is neither here nor stored.
+  Status look_for_lost() {
+    constexpr std::string_view kReady = ".ready";
+    auto marks = list_dir(join_path(pg_wal_, "archive_status"));
+    if (!marks) return {};
+    for (const DirEntry& mark : *marks) {
+      if (!mark.name.ends_with(kReady)) continue;
+      auto file = WalFileName::parse(std::string_view(mark.name).substr(0, mark.name.size() - kReady.size()));
+      if (!file || file->kind != WalFileKind::segment) continue;
+      TRY_ASSIGN(bool there, path_exists(join_path(pg_wal_, file->text)));
+      if (there) continue;
+      TRY_ASSIGN(std::vector<repo::WalObject> stored, store_.find_all(*file));
+      if (stored.empty())
+        plan_.notes.push_back(
+            cat(join_path(pg_wal_, file->text), " was finished and is neither there nor stored"));
+    }
     return {};
   }
 

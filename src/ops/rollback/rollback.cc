@@ -358,10 +358,14 @@ Result<RollbackOutcome> run_rollback(const RollbackRequest& request, Reporter& r
                                          "before is ",
                                          outcome.preserved));
   const auto control = path_exists(join_path(outcome.preserved, "global/pg_control"));
-  const bool can_start = control && *control;
+  auto wal = list_dir(join_path(outcome.preserved, "pg_wal"));
+  const bool has_wal = wal && std::ranges::any_of(*wal, [](const DirEntry& entry) {
+                         return SegmentName::parse(entry.name).has_value();
+                       });
+  const bool can_start = control && *control && has_wal;
   if (request.preserves && !can_start)
-    outcome.restored.notes.push_back(
-        cat("no server can start in ", outcome.preserved, ": it has no global/pg_control"));
+    outcome.restored.notes.push_back(cat("no server can start in ", outcome.preserved, ": it has no ",
+                                         has_wal ? "global/pg_control" : "WAL in pg_wal"));
   if (request.preserves && can_start && outcome.restored.recovery) {
     TRY_ASSIGN(RestoreSource source, open_restore(options));
     TRY_ASSIGN(repo::Manifest manifest, repo::read_manifest(source.repo(), outcome.restored.plan.backup.id));

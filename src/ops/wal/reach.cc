@@ -607,8 +607,9 @@ class ReachFinder {
   Result<PathTo> path_to(Timeline timeline) const {
     PathTo to{history_.path(timeline, request_.backup_start), {}};
     WalPath& path = to.path;
-    // Whatever is stored behind a hole or a conflict must not be cut off by ending here (T45).
-    if (request_.unfinished == UnfinishedSegment::ignore || path.missing || path.conflict) return to;
+    // Whatever is stored behind a conflict must not be cut off by ending here (T45). Before a hole it is the
+    // end of what can be reached: `latest` is refused there, and who names a target means it.
+    if (request_.unfinished == UnfinishedSegment::ignore || path.conflict) return to;
     std::vector<PartialSegment> candidates;
     if (request_.local && request_.local->segment.timeline == timeline &&
         request_.local->segment.index(path.segment_size) == path.end.value / path.segment_size.bytes) {
@@ -841,7 +842,7 @@ Result<RecoveryWindow> recovery_window(const ChosenLineage& lineage, const WalHi
   request.backup_start = backup_start;
   request.backup_stop = backup_stop;
   WalPath path = history.path(target, backup_start);
-  if (path.tail && !path.missing && !path.conflict) {
+  if (path.tail && !path.conflict) {
     // One that cannot be read moves the end to where the whole segments end.
     Result<bool> begins = begins_with_wal(lineage, *path.tail);
     if (begins && *begins) path.go_on_with(*path.tail);

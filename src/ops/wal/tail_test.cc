@@ -42,7 +42,7 @@ class TailTest : public testing::WalFixture {
   }
   repo::TailStore tails() const { return repo::TailStore(lineage().repo); }
   uint32_t filled() const { return static_cast<uint32_t>(end_.value - 4 * kSegment); }
-  Result<Reach> reach(pg::TargetKind kind, Timestamp time = {}) const {
+  Result<Reach> reach(pg::TargetKind kind, Timestamp time = {}, Lsn lsn = {}) const {
     auto history = WalHistory::load(lineage());
     CHECK(history.has_value());
     ReachRequest request;
@@ -51,6 +51,7 @@ class TailTest : public testing::WalFixture {
     request.backup_stop = stop_;
     request.target.kind = kind;
     request.target.time = time;
+    request.target.lsn = lsn;
     request.unfinished = UnfinishedSegment::use;
     return find_reach(lineage(), *history, request);
   }
@@ -164,6 +165,15 @@ TEST_F(TailTest, a_later_segment_forbids_it) {  // T45
   auto refused = reach(pg::TargetKind::latest);
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().kind, ErrorKind::unreachable);
+  // What was stored before the hole can be reached all the same, by who says so, and no further.
+  EXPECT_NE(refused.error().hint.find("reaches to " + end_.to_string()), std::string::npos)
+      << refused.error().hint;
+  auto named = reach(pg::TargetKind::lsn, {}, commit_);
+  ASSERT_TRUE(named) << named.error().to_string();
+  EXPECT_EQ(named->last_commit, at(100));
+  ASSERT_TRUE(named->partial);
+  EXPECT_EQ(named->partial->segment, name_of(1, 4));
+  EXPECT_FALSE(reach(pg::TargetKind::lsn, {}, end_ + kSegment));
 }
 
 TEST_F(TailTest, a_timeline_that_left_from_beyond_it_forbids_it) {  // T45

@@ -55,7 +55,10 @@ std::string warning_of(const Assessment& assessment) {
 
 ExpectedLoss expected_loss(const Assessment& assessment, const ops::RestorePlan& plan) {
   ExpectedLoss loss;
-  loss.chosen = plan.asked.kind != pg::TargetKind::latest;
+  const bool aims = plan.asked.kind != pg::TargetKind::latest;
+  const bool lost = assessment.failure == Failure::primary_lost || assessment.failure == Failure::region_lost;
+  // Of what is lost nobody leaves anything out on purpose: a moment is chosen because no more is to be had.
+  loss.chosen = aims && !lost;
   const Timestamp reached = plan.reach.last_commit;
   if (loss.chosen) {
     if (reached.valid() && assessment.last_known_commit.valid())
@@ -68,14 +71,15 @@ ExpectedLoss expected_loss(const Assessment& assessment, const ops::RestorePlan&
                      : "; stored WAL still has it";
     return loss;
   }
-  if (plan.own_wal_to.valid()) {
+  if (plan.own_wal_to.valid() && !aims) {
     loss.seconds = 0;
     loss.whole = true;
     loss.says = "nothing that was committed: the old directory's own WAL is stored first, and replayed";
     return loss;
   }
   loss.says = cat("what was committed after ", time_or(reached, "the end of stored WAL"),
-                  plan.existing_data
+                  aims ? cat(": recovery to ", plan.asked.to_string(), " was asked for")
+                  : plan.existing_data
                       ? ": that the old directory's own WAL is all there, and the lost server's, is not shown"
                       : ": the lost server's own WAL is not at hand");
   if (reached.valid() && assessment.noticed.valid()) {

@@ -125,15 +125,30 @@ TEST(verdict, a_database_that_does_not_open_is_not_recovered) {
   EXPECT_FALSE(recovered(after));
 }
 
-TEST(loss, a_chosen_moment_is_no_missed_target) {
+TEST(loss, a_moment_that_a_lost_primary_is_brought_back_to_is_a_loss) {
   ops::RestorePlan plan = restore_plan();
   plan.asked.kind = pg::TargetKind::time;
   plan.asked.time = kNow.plus_us(-50'000'000);
   const ExpectedLoss loss = expected_loss(assessment(), plan);
+  EXPECT_FALSE(loss.chosen);
+  EXPECT_FALSE(loss.whole);
+  EXPECT_EQ(loss.seconds, 60);
+  EXPECT_EQ(measured_loss(record(plan)), 60);
+}
+
+TEST(loss, a_chosen_moment_is_no_missed_target) {
+  ops::RestorePlan plan = restore_plan();
+  plan.asked.kind = pg::TargetKind::time;
+  plan.asked.time = kNow.plus_us(-50'000'000);
+  Assessment mistake = assessment();
+  mistake.failure = Failure::data_changed;
+  const ExpectedLoss loss = expected_loss(mistake, plan);
   EXPECT_TRUE(loss.chosen);
   EXPECT_EQ(loss.seconds, 30);
   EXPECT_THAT(loss.says, HasSubstr("on purpose"));
-  EXPECT_EQ(verdicts(record(plan))["rpo_met"], RecoverVerdict::not_applicable);
+  PostMortem after = record(plan);
+  after.plan.loss = loss;
+  EXPECT_EQ(verdicts(after)["rpo_met"], RecoverVerdict::not_applicable);
 }
 
 TEST(verdicts, follow_from_what_was_measured) {

@@ -44,6 +44,7 @@ struct LogicalBackup {
   Timestamp time;
   bool whole = true;    // false: of some tables, or of the schema alone
   std::string failure;  // what its newest drill or verification found; "": nothing is known against it
+  std::vector<std::string> databases = {};
 };
 
 // Who is told of alerts.

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "ops/catalogue/damage.h"
 #include "ready/report/looks.h"
 #include "ready/report/standing.h"
 #include "util/strings.h"
@@ -47,6 +48,11 @@ void runbook_is_written(const ReportFacts& facts, ItemAnswer& answer, std::strin
   if (runbook == nullptr)
     return answer.lacks(cat("runbook ", id, " is not written in ", facts.settings.runbook_directory),
                         our(facts, "runbook", cat("--to ", shell_quote(facts.settings.runbook_directory))));
+  const auto ours = facts.doctor().lineage();
+  if (ours && !runbook->system_id.empty() && runbook->system_id != ours->system_id.to_string())
+    return answer.lacks(cat("runbook ", id, " in ", facts.settings.runbook_directory,
+                            " is of another server, system identifier ", runbook->system_id),
+                        our(facts, "runbook", "--to DIRECTORY   # of its own, with runbook-dir"));
   answer.shows(cat("runbook ", id, ", written ", runbook->written.to_string()), {cat("runbook/", id)});
 }
 
@@ -63,6 +69,14 @@ void drill_is_recent(const ReportFacts& facts, ItemAnswer& answer, double most) 
         cat("the drill of ", failed->time.to_string(), " to ", failed->target,
             " failed, and none that reaches as far has passed since: ", join(failed->problems, "; ")),
         fix);
+  // What came back then may be damaged by now.
+  for (const auto& [id, proofs] : facts.doctor().repository.proofs.backups) {
+    auto damage = ops::found_damaged(facts.doctor().repository.proofs, id);
+    if (id.text == newest.backup && damage)
+      return answer.lacks(cat("the newest ", to_string(newest.kind), " passed with backup ", newest.backup,
+                              ", in which a check has found damage: ", *damage),
+                          fix);
+  }
   if (facts.now().seconds_since(newest.time) > most)
     return answer.lacks(cat("the newest ", to_string(newest.kind), " that passed is ",
                             age(facts, newest.time), " old, at most ", format_seconds(most), " are allowed"),

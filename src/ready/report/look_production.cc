@@ -13,6 +13,22 @@ constexpr double kLeastWindowDays = 30;
 constexpr double kLeastDumpDays = 90;
 }  // namespace
 
+// Databases of the server that no sound dump of a day has whole; none where it was not asked for them.
+std::vector<std::string> not_dumped(const ReportFacts& facts) {
+  std::vector<std::string> left;
+  if (!facts.signals.server.ages) return left;
+  for (const DatabaseAge& database : facts.signals.server.ages->databases) {
+    const std::string& name = database.name;
+    if (name == "postgres" || name == "template0" || name == "template1") continue;
+    const bool dumped = std::ranges::any_of(facts.dumps, [&](const LogicalBackup& one) {
+      return one.whole && one.failure.empty() && facts.now().seconds_since(one.time) <= kDailySlack &&
+             std::ranges::find(one.databases, name) != one.databases.end();
+    });
+    if (!dumped) left.push_back(name);
+  }
+  return left;
+}
+
 void look_at_daily_logical_backup(const ReportFacts& facts, ItemAnswer& answer) {
   if (facts.dumps.empty())
     return answer.lacks("there is no logical backup",
@@ -30,6 +46,9 @@ void look_at_daily_logical_backup(const ReportFacts& facts, ItemAnswer& answer) 
   if (facts.now().seconds_since(newest.time) > kDailySlack)
     return answer.lacks(cat("the newest logical backup of whole databases, ", newest.id, ", is ",
                             age(facts, newest.time), " old"),
+                        our(facts, "dump create"));
+  if (const std::vector<std::string> left = not_dumped(facts); !left.empty())
+    return answer.lacks(cat("in no logical backup of the last day: ", join(left, ", ")),
                         our(facts, "dump create"));
   answer.shows(cat("dump ", newest.id, ", ", age(facts, newest.time), " old"), {cat("backup/", newest.id)});
 }

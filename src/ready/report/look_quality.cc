@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <set>
 
+#include "ops/catalogue/damage.h"
 #include "ops/doctor/archived.h"
 #include "ready/report/looks.h"
 #include "util/strings.h"
@@ -119,6 +120,9 @@ void look_at_pitr_from_wal(const ReportFacts& facts, ItemAnswer& answer) {
   const repo::Card* newest = facts.newest_backup();
   if (newest == nullptr) {
     answer.lacks("there is no complete physical backup", our(facts, "backup"));
+  } else if (auto damage = ops::found_damaged(facts.doctor().repository.proofs, newest->id)) {
+    answer.lacks(cat("physical backup ", newest->id.text, " is damaged: ", *damage),
+                 our(facts, "backup", "--type full"));
   } else {
     answer.shows(cat("physical backup ", newest->id.text, ", ", age(facts, newest->stopped), " old"),
                  {cat("backup/", newest->id.text)});

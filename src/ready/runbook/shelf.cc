@@ -37,6 +37,11 @@ std::optional<WrittenRunbook> parse_runbook(const std::string& path, std::string
     runbook.reviewed = time_of(value.substr(0, by));
     runbook.reviewer = trim(value.substr(by + 4));
   }
+  constexpr std::string_view kSystem = "system identifier ";
+  if (const size_t at = text.find(kSystem); at != std::string_view::npos) {
+    const std::string_view rest = text.substr(at + kSystem.size());
+    runbook.system_id = rest.substr(0, rest.find_first_not_of("0123456789"));
+  }
   if (!runbook.written.valid() || runbook.cluster.empty()) return std::nullopt;
   return runbook;
 }

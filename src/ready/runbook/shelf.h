@@ -23,6 +23,7 @@ struct WrittenRunbook {
   std::string id;    // "primary-loss"
   std::string path;  // absolute
   std::string cluster;
+  std::string system_id;  // "" when the sheet does not say
   Timestamp written;
   Timestamp reviewed;  // unknown: by nobody
   std::string reviewer;

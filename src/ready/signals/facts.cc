@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "pg/server/postmaster.h"
 #include "util/clock.h"
 #include "util/files.h"
 #include "util/strings.h"
@@ -64,6 +65,10 @@ Result<SignalFacts> gather_signals(const SignalRequest& request) {
   TRY_ASSIGN(facts.doctor, ops::gather_facts(doctor));
   facts.findings = ops::run_checks(facts.doctor);
   facts.now = facts.doctor.now;
+  if (!facts.doctor.server && facts.doctor.data) {
+    auto running = pg::running_server(facts.doctor.data->path);
+    facts.nobody_runs = running && !*running;
+  }
   facts.file_systems = file_systems_of(facts.doctor);
   questions.conninfo = request.doctor.conninfo;
   questions.bloat = request.bloat;

@@ -33,6 +33,7 @@ struct SignalFacts {
   ops::Findings findings;  // of doctor's checks over the same facts
   ServerReadings server;
   std::vector<FileSystemFacts> file_systems;
+  bool nobody_runs = false;  // the data directory is here, and no server runs in it
   std::vector<JobFacts> jobs;
   std::string jobs_problem;  // why they are not known; "": they are
 

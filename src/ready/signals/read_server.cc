@@ -91,6 +91,8 @@ void read_server_down(const SignalFacts& facts, const SignalPolicy&, Reading& re
   const Error& problem = *facts.doctor.server_problem;
   const std::string text = problem.to_string();
   if (out_of_connections(text)) return measured(reading, 0, "the server has no connection left for us");
+  if (facts.nobody_runs && facts.doctor.conninfo.empty())
+    return measured(reading, 1, cat("no server runs in ", facts.doctor.data->path));
   // Where it refuses us it is there; where nobody said which server is meant, none is missed.
   if (problem.kind != ErrorKind::unavailable || facts.doctor.conninfo.empty()) return unknown(reading, text);
   measured(reading, 1, text);

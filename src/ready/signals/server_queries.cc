@@ -60,17 +60,20 @@ Result<Ages> ask_ages(PgClient& client) {
 }
 
 // A receiver of WAL (pg_receivewal, wal receive) replays nothing; what it flushed counts. replay_lag is that
-// of the last answer, so a standby whose replay stands still is told by its bytes.
+// of the last answer, so a standby whose replay stands still is told by its bytes, and a receiver that says
+// nothing any more by the time of its last word.
 Result<PrimaryReplication> ask_primary(PgClient& client) {
   PrimaryReplication found;
-  TRY_ASSIGN(Rows senders,
-             client.query(
-                 "SELECT application_name, coalesce(host(client_addr), 'local'), state,"
-                 " (extract(epoch FROM coalesce(replay_lag, CASE WHEN replay_lsn IS NULL THEN flush_lag END))"
-                 " * 1000000)::bigint,"
-                 " pg_wal_lsn_diff(pg_current_wal_lsn(), coalesce(replay_lsn, flush_lsn, sent_lsn))::bigint,"
-                 " state IS NULL"
-                 " FROM pg_stat_replication WHERE state IS DISTINCT FROM 'backup' ORDER BY 1, 2"));
+  TRY_ASSIGN(
+      Rows senders,
+      client.query(
+          "SELECT application_name, coalesce(host(client_addr), 'local'), state,"
+          " (extract(epoch FROM coalesce(replay_lag, CASE WHEN replay_lsn IS NULL THEN greatest(flush_lag,"
+          " CASE WHEN flush_lsn < pg_current_wal_lsn() THEN now() - reply_time END) END))"
+          " * 1000000)::bigint,"
+          " pg_wal_lsn_diff(pg_current_wal_lsn(), coalesce(replay_lsn, flush_lsn, sent_lsn))::bigint,"
+          " state IS NULL"
+          " FROM pg_stat_replication WHERE state IS DISTINCT FROM 'backup' ORDER BY 1, 2"));
   for (int row = 0; row < senders.size(); ++row) {
     if (senders.truth(row, 5))
       return make_error(ErrorKind::permission, "pg_stat_replication", "shows nothing to this role")
