@@ -89,6 +89,7 @@ Json or_null(const std::string& value) {
 ready::ExpectedLoss loss_of(const Invocation& invocation, const ops::RollbackRequest& request,
                             const ops::RollbackPlan& plan, Reporter& reporter) {
   ready::Assessment known;
+  known.failure = ready::Failure::data_changed;
   known.last_known_commit =
       ops::last_commit_stored(request.restore, {invocation.clock().unix_us()}, reporter, invocation.stop());
   ready::ExpectedLoss loss = ready::expected_loss(known, plan.restore);

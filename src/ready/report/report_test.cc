@@ -111,7 +111,7 @@ SignalFacts signal_facts() {
 }
 
 WrittenRunbook written(std::string id) {
-  return {std::move(id), "/srv/books/" + id + ".md", "main", ago(kDay), ago(kDay), "Ada"};
+  return {std::move(id), "/srv/books/" + id + ".md", "main", "", ago(kDay), ago(kDay), "Ada"};
 }
 
 SignalSettings owned() {
