@@ -246,7 +246,8 @@ TEST(backups, that_a_check_found_damaged_are_told) {
 
 TEST(archiving, an_exit_code_that_is_swallowed_is_a_warning) {
   SignalFacts facts = well();
-  facts.doctor.archive_command.ours = facts.doctor.archive_command.shell = true;
+  facts.doctor.archive_command.ours = true;
+  facts.doctor.archive_command.text = "lifeboat wal push %p || true";
   ops::Finding command;
   command.id = "archive_command";
   command.severity = ops::Severity::warning;
@@ -264,12 +265,12 @@ TEST(jobs, that_cannot_be_read_are_not_well) {
 TEST(wal, a_receiver_is_as_far_as_it_has_confirmed) {
   SignalFacts facts = well();
   facts.doctor.server->settings["archive_mode"] = "off";
-  facts.doctor.server->current_lsn = {0x3000000 + (4ull << 30)};  // no whole segment of that is stored
   pg::SenderFacts sender;
   sender.application_name = "lifeboat wal receive";
   sender.state = "streaming";
   facts.doctor.server->senders.push_back(sender);
   auto with = [&](Streaming one) {
+    facts.doctor.server->current_lsn = {0x3000000 + one.bytes};  // no whole segment of that is stored
     facts.server.primary = Asked<PrimaryReplication>(Result(PrimaryReplication{{std::move(one)}, {}, ""}));
     return read(facts, "wal_archive_lag");
   };
@@ -284,6 +285,11 @@ TEST(wal, a_receiver_is_as_far_as_it_has_confirmed) {
             Verdict::warning);
   EXPECT_EQ(with({"lifeboat wal receive at local", "streaming", std::nullopt, 2'000'000'000}).verdict,
             Verdict::critical);
+  // It is near, and here nothing comes: it feeds another repository.
+  with({"lifeboat wal receive at local", "streaming", 0.5, 1'000});
+  facts.doctor.server->current_lsn = {0x3000000 + (100ull << 20)};
+  EXPECT_EQ(read(facts, "wal_archive_lag").verdict, Verdict::warning);
+  EXPECT_THAT(read(facts, "wal_archive_lag").found, HasSubstr("not stored here"));
 }
 
 TEST(wal, gaps_and_dropped_segments_count) {
