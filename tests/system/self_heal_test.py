@@ -10,7 +10,7 @@ import signal
 import socket
 import threading
 
-from harness import (OS_USER, Background, SystemTest, binary, dump_compare, give, main, new_directory, pg_bin, tmpfs, wait_until)
+from harness import (OS_USER, Background, Cluster, SystemTest, binary, dump_compare, give, main, new_directory, pg_bin, tmpfs, wait_until)
 
 USAGE, CONFIG, CHECK_FAILED, NOT_CONFIRMED, ATTENTION = 2, 3, 17, 21, 23
 KEEP = {"wal_keep_size": "400MB"}  # so that only we could remove anything
@@ -260,6 +260,30 @@ class SlotTest(HealCase):
                 receiver.stop()
                 gaps = [one for one in self.lb("wal", "status").json["lineages"][0]["timelines"][0]["holes"]]
                 self.assertGreaterEqual(len(gaps), 1, "the holes are known")
+
+    def test_what_was_acknowledged_before_a_hole_is_reached(self):
+        self.begin(archive=False, conf={"wal_keep_size": "0", "max_wal_size": "2MB", "min_wal_size": "2MB"})
+        self.more = ["[cluster.main.serve]", "receive = true"]
+        receiver = self.receive()
+        self.lb("backup", live=True).ok()
+        self.server.psql("CREATE TABLE marker AS SELECT generate_series(1, 10) AS n")
+        self.caught_up()
+        acknowledged = self.server.value("SELECT flush_lsn FROM pg_stat_replication")
+        receiver.stop()
+        self.server.psql("SELECT pg_drop_replication_slot('lifeboat_main')")
+        self.lose_wal()
+        self.lose_wal()
+        self.assertIn(f"WAL from {acknowledged} to ", " ".join(self.heals_slot("slot_missing")["did"]))
+        receiver = self.receive()
+        self.server.switch_wal()
+        self.caught_up()
+        receiver.stop()
+        self.assertEqual(self.lb("wal", "status").json["lineages"][0]["timelines"][0]["windows"][0]["to_lsn"], acknowledged)
+        copy = new_directory("copy") / "data"
+        self.lb("restore", "--to", copy, "--target-lsn", acknowledged, "--pg-bin", self.server.bin).ok()
+        server = Cluster.attach(copy, self.server.major, start=True).wait_paused()
+        self.assertEqual(server.value("SELECT count(*) FROM marker"), "10")
+        server.stop()
 
     def heals_slot(self, name):
         self.finds(name, state="not_allowed")

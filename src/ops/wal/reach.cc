@@ -285,16 +285,26 @@ class Searcher {
       return Attempt(std::move(miss));
     }
     if (end->end < request_.backup_stop) return Attempt(before_consistency());
+    return Attempt(to_the_end(*end));
+  }
+
+  // Through the last record: no record begins where it ends, and that is the position that servers and
+  // `wal status` name.
+  static Found to_the_end(const Tail& end) {
     Found found;
-    found.stop = found.decided = end->end;
-    found.last_commit = end->last_commit;
-    found.effective = at_record(end->last_record);
-    return Attempt(std::move(found));
+    found.stop = found.decided = end.end;
+    found.last_commit = end.last_commit;
+    found.effective = at_record(end.last_record);
+    return found;
   }
 
   // Stops after (inclusive) or before the first record that begins at or past `target`.
   Result<Attempt> lsn(Lsn target, bool inclusive) {
     if (target < request_.backup_start) return Attempt(before_consistency());
+    if (inclusive) {
+      TRY_ASSIGN(const Tail* end, tail());
+      if (target == end->end && target >= request_.backup_stop) return Attempt(to_the_end(*end));
+    }
     if (target >= path_.end) {
       TRY_ASSIGN(Miss miss, not_met(cat("WAL is not stored that far")));
       return Attempt(std::move(miss));

@@ -173,6 +173,10 @@ TEST_F(TailTest, a_later_segment_forbids_it) {  // T45
   EXPECT_EQ(named->last_commit, at(100));
   ASSERT_TRUE(named->partial);
   EXPECT_EQ(named->partial->segment, name_of(1, 4));
+  auto whole = reach(pg::TargetKind::lsn, {}, end_);
+  ASSERT_TRUE(whole) << whole.error().to_string();
+  EXPECT_EQ(whole->stop, end_) << "the end itself, as wal status names it";
+  EXPECT_FALSE(reach(pg::TargetKind::lsn, {}, end_ + 8));
   EXPECT_FALSE(reach(pg::TargetKind::lsn, {}, end_ + kSegment));
 }
 
