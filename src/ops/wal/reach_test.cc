@@ -344,6 +344,8 @@ TEST_F(ReachTest, an_lsn_past_the_last_record_is_refused) {
   store_all();
   ReachRequest asked = request(TargetKind::lsn);
   asked.target.lsn = end;
+  EXPECT_EQ(reached(asked).stop, end) << "the end itself is no further than the last record leads";
+  asked.target.lsn = end + 8;
   EXPECT_THAT(refused(asked).to_string(), HasSubstr("no record begins"));
 }
 
