@@ -74,7 +74,9 @@ ExpectedLoss expected_loss(const Assessment& assessment, const ops::RestorePlan&
   if (plan.own_wal_to.valid() && !aims) {
     loss.seconds = 0;
     loss.whole = true;
-    loss.says = "nothing that was committed: the old directory's own WAL is stored first, and replayed";
+    loss.says =
+        "nothing that was committed, as far as the old directory's own WAL shows, which is stored first and "
+        "replayed";
     return loss;
   }
   loss.says = cat("what was committed after ", time_or(reached, "the end of stored WAL"),
