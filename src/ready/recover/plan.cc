@@ -126,6 +126,8 @@ namespace {
 // time of what is left out, or of what comes back.
 std::string moment_of(const RecoverPlan& plan) {
   const ops::RestorePlan& restore = plan.steps.restore;
+  // What is stored of its WAL is behind what its directory has.
+  if (plan.loss.whole) return "the end of what it had written";
   if (plan.loss.chosen && restore.asked.kind == pg::TargetKind::time) return restore.asked.time.to_string();
   if (plan.loss.chosen && restore.reach.next_commit.valid())
     return cat("just before ", restore.reach.next_commit.to_string());
