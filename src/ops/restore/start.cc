@@ -390,7 +390,9 @@ Status check_socket_free(const std::string& directory, int port, pid_t ours) {
   std::string socket = cat(directory, "/.s.PGSQL.", port);
   if (!lock_is_held(cat(socket, ".lock"), ours)) return {};
   return make_error(ErrorKind::precondition, socket, "another server uses this port and socket directory")
-      .with_hint("choose others with --port and --socket-dir");
+      .with_hint(
+          "choose others with --port and --socket-dir; one that was killed just now may still be ending: try "
+          "again");
 }
 
 std::string recorded_setting(const repo::Manifest& manifest, std::string_view name) {

@@ -233,8 +233,11 @@ Error with_state_left(Error error, const RestoreOptions& options, uint64_t befor
   std::string state;
   if (now != 0 && now != before) {
     auto kept = kept_before(options.directory);
-    state = cat(options.directory, " is the restored copy, and no server runs there",
-                kept && !kept->empty() ? cat("; the state before is in ", kept->back()) : "");
+    state =
+        cat(options.directory,
+            " is the restored copy, unchecked, and no server runs there: the same command starts over, while "
+            "pg_ctl would open it on a timeline of its own",
+            kept && !kept->empty() ? cat("; the state before is in ", kept->back()) : "");
   } else if (!stopped.empty() && now != 0) {
     state = cat("the server was stopped, and its directory is as it was; it is started again by ", stopped,
                 " start, or as the system starts it");
