@@ -183,14 +183,15 @@ void BaseFile::carry_out(const FetchPtr& fetch, const LeafPtr& leaf, FetchHands&
   }
   Status done;
   if (!pieces.empty()) {
+    // Before the read: who waits for its blocks goes on as soon as they are there.
+    shared_.fetched_bytes += bytes;
+    ++shared_.fetches;
     done = hands.pieces.read(pieces, {leaf->path}, nullptr, [&](repo::Piece& piece, ByteView plain) {
       const Cache cache = !sequential               ? Cache::keep
                           : for_write || !is_late() ? Cache::fresh
                                                     : Cache::fresh_only;
       return write_missing(piece, plain, cache);
     });
-    shared_.fetched_bytes += bytes;
-    ++shared_.fetches;
   }
   std::lock_guard lock(mutex_);
   if (!done) fetch->error = std::move(done).error();
