@@ -420,6 +420,13 @@ class Dumps(SystemTest):
         lb("dump", "restore", "latest", "--database", "shop", "--table", '"SUBSCRIPTIONS"', "--schema", "apart", live=True).ok()
         self.assertEqual(server.value("SELECT count(*) FROM pg_indexes WHERE schemaname = 'apart'", "shop"), "2")
 
+    def test_a_name_with_an_equals_sign(self):
+        server, lb = self.shop()
+        server.psql('ALTER DATABASE shop RENAME TO "a=b"')
+        lb("dump", "create", live=True).ok()
+        lb("dump", "restore", "latest", "--database", "a==b=c==d", live=True).ok()
+        self.assertEqual(server.value("SELECT count(*) FROM orders", "'c=d'"), "3000")
+
     def test_a_table_in_the_schema_of_an_extension_is_counted(self):
         """It is dumped though the schema itself is the extension's (pg_dump.c, selectDumpableNamespace)."""
         server, lb = self.shop()

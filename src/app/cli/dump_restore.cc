@@ -63,11 +63,21 @@ std::string to_text(const ops::DumpRestoreOutcome& outcome) {
   return cat(facts.to_string(), table.empty() ? "" : "\n", table.empty() ? std::string() : table.to_string());
 }
 
-// OLD or OLD=NEW.
+// OLD or OLD=NEW; a name's own equals sign is doubled.
 ops::DatabaseChoice choice(const std::string& text) {
-  size_t at = text.find('=');
-  if (at == std::string::npos) return {text, text};
-  return {text.substr(0, at), text.substr(at + 1)};
+  std::string names[2];
+  size_t part = 0;
+  for (size_t at = 0; at < text.size(); ++at) {
+    const bool equals = text[at] == '=';
+    const bool doubled = equals && at + 1 < text.size() && text[at + 1] == '=';
+    if (equals && !doubled && part == 0) {
+      part = 1;
+      continue;
+    }
+    names[part] += text[at];
+    if (doubled) ++at;
+  }
+  return {names[0], part == 0 ? names[0] : names[1]};
 }
 
 Json to_json(const ops::DumpTableOutcome& outcome) {
@@ -179,7 +189,8 @@ constexpr Option kRestoreOptions[] = {
     {.name = "database",
      .kind = ValueKind::text,
      .placeholder = "OLD[=NEW]",
-     .help = "a database of the dump, and the name that it gets (default: every one, under its name)",
+     .help = "a database of the dump, and the name that it gets (default: every one, under its name); an equals "
+             "sign in a name is doubled",
      .repeatable = true},
     {.name = "globals",
      .kind = ValueKind::choice,
