@@ -322,6 +322,24 @@ const Case kCases[] = {
      },
      {"weekly_physical_backup", "age_watched", "automated_backups"}},
     {"no dumps", [](ReportFacts& f) { f.dumps.clear(); }, {"daily_logical_backup"}},
+    {"a database that no dump has",
+     [](ReportFacts& f) {
+       f.signals.server.ages = Asked<Ages>(Result(Ages{{{"postgres", 1, 1}, {"shop", 1, 1}}, 1, 1}));
+       f.dumps[0].databases = {"postgres"};
+     },
+     {"daily_logical_backup"}},
+    {"every database in a dump",
+     [](ReportFacts& f) {
+       f.signals.server.ages = Asked<Ages>(Result(Ages{{{"template1", 1, 1}, {"shop", 1, 1}}, 1, 1}));
+       f.dumps[0].databases = {"shop"};
+     },
+     {}},
+    {"runbooks of another server",
+     [](ReportFacts& f) {
+       for (WrittenRunbook& one : f.runbooks) one.system_id = "9";
+     },
+     {"wraparound_watched", "connections_watched", "runbooks_cover", "recovery_runbook",
+      "recovery_documented", "runbooks_reviewed"}},
     {"partial dumps", [](ReportFacts& f) { f.dumps[0].whole = false; }, {"daily_logical_backup"}},
     {"old dumps", [](ReportFacts& f) { f.dumps[0].time = ago(30 * kHour); }, {"daily_logical_backup"}},
     {"WAL has a hole",
