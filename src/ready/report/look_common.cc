@@ -43,13 +43,17 @@ void signal_is_watched(const ReportFacts& facts, ItemAnswer& answer, std::string
       {cat("signal/", id)});
 }
 
+bool is_of_another_server(const ReportFacts& facts, const WrittenRunbook& runbook) {
+  const auto ours = facts.doctor().lineage();
+  return ours && !runbook.system_id.empty() && runbook.system_id != ours->system_id.to_string();
+}
+
 void runbook_is_written(const ReportFacts& facts, ItemAnswer& answer, std::string_view id) {
   const WrittenRunbook* runbook = find_runbook(facts.runbooks, id);
   if (runbook == nullptr)
     return answer.lacks(cat("runbook ", id, " is not written in ", facts.settings.runbook_directory),
                         our(facts, "runbook", cat("--to ", shell_quote(facts.settings.runbook_directory))));
-  const auto ours = facts.doctor().lineage();
-  if (ours && !runbook->system_id.empty() && runbook->system_id != ours->system_id.to_string())
+  if (is_of_another_server(facts, *runbook))
     return answer.lacks(cat("runbook ", id, " in ", facts.settings.runbook_directory,
                             " is of another server, system identifier ", runbook->system_id),
                         our(facts, "runbook", "--to DIRECTORY   # of its own, with runbook-dir"));

@@ -246,7 +246,9 @@ void look_at_runbooks_reviewed(const ReportFacts& facts, ItemAnswer& answer) {
   const std::string fix = our(
       facts, "runbook", cat("--to ", shell_quote(facts.settings.runbook_directory), " --reviewed-by NAME"));
   for (const WrittenRunbook& runbook : facts.runbooks) {
-    if (!runbook.reviewed.valid()) {
+    if (is_of_another_server(facts, runbook)) {
+      answer.lacks(cat("runbook ", runbook.id, " is of another server"), fix);
+    } else if (!runbook.reviewed.valid()) {
       answer.lacks(cat("runbook ", runbook.id, " was reviewed by nobody"), fix);
     } else if (facts.now().seconds_since(runbook.reviewed) > kHalfYear) {
       answer.lacks(cat("runbook ", runbook.id, " was reviewed ", age(facts, runbook.reviewed), " ago"), fix);

@@ -16,6 +16,8 @@ inline constexpr double kQuarterSeconds = 92 * kDaySeconds;
 // --- asked alike. Each adds what it shows or what is missing.
 void signal_is_watched(const ReportFacts& facts, ItemAnswer& answer, std::string_view id);
 void runbook_is_written(const ReportFacts& facts, ItemAnswer& answer, std::string_view id);
+// By the system identifier that the sheet names: two servers may have one cluster name.
+bool is_of_another_server(const ReportFacts& facts, const WrittenRunbook& runbook);
 // When drills began, and how late one may begin whose job waits for the others of its cluster.
 inline constexpr double kDrillSlack = 6 * 3600;
 std::vector<Timestamp> drilled(const ReportFacts& facts);
