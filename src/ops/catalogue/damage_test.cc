@@ -106,6 +106,17 @@ TEST_F(DamageTest, what_was_taken_over_from_a_sound_backup_is_sound) {
   EXPECT_FALSE(damaged(back_up(std::nullopt)));
 }
 
+TEST_F(DamageTest, broken_wal_that_a_drill_replays_does_not_condemn_its_backup) {
+  const BackupId full = back_up(std::nullopt);
+  const std::string wal =
+      "clusters/main/7-15/wal/00000001/00000000/000000010000000000000007: its seal does not match";
+  found(full, wal, "drill");
+  EXPECT_FALSE(damaged(full));
+  // Where the backup's own WAL is meant, a verification says so of it.
+  found(full, wal, "verify");
+  EXPECT_TRUE(damaged(full));
+}
+
 TEST_F(DamageTest, a_drill_that_passed_since_does_not_make_damage_undone) {
   const BackupId full = back_up(std::nullopt);
   whole(full);

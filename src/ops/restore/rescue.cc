@@ -119,7 +119,11 @@ class Finder {
   Status look_for_lost() {
     constexpr std::string_view kReady = ".ready";
     auto marks = list_dir(join_path(pg_wal_, "archive_status"));
-    if (!marks) return {};
+    if (!marks) {
+      // Without them a segment that is gone would not be missed.
+      if (marks.error().kind != ErrorKind::not_found) plan_.notes.push_back(marks.error().to_string());
+      return {};
+    }
     for (const DirEntry& mark : *marks) {
       if (!mark.name.ends_with(kReady)) continue;
       auto file = WalFileName::parse(std::string_view(mark.name).substr(0, mark.name.size() - kReady.size()));
