@@ -311,6 +311,18 @@ class Rollback(SystemTest):
         self.assertFails(command.wait(120, check=False), PRECONDITION, "a server is running there", "nothing was moved")
         self.assertEqual(self.said(server), "good,mistake,later")
 
+    def test_what_fails_after_the_stop_says_that_no_server_runs(self):
+        for options, says in (([], "its directory is as it was"), (["--delta"], "the same command goes on")):
+            with self.subTest(options=options):
+                server, lb = self.source(15)
+                server.psql("UPDATE big SET n = n + 1; CHECKPOINT")
+                for name in lb.objects():
+                    if "/data/" in name:
+                        (lb.repo_path / name).unlink()
+                failed = self.in_place(lb, "--stop", "--yes", *options)
+                self.assertFails(failed, NOT_FOUND, "the server was stopped", says)
+                self.assertFalse(server.running)
+
     def test_what_cannot_be_reached_stops_nothing(self):
         for major in self.majors():
             with self.subTest(major=major):

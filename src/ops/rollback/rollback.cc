@@ -226,12 +226,18 @@ uint64_t control_file_in(const std::string& directory) {
 // `stopped`: the command that starts the server that was stopped, but for its last word; "": none ran.
 Error with_state_left(Error error, const RestoreOptions& options, uint64_t before,
                       const std::string& stopped) {
-  if (!options.replace || options.delta) return error;
+  if (!options.replace) return error;
   auto running = pg::running_server(options.directory);
   if (!running || *running) return error;  // it says itself what to do with that one
   const uint64_t now = control_file_in(options.directory);
   std::string state;
-  if (now != 0 && now != before) {
+  if (options.delta) {
+    // A directory that is written in part has a mark, of which the restore has told.
+    auto marked = path_exists(join_path(options.directory, kMarkerName));
+    if (stopped.empty() || !marked) return error;
+    state = cat("the server was stopped",
+                *marked ? "" : cat("; it is started again by ", stopped, " start, or the same command goes on"));
+  } else if (now != 0 && now != before) {
     auto kept = kept_before(options.directory);
     state =
         cat(options.directory,

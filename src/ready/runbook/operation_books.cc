@@ -190,7 +190,11 @@ Runbook connection_exhaustion(const RunbookFacts& facts) {
        {owner_sql(
            facts,
            "SELECT pid, pg_blocking_pids(pid) AS blocked_by, wait_event_type, left(query, 60) AS query FROM "
-           "pg_stat_activity WHERE cardinality(pg_blocking_pids(pid)) > 0")}}};
+           "pg_stat_activity WHERE cardinality(pg_blocking_pids(pid)) > 0")}},
+      {"When the reserved connections are used up too, nobody gets in; the host still shows each backend, who "
+       "has it and what it does.",
+       {shell(cat("ps --ppid \"$(head -n 1 ", shell_quote(facts.pgdata),
+                  "/postmaster.pid)\" -o pid,etime,args"))}}};
   book.action = {
       {"End what idles inside a transaction for more than five minutes; it holds locks and does nothing:",
        {owner_sql(
@@ -198,6 +202,9 @@ Runbook connection_exhaustion(const RunbookFacts& facts) {
            "SELECT pid, usename, pg_terminate_backend(pid) FROM pg_stat_activity WHERE state = 'idle in "
            "transaction' AND state_change < now() - interval '5 minutes'",
            Effect::changes)}},
+      {"When nobody gets in: end one that is \"idle in transaction\" by its process, which is what "
+       "pg_terminate_backend() does, and go on as above.",
+       {program(facts, "pg_ctl", "kill TERM PID", Effect::changes)}},
       {"Then have the application's pool made smaller, or its leak mended.", {}}};
   book.afterwards = {
       {"idle_in_transaction_session_timeout ends them by itself; a pooler comes before a higher "
