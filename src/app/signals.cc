@@ -62,7 +62,9 @@ void catch_signals(StopToken& stop) {
     if (before.sa_handler == SIG_IGN) continue;
     sigaction(signal_number, &action, nullptr);
   }
+  // What they would end is told as EPIPE and EFBIG, as PostgreSQL does (PostmasterMain, postmaster.c).
   std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);
 }
 
 void exit_on_crash(int code) {

@@ -1,5 +1,5 @@
 // SIGINT, SIGTERM and SIGHUP ask the work to stop; another one, 0.3 s later or more, ends the process.
-// SIGPIPE is ignored: a closed pipe is an error of write(2).
+// SIGPIPE and SIGXFSZ are ignored: a closed pipe and a limit on files are errors of write(2).
 #pragma once
 
 #include "util/stop.h"

@@ -2,8 +2,10 @@
 
 #include <gtest/gtest.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <csignal>
 #include <cstdint>
 #include <cstdlib>
@@ -53,6 +55,20 @@ TEST(StopDeathTest, what_is_told_twice_at_once_is_one_request_and_insisting_ends
   };
   EXPECT_EXIT(told(false), ::testing::ExitedWithCode(42), "");
   EXPECT_EXIT(told(true), ::testing::KilledBySignal(SIGTERM), "");
+}
+
+TEST(StopDeathTest, a_limit_on_the_size_of_files_is_an_error_of_the_write) {
+  auto write_past_it = [] {
+    static StopToken stop;
+    catch_signals(stop);
+    char name[] = "/tmp/lifeboat-signals-test-XXXXXX";
+    int fd = mkstemp(name);
+    unlink(name);
+    const rlimit none{0, 0};
+    setrlimit(RLIMIT_FSIZE, &none);
+    _exit(write(fd, "x", 1) < 0 && errno == EFBIG ? 42 : 1);
+  };
+  EXPECT_EXIT(write_past_it(), ::testing::ExitedWithCode(42), "");
 }
 
 // Not endless, so that the compiler lets it be; deeper than any stack all the same.

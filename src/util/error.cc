@@ -119,6 +119,7 @@ Error errno_error(int err, std::string object, std::string_view what) {
       break;
     case ENOSPC:
     case EDQUOT:
+    case EFBIG:  // a limit of the process, or of the file system
       kind = ErrorKind::space;
       break;
     case EEXIST:
@@ -140,6 +141,8 @@ Error errno_error(int err, std::string object, std::string_view what) {
         "-m avc, "
         "dmesg, getfacl)";
   }
+  if (err == EFBIG)
+    hint = "a limit on the size of files (ulimit -f, LimitFSIZE of systemd) or the file system forbids it";
   return Error{kind, std::move(object), cat("cannot ", what), std::strerror(err), std::move(hint)};
 }
 

@@ -75,13 +75,21 @@ TEST(ErrnoError, kinds_follow_what_a_caller_can_do) {
     int error;
     ErrorKind kind;
   } const kCases[] = {
-      {ENOENT, ErrorKind::not_found},      {ENOTDIR, ErrorKind::not_found},
-      {EACCES, ErrorKind::permission},     {EPERM, ErrorKind::permission},
-      {EROFS, ErrorKind::permission},      {ENOSPC, ErrorKind::space},
-      {EDQUOT, ErrorKind::space},          {EEXIST, ErrorKind::conflict},
-      {EIO, ErrorKind::unavailable},       {ESTALE, ErrorKind::unavailable},
-      {ETIMEDOUT, ErrorKind::unavailable}, {ECONNREFUSED, ErrorKind::unavailable},
-      {EINVAL, ErrorKind::failed},         {EMFILE, ErrorKind::failed},
+      {ENOENT, ErrorKind::not_found},
+      {ENOTDIR, ErrorKind::not_found},
+      {EACCES, ErrorKind::permission},
+      {EPERM, ErrorKind::permission},
+      {EROFS, ErrorKind::permission},
+      {ENOSPC, ErrorKind::space},
+      {EDQUOT, ErrorKind::space},
+      {EFBIG, ErrorKind::space},
+      {EEXIST, ErrorKind::conflict},
+      {EIO, ErrorKind::unavailable},
+      {ESTALE, ErrorKind::unavailable},
+      {ETIMEDOUT, ErrorKind::unavailable},
+      {ECONNREFUSED, ErrorKind::unavailable},
+      {EINVAL, ErrorKind::failed},
+      {EMFILE, ErrorKind::failed},
   };
   for (const auto& entry : kCases) {
     EXPECT_EQ(errno_error(entry.error, "/path", "open").kind, entry.kind) << entry.error;

@@ -235,8 +235,9 @@ Error with_state_left(Error error, const RestoreOptions& options, uint64_t befor
     // A directory that is written in part has a mark, of which the restore has told.
     auto marked = path_exists(join_path(options.directory, kMarkerName));
     if (stopped.empty() || !marked) return error;
-    state = cat("the server was stopped",
-                *marked ? "" : cat("; it is started again by ", stopped, " start, or the same command goes on"));
+    state =
+        cat("the server was stopped",
+            *marked ? "" : cat("; it is started again by ", stopped, " start, or the same command goes on"));
   } else if (now != 0 && now != before) {
     auto kept = kept_before(options.directory);
     state =

@@ -158,7 +158,8 @@ class Fetcher {
       Status fetched = fetch(name);
       lock.lock();
       underway_.erase(name);
-      // Not stored yet, an outage, no room: what follows has no use. A row that came meanwhile may not hold it.
+      // Not stored yet, an outage, no room: what follows has no use. A row that came meanwhile may not hold
+      // it.
       if (!fetched && row_.contains(name))
         std::erase_if(waiting_, [&](const SegmentName& waits) { return name < waits; });
       if (!row_.contains(name)) (void)remove_file(path_of(name));

@@ -191,7 +191,8 @@ Runbook connection_exhaustion(const RunbookFacts& facts) {
            facts,
            "SELECT pid, pg_blocking_pids(pid) AS blocked_by, wait_event_type, left(query, 60) AS query FROM "
            "pg_stat_activity WHERE cardinality(pg_blocking_pids(pid)) > 0")}},
-      {"When the reserved connections are used up too, nobody gets in; the host still shows each backend, who "
+      {"When the reserved connections are used up too, nobody gets in; the host still shows each backend, "
+       "who "
        "has it and what it does.",
        {shell(cat("ps --ppid \"$(head -n 1 ", shell_quote(facts.pgdata),
                   "/postmaster.pid)\" -o pid,etime,args"))}}};
