@@ -189,8 +189,9 @@ constexpr Option kRestoreOptions[] = {
     {.name = "database",
      .kind = ValueKind::text,
      .placeholder = "OLD[=NEW]",
-     .help = "a database of the dump, and the name that it gets (default: every one, under its name); an equals "
-             "sign in a name is doubled",
+     .help =
+         "a database of the dump, and the name that it gets (default: every one, under its name); an equals "
+         "sign in a name is doubled",
      .repeatable = true},
     {.name = "globals",
      .kind = ValueKind::choice,
