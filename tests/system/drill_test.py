@@ -4,6 +4,7 @@ T32, T33, T43, T44)."""
 import os
 import shutil
 import signal
+import time
 
 import harness
 from harness import MOUNTER, SystemTest, flip_bit, give, main, new_directory, run, tool, tree, wait_until
@@ -162,7 +163,9 @@ class Drill(SystemTest):
                 self.assertGreater(part["tables_counted"], 0)
                 self.assertLess(part["tables_counted"], 15)
                 self.assertLess(part["fetched_bytes"], part["restored_bytes"])
-                self.assertEqual(self.checks(part)["page_checksums"]["result"], "skipped")
+                pages = self.checks(part)["page_checksums"]
+                self.assertEqual(pages["result"], "passed")
+                self.assertRegex(pages["detail"], r"part . of 4: [1-9]\d* pages of [1-9]")
                 self.assertIn("part ", self.checks(part)["amcheck"]["detail"])
                 again = self.drill(lb, "--rotation", "4d").ok().json
                 self.assertIn("against drill " + part["evidence"], self.checks(again)["row_counts"]["detail"])
@@ -171,9 +174,9 @@ class Drill(SystemTest):
                 self.assertEqual(copy["notes"], [])
                 self.assertEqual(self.checks(copy)["page_checksums"]["result"], "passed")
 
-    def test_a_random_moment_lies_between_the_backup_and_the_last_commit(self):
+    def test_a_random_moment_lies_between_the_oldest_backup_and_the_last_commit(self):
         server, lb = self.source(15, conf={"autovacuum": "off"})
-        lb("backup", live=True).ok()
+        older = lb("backup", live=True).ok().json["backup"]
         server.psql("CREATE TABLE moments (at timestamptz)")
         for _ in range(10):
             server.psql("INSERT INTO moments VALUES (clock_timestamp())")
@@ -185,16 +188,27 @@ class Drill(SystemTest):
             self.assertTrue(done["target"].startswith("time "), done["target"])
             targets.add(done["target"])
         self.assertEqual(len(targets), 3)
-        # Nothing was committed behind a newer backup. Once that one was rehearsed, the moment lies behind the older
-        # one, and that is said.
+        # Behind a newer backup nothing was committed: the moments of the window are those before it.
         newer = lb("backup", live=True).ok().json["backup"]
         server.wait_archived()
         done = self.drill(lb, "--random-target", "--rotation", "9d").ok().json
-        self.assertEqual((done["backup"], done["target"]), (newer, "latest"), "it was never rehearsed")
-        done = self.drill(lb, "--random-target", "--rotation", "9d").ok().json
         self.assertTrue(done["target"].startswith("time "), done["target"])
-        self.assertNotEqual(done["backup"], newer)
-        self.assertIn(f"nothing was committed after backup {newer}", " ".join(done["notes"]))
+        self.assertEqual(done["backup"], older)
+        # With a commit behind both, each has its turn.
+        time.sleep(8)
+        server.psql("INSERT INTO moments VALUES (clock_timestamp())")
+        server.switch_wal()
+        server.wait_archived()
+        tried = set()
+        for _ in range(25):
+            tried.add(self.drill(lb, "--random-target", "--rotation", "9d").ok().json["backup"])
+            if len(tried) == 2:
+                break
+        self.assertEqual(tried, {older, newer})
+        # Of one that is named, the moment lies behind that one.
+        done = self.drill(lb, "--random-target", "--rotation", "9d", "--backup", newer).ok().json
+        self.assertEqual(done["backup"], newer)
+        self.assertTrue(done["target"].startswith("time "), done["target"])
 
     def test_an_index_that_is_silently_wrong_fails_the_drill(self):
         """The canary of amcheck: an index that lacks entries, on a mount, whole and in part."""
@@ -213,6 +227,62 @@ class Drill(SystemTest):
                 found = self.checks(result.json)["amcheck"]
                 self.assertEqual(found["result"], "failed")
                 self.assertIn("t_pkey", found["detail"])
+
+    def test_a_damaged_page_of_any_index_fails_a_drill_of_a_part(self):
+        """The canary of page checksums in a rotation: no row and no B-tree leads to the page of a GIN index."""
+        server, lb = self.source(15)
+        server.psql("CREATE TABLE words AS SELECT g AS id, array[md5(g::text)] AS tags FROM generate_series(1, 20000) g;"
+                    "CREATE INDEX words_tags ON words USING gin (tags)")
+        path = server.data / server.value("SELECT pg_relation_filepath('words_tags')")
+        lb("backup", live=True).ok()
+        server.stop()
+        flip_bit(path, path.stat().st_size // 2)
+        server.start()
+        lb("backup", "--full", live=True)  # says what it found, and keeps the page as it is
+        server.wait_archived()
+        found = set()
+        for days in range(2, 12):
+            result = self.drill(lb, "--rotation", f"{days}d")
+            pages = self.checks(result.json)["page_checksums"]
+            found.add(pages["result"])
+            if pages["result"] == "failed":
+                self.assertEqual(result.code, CHECK_FAILED)
+                self.assertIn(f"{path.relative_to(server.data)}:", pages["detail"])
+                break
+        self.assertIn("failed", found)
+
+    def test_what_the_host_sorts_otherwise_and_what_is_invalid_is_told(self):
+        server, lb = self.source(15, initdb=["--locale-provider=icu", "--icu-locale=en"])
+        server.psql("CREATE TABLE sorted (a text, b text COLLATE \"de-x-icu\"); CREATE INDEX by_a ON sorted (a);"
+                    "CREATE INDEX by_b ON sorted (b); CREATE TABLE twice AS SELECT 1 AS id FROM generate_series(1, 2);"
+                    "UPDATE pg_database SET datcollversion = '0.1' WHERE datname = current_database();"
+                    "UPDATE pg_collation SET collversion = '0.2' WHERE collname = 'de-x-icu'")
+        server.psql("CREATE UNIQUE INDEX CONCURRENTLY never ON twice (id)", check=False)
+        lb("backup", live=True).ok()
+        server.wait_archived()
+        done = self.drill(lb).ok().json
+        checks, notes = self.checks(done), " ".join(done["notes"])
+        for word in ("public.by_a", "0.1", "public.by_b", "0.2", "heal indexes"):
+            self.assertIn(word, checks["collation_versions"]["detail"])
+            self.assertIn(word, notes)
+        self.assertIn("public.never", checks["invalid_indexes"]["detail"])
+        self.assertIn("public.never", notes)
+
+    def test_an_analyze_that_fails_is_a_failed_check(self):
+        server, lb = self.source(15)
+        server.psql("CREATE FUNCTION half(i int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS"
+                    " $$ BEGIN IF i = 7 THEN RETURN 7 / (SELECT count(*) FROM nothing); END IF; RETURN i / 2; END $$;"
+                    "CREATE TABLE nothing AS SELECT 1 AS one; CREATE TABLE halves AS SELECT g FROM generate_series(1, 10) g;"
+                    "CREATE INDEX ON halves (half(g)); DELETE FROM nothing")
+        lb("backup", live=True).ok()
+        server.wait_archived()
+        result = self.drill(lb)
+        self.assertEqual(result.code, CHECK_FAILED)
+        self.assertEqual(self.checks(result.json)["analyze"]["result"], "failed")
+        self.assertIn("public.halves", self.checks(result.json)["analyze"]["detail"])
+        server.psql("DROP TABLE halves")
+        server.wait_archived()
+        self.assertEqual(self.checks(self.drill(lb).ok().json)["analyze"]["result"], "passed")
 
     def test_programs_of_the_operator_look_at_the_copy(self):
         server, lb = self.source(15)

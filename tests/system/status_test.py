@@ -171,6 +171,18 @@ class Verdicts(StatusCase):
         drill().ok()
         self.assertEqual(self.status(lb)[0]["drill_result"]["verdict"], "ok")
 
+    def test_a_drill_that_missed_its_target_is_no_good_one(self):
+        server, lb, _ = self.archived(15)
+
+        def drill(*options):
+            return lb("drill", "--to", new_directory("d") / "d", "--pg-bin", pg_bin(server.major), *options)
+        self.assertEqual(drill("--rto", "1ms").code, 17)
+        result = self.status(lb)[0]["drill_result"]
+        self.assertEqual(result["verdict"], "critical", result)
+        self.assertIn("target was missed: RTO", result["found"])
+        drill("--rto", "1h").ok()
+        self.assertEqual(self.status(lb)[0]["drill_result"]["verdict"], "ok")
+
     def test_a_verification_that_ends_broken_is_seen_at_once(self):
         server, lb, stored = self.archived(self.two_majors()[-1])
         lb("drill", "--full", "--to", new_directory("d") / "d", "--pg-bin", pg_bin(server.major)).ok()

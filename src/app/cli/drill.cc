@@ -185,8 +185,8 @@ constexpr Option kDrillOptions[] = {
     {.name = "full", .help = "restore everything first, instead of mounting the backup"},
     {.name = "keep", .help = "leave the restored directory there, stopped; restores everything"},
     {.name = "random-target",
-     .help = "recover to a random moment between the backup and the last commit: what a drill on schedule "
-             "should do"},
+     .help = "recover to a random moment of the window, from the oldest backup to the last commit: what a "
+             "drill on schedule does unless it is given a target"},
     {.name = "rotation",
      .kind = ValueKind::duration,
      .placeholder = "TIME",

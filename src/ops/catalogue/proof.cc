@@ -69,6 +69,8 @@ Status read_record(const std::string& id, const std::string& text, std::vector<W
       proof.by_questions = item.value("by_questions", false);
       proof.rto_seconds = optional_number(document, "rto_seconds");
       proof.rpo_seconds = optional_number(document, "rpo_seconds");
+      proof.rto_target_seconds = optional_number(document, "rto_target_seconds");
+      proof.rpo_target_seconds = optional_number(document, "rpo_target_seconds");
       found.push_back({*backup, kind == "verify", std::move(proof)});
     }
     const Timestamp time{document.at("time_us").get<int64_t>()};

@@ -46,6 +46,8 @@ struct BackupProof {
   bool by_questions = false;
   std::optional<double> rto_seconds;  // drills
   std::optional<double> rpo_seconds;
+  std::optional<double> rto_target_seconds;  // that the drill was given
+  std::optional<double> rpo_target_seconds;
 };
 
 struct BackupProofs {

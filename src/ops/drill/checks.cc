@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include "ops/heal/indexes.h"
 #include "pg/client/client.h"
 #include "util/clock.h"
 #include "util/process.h"
@@ -24,15 +25,6 @@ class Stopwatch {
 
 DrillCheck skipped(std::string id, std::string why) {
   return {std::move(id), CheckResult::skipped, std::move(why), 0};
-}
-
-Result<std::vector<std::string>> connectable_databases(pg::PgServer& server) {
-  TRY_ASSIGN(pg::PgClient client, server.connect());
-  TRY_ASSIGN(pg::Rows rows,
-             client.query("select datname from pg_catalog.pg_database where datallowconn order by datname"));
-  std::vector<std::string> names;
-  for (int i = 0; i < rows.size(); ++i) names.emplace_back(rows.text(i, 0));
-  return names;
 }
 
 std::string shorten(std::string_view text) {
@@ -174,6 +166,15 @@ std::string_view to_string(CheckResult result) {
       return "skipped";
   }
   return "?";
+}
+
+Result<std::vector<std::string>> connectable_databases(pg::PgServer& server) {
+  TRY_ASSIGN(pg::PgClient client, server.connect());
+  TRY_ASSIGN(pg::Rows rows,
+             client.query("select datname from pg_catalog.pg_database where datallowconn order by datname"));
+  std::vector<std::string> names;
+  for (int i = 0; i < rows.size(); ++i) names.emplace_back(rows.text(i, 0));
+  return names;
 }
 
 Result<CountedRows> count_rows(pg::PgServer& server, const DrillScope& scope, size_t most, Reporter& reporter,
@@ -337,24 +338,55 @@ Result<DrillCheck> check_by_program(pg::PgServer& server, const DrillProgram& pr
   return check;
 }
 
+Result<DrillCheck> check_analyze(pg::PgServer& server, const CountedRows& counted, const StopToken& stop) {
+  Stopwatch watch;
+  DrillCheck check{"analyze", CheckResult::passed, "", 0};
+  check.beside_the_backup = true;
+  std::optional<pg::PgClient> client;
+  std::string connected;
+  for (const RowCount& table : counted.counts) {
+    TRY(stop.check());
+    if (!client || connected != table.database) {
+      pg::ConnectOptions options;
+      options.names = pg::NameLookup::as_configured;  // of the operator's functions in indexes
+      options.stop = &stop;
+      TRY_ASSIGN(client, pg::PgClient::connect(server.conninfo(table.database), options));
+      connected = table.database;
+    }
+    Status analyzed =
+        client->exec(cat("ANALYZE ", sql_identifier(table.schema), ".", sql_identifier(table.table)));
+    if (analyzed) continue;
+    if (analyzed.error().kind == ErrorKind::cancelled) return std::move(analyzed).error();
+    if (may_be_damage(client->last_sqlstate())) check.beside_the_backup = false;
+    check.result = CheckResult::failed;
+    check.detail +=
+        cat(table.database, ".", table.schema, ".", table.table, ": ", analyzed.error().to_string(), "; ");
+  }
+  check.detail =
+      check.detail.empty() ? cat(lifeboat::counted(counted.counts.size(), "table")) : shorten(check.detail);
+  check.seconds = watch.seconds();
+  return check;
+}
+
 Result<std::vector<DrillCheck>> check_catalogues(pg::PgServer& server, const StopToken& stop) {
   Stopwatch watch;
   DrillCheck indexes{"invalid_indexes", CheckResult::passed, "", 0};
   DrillCheck collations{"collation_versions", CheckResult::passed, "", 0};
   DrillCheck extensions{"extensions", CheckResult::passed, "", 0};
   extensions.beside_the_backup = true;
+  TRY_ASSIGN(auto doubtful, find_doubtful_indexes(server.conninfo(), stop));
+  for (const DoubtfulIndex& one : doubtful) {
+    if (one.doubt == IndexDoubt::collation) {
+      collations.detail += cat(one.database, ".", one.index, " (", one.detail, ") ");
+    } else {
+      indexes.detail += cat(one.database, ".", one.index, " ");
+    }
+  }
+  indexes.seconds = watch.seconds();
   TRY_ASSIGN(auto databases, connectable_databases(server));
   for (const std::string& database : databases) {
     TRY(stop.check());
     TRY_ASSIGN(pg::PgClient client, server.connect(database));
-    TRY_ASSIGN(
-        pg::Rows invalid,
-        client.query("select indexrelid::regclass::text from pg_catalog.pg_index where not indisvalid"));
-    for (int i = 0; i < invalid.size(); ++i) indexes.detail += cat(database, ".", invalid.text(i, 0), " ");
-    TRY_ASSIGN(pg::Rows changed,
-               client.query("select collname from pg_catalog.pg_collation where collversion is not null and"
-                            " collversion is distinct from pg_catalog.pg_collation_actual_version(oid)"));
-    for (int i = 0; i < changed.size(); ++i) collations.detail += cat(database, ".", changed.text(i, 0), " ");
     TRY_ASSIGN(
         pg::Rows missing,
         client.query("select extname from pg_catalog.pg_extension where extname not in (select name from "
@@ -362,18 +394,18 @@ Result<std::vector<DrillCheck>> check_catalogues(pg::PgServer& server, const Sto
     for (int i = 0; i < missing.size(); ++i) extensions.detail += cat(database, ".", missing.text(i, 0), " ");
   }
   // An index that is invalid was so on the source: the copy is right, and its owner should know.
-  if (!indexes.detail.empty()) indexes.detail = cat("invalid, as on the source: ", indexes.detail);
-  if (!collations.detail.empty()) {
+  if (!indexes.detail.empty()) indexes.detail = shorten(cat("invalid, as on the source: ", indexes.detail));
+  if (!collations.detail.empty())
     collations.detail =
-        cat("other versions on this host, indexes on them would have to be rebuilt: ", collations.detail);
-  }
+        shorten(cat("made with other versions of their collations than this host has, to be rebuilt after a "
+                    "restore here (lifeboat heal indexes): ",
+                    collations.detail));
   if (extensions.detail.empty()) {
     extensions.detail = "all that the databases use are on this host";
   } else {
     extensions.result = CheckResult::failed;
-    extensions.detail = cat("used by the databases and not on this host: ", extensions.detail);
+    extensions.detail = shorten(cat("used by the databases and not on this host: ", extensions.detail));
   }
-  indexes.seconds = watch.seconds();
   return std::vector<DrillCheck>{indexes, collations, extensions};
 }
 

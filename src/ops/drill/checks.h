@@ -29,6 +29,9 @@ struct DrillCheck {
   bool beside_the_backup = false;
 };
 
+// All but template0, as a rule.
+Result<std::vector<std::string>> connectable_databases(pg::PgServer& server);
+
 // Exact number of rows of one table on the copy.
 struct RowCount {
   std::string database;
@@ -80,8 +83,13 @@ struct DrillProgram {
 Result<DrillCheck> check_by_program(pg::PgServer& server, const DrillProgram& program,
                                     const std::string& database, int64_t timeout_ms, const StopToken& stop);
 
-// Indexes that are not valid, collations whose version differs from this host's, extensions that it lacks
-// (PR1).
+// ANALYZE of every table that was counted: planning goes by what it reads, and it runs the expressions of
+// their indexes.
+Result<DrillCheck> check_analyze(pg::PgServer& server, const CountedRows& counted, const StopToken& stop);
+
+// Indexes that are not valid, those that depend on a collation which is of another version on this host,
+// extensions that it lacks (PR1). Only the last can fail: an index that is not valid was so on the source,
+// and whether another version sorts otherwise, amcheck finds.
 Result<std::vector<DrillCheck>> check_catalogues(pg::PgServer& server, const StopToken& stop);
 
 }  // namespace lifeboat::ops

@@ -5,6 +5,7 @@
 #include "ops/catalogue/catalogue.h"
 #include "ops/drill/evidence.h"
 #include "ops/drill/host_fault.h"
+#include "ops/drill/pages.h"
 #include "ops/drill/random_target.h"
 #include "ops/drill/row_compare.h"
 #include "ops/restore/start.h"
@@ -222,23 +223,27 @@ Result<CountedRows> run_checks(const DrillOptions& options, const RestoreSource&
 
   TRY(ask_operators_checks(options, asked, server, outcome, stop));
   TRY_ASSIGN(auto catalogues, check_catalogues(server, stop));
-  outcome.checks.insert(outcome.checks.end(), catalogues.begin(), catalogues.end());
+  for (const DrillCheck& one : catalogues) {
+    if (one.result == CheckResult::passed && one.id != "extensions" && !one.detail.empty())
+      outcome.notes.push_back(one.detail);
+    outcome.checks.push_back(one);
+  }
+  reporter.progress("ANALYZE", 0, 0, ProgressUnit::items);
+  TRY_ASSIGN(DrillCheck analyze, check_analyze(server, counted, stop));
+  outcome.checks.push_back(std::move(analyze));
   reporter.progress("amcheck", 0, 0, ProgressUnit::items);
   TRY_ASSIGN(DrillCheck amcheck,
              check_amcheck(server, *outcome.plan.pg_bin, scope, options.scratch.jobs, stop));
   outcome.checks.push_back(std::move(amcheck));
+  TRY_ASSIGN(const RelationFiles of_turn,
+             scope.all() ? Result(RelationFiles()) : relation_files(server, scope, stop));
   TRY(scratch.stop_server());
-  if (scope.all()) {
-    reporter.progress("page checksums", 0, 0, ProgressUnit::items);
-    TRY_ASSIGN(DrillCheck pages, check_page_checksums(*outcome.plan.pg_bin, scratch.data(),
-                                                      scratch.manifest().card.data_checksums, stop));
-    outcome.checks.push_back(std::move(pages));
-  } else {
-    // Each block that came was compared with its hash, and the server checked the pages that it read.
-    outcome.checks.push_back(
-        {"page_checksums", CheckResult::skipped,
-         "only of what was read, by the server and by hash; everything with --rotation 1d", 0});
-  }
+  reporter.progress("page checksums", 0, 0, ProgressUnit::items);
+  TRY_ASSIGN(DrillCheck pages, scope.all()
+                                   ? check_page_checksums(*outcome.plan.pg_bin, scratch.data(),
+                                                          scratch.manifest().card.data_checksums, stop)
+                                   : check_pages_of(of_turn, scope, scratch.data(), reporter, stop));
+  outcome.checks.push_back(std::move(pages));
   return counted;
 }
 

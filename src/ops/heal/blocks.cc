@@ -22,8 +22,9 @@ constexpr auto kBetweenReads = std::chrono::milliseconds(100);
 
 class BlockScanner {
  public:
-  BlockScanner(const DataDirFacts& data_dir, Reporter& reporter, const StopToken& stop)
-      : data_dir_(data_dir), reporter_(reporter), stop_(stop), buffer_(kReadBytes) {}
+  BlockScanner(const DataDirFacts& data_dir, Reporter& reporter, const StopToken& stop,
+               const RelationFilter& wanted)
+      : data_dir_(data_dir), reporter_(reporter), stop_(stop), wanted_(wanted), buffer_(kReadBytes) {}
 
   Result<BlockScan> run() {
     TRY_ASSIGN(auto running, pg::running_server(data_dir_.path));
@@ -46,6 +47,7 @@ class BlockScanner {
   Status scan_directory(const pg::DataDirLister& lister, const pg::DirectoryListing& listing) {
     for (const pg::Entry& entry : listing.entries) {
       if (entry.file_class != pg::FileClass::relation) continue;
+      if (wanted_ && !wanted_(join_path(listing.path, cat(entry.relfilenode)))) continue;
       const std::string path = join_path(listing.path, entry.name);
       TRY(scan_file(lister.absolute(path), path, entry));
     }
@@ -102,14 +104,16 @@ class BlockScanner {
   const DataDirFacts& data_dir_;
   Reporter& reporter_;
   const StopToken& stop_;
+  const RelationFilter& wanted_;
   Bytes buffer_;
   BlockScan scan_;
 };
 
 }  // namespace
 
-Result<BlockScan> scan_blocks(const DataDirFacts& data_dir, Reporter& reporter, const StopToken& stop) {
-  return BlockScanner(data_dir, reporter, stop).run();
+Result<BlockScan> scan_blocks(const DataDirFacts& data_dir, Reporter& reporter, const StopToken& stop,
+                              const RelationFilter& wanted) {
+  return BlockScanner(data_dir, reporter, stop, wanted).run();
 }
 
 Result<Bytes> read_block(const std::string& file, uint64_t offset, uint32_t block_size) {

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -37,8 +38,13 @@ struct BlockScan {
   std::vector<std::string> notes;
 };
 
-// Errors: those of reading; cancelled. Damage is a value.
-Result<BlockScan> scan_blocks(const DataDirFacts& data_dir, Reporter& reporter, const StopToken& stop);
+// Whether the files of a relation are read: "base/5/16384", as pg_relation_filepath() names it.
+using RelationFilter = std::function<bool(const std::string& relation)>;
+
+// Of every relation, or of those that `wanted` chooses. Errors: those of reading; cancelled. Damage is a
+// value.
+Result<BlockScan> scan_blocks(const DataDirFacts& data_dir, Reporter& reporter, const StopToken& stop,
+                              const RelationFilter& wanted = {});
 
 // "base/5/16384:3": the relation as PostgreSQL's messages name it (without .1) and the block. `usage`,
 // not_found.

@@ -31,7 +31,8 @@ std::string collations_sql(int version) {
   return sql;
 }
 
-// Columns and, by what the index depends on, expressions and predicates.
+// Columns and, by what the index depends on, expressions and predicates. The size is the one that PostgreSQL
+// noted: pg_relation_size() would wait for a lock that a paused recovery holds.
 std::string indexes_sql(int version) {
   return cat(
       "with changed as (", collations_sql(version),
@@ -43,7 +44,8 @@ std::string indexes_sql(int version) {
       " d.classid = 'pg_catalog.pg_class'::regclass and d.objid = i.indexrelid and d.refclassid ="
       " 'pg_catalog.pg_collation'::regclass and d.refobjid = ch.oid) where i.indisvalid group by 1)"
       " select format('%I.%I', n.nspname, c.relname), format('%I.%I', tn.nspname, t.relname), a.amname,"
-      " pg_catalog.pg_relation_size(c.oid), d.collation, d.detail, c.relname ~ '_cc(new|old)[0-9]*$',"
+      " c.relpages::bigint * current_setting('block_size')::bigint, d.collation, d.detail, c.relname ~ "
+      "'_cc(new|old)[0-9]*$',"
       " n.nspname = 'pg_catalog' or t.oid < 16384"
       " from doubtful d join pg_catalog.pg_class c on c.oid = d.indexrelid"
       " join pg_catalog.pg_namespace n on n.oid = c.relnamespace"

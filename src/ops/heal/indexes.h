@@ -29,7 +29,7 @@ struct DoubtfulIndex {
   std::string index;   // quoted as SQL needs it, with its schema
   std::string table;   // likewise
   std::string method;  // access method: "btree", "hnsw"
-  uint64_t bytes = 0;
+  uint64_t bytes = 0;  // as pg_class notes it
   IndexDoubt doubt = IndexDoubt::invalid;
   std::string detail;      // which collation, and its versions
   bool catalogue = false;  // of a system catalogue: cannot be rebuilt concurrently

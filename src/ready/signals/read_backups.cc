@@ -160,6 +160,13 @@ void read_drill_age(const SignalFacts& facts, const SignalPolicy&, Reading& read
                                            : "no drill has passed";
 }
 
+// "RTO 40 s, target 30 s", where it was missed; else empty.
+std::string missed(std::string_view name, const std::optional<double>& measured,
+                   const std::optional<double>& target) {
+  if (!measured || !target || *measured <= *target) return "";
+  return cat(name, " ", format_seconds(*measured), ", target ", format_seconds(*target));
+}
+
 void read_drill_result(const SignalFacts& facts, const SignalPolicy&, Reading& reading) {
   if (!needs_catalogue(facts, reading)) return;
   const Drills drills = find_drills(facts);
@@ -167,6 +174,12 @@ void read_drill_result(const SignalFacts& facts, const SignalPolicy&, Reading& r
   std::string found = cat("backup ", drills.backup.text, ", ", age_of(facts, drills.newest->time), " ago: ");
   if (!drills.newest->passed)
     return measured(reading, 1, cat(found, "failed: ", join(drills.newest->problems, "; ")));
+  // It came back, and not as it was promised.
+  std::vector<std::string> misses = {
+      missed("RTO", drills.newest->rto_seconds, drills.newest->rto_target_seconds),
+      missed("RPO", drills.newest->rpo_seconds, drills.newest->rpo_target_seconds)};
+  std::erase(misses, "");
+  if (!misses.empty()) return measured(reading, 1, cat(found, "a target was missed: ", join(misses, "; ")));
   found += "passed";
   if (drills.newest->rto_seconds) found += cat(", RTO ", format_seconds(*drills.newest->rto_seconds));
   if (drills.newest->rpo_seconds) found += cat(", RPO ", format_seconds(*drills.newest->rpo_seconds));

@@ -125,12 +125,13 @@ constexpr SignalInfo kSignals[] = {
      .metric = "lifeboat_drill_age_seconds",
      .read = read_drill_age},
     {.id = "drill_result",
-     .what = "whether the newest drill failed",
+     .what = "whether the newest drill failed or missed its target",
      .source = "evidence of the repository",
      .unit = Unit::count,
      .thresholds = {1, 1},
      .action =
-         "treat the backup as no backup: take another, drill it, and find the cause in the drill's evidence",
+         "where it failed, treat the backup as no backup: take another, drill it, and find the cause in "
+         "the drill's evidence; where a target was missed, its phases say what took long",
      .metric = "lifeboat_drill_failed",
      .read = read_drill_result},
     {.id = "replication_lag",

@@ -192,6 +192,21 @@ TEST(backups, no_drill_is_critical_and_a_failed_one_keeps_the_age_of_the_last_th
   EXPECT_EQ(read(facts, "drill_result").verdict, Verdict::not_applicable);
 }
 
+TEST(backups, a_drill_that_missed_its_target_is_critical) {
+  SignalFacts facts = well();
+  ops::BackupProof slow;
+  slow.time = kNow;
+  slow.passed = true;
+  slow.rto_seconds = 40;
+  slow.rto_target_seconds = 30;
+  auto& proofs = facts.doctor.repository.proofs.backups;
+  proofs[BackupId{"20270115T000000Z-000002"}].drilled = slow;
+  EXPECT_EQ(read(facts, "drill_result").verdict, Verdict::critical);
+  EXPECT_THAT(read(facts, "drill_result").found, HasSubstr("RTO 40.0 s, target 30.0 s"));
+  proofs[BackupId{"20270115T000000Z-000002"}].drilled->rto_target_seconds = 40;
+  EXPECT_EQ(read(facts, "drill_result").verdict, Verdict::ok);
+}
+
 TEST(backups, what_was_not_read_is_unknown_and_what_is_not_registered_critical) {
   SignalFacts facts = well();
   facts.doctor.repository.problem = make_error(ErrorKind::unavailable, "s3", "does not answer");
