@@ -26,8 +26,10 @@ Result<int> handle(const Invocation& invocation) {
   TRY_ASSIGN(follow_up.program, ops::own_program_path());
   TRY_ASSIGN(ops::Mark mark, ops::make_mark(request, invocation.stop()));
   std::string directory = ops::copy_directory(follow_up.pgdata, cat("at-", mark.lsn.to_string()));
-  std::string restore =
-      ops::copy_line(follow_up, cat(shell_quote(cat("--target-name=", mark.name))), directory);
+  // By position: a recovery by name ends at the first mark of that name.
+  std::string restore = ops::copy_line(
+      follow_up, cat("--target-lsn ", mark.lsn.to_string(), " --exclusive --timeline ", mark.timeline.value),
+      directory);
   Facts facts;
   facts.add("mark", mark.name);
   facts.add("lsn", cat(mark.lsn.to_string(), " on timeline ", mark.timeline.value));
@@ -56,7 +58,8 @@ constinit const Command kMarkCommand = {
         "Writes a restore point with this name into the server's WAL (pg_create_restore_point) and prints "
         "its position and the command that restores to it. It can be reached once the WAL that holds it is "
         "in the repository: lifeboat wal check ends the segment and waits for that.\n\n"
-        "A recovery ends at the first restore point of the name that it meets, so use a name once.",
+        "A recovery by name (--target-name) ends at the first restore point of that name that it meets; the "
+        "command that is printed goes by position and so to this one.",
     .danger = Danger::write,
     .positionals = kPositionals,
     .groups = {&kRepoOptions, &kServerOptions, &kGeneralOptions},

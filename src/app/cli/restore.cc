@@ -92,12 +92,19 @@ Result<ops::RestorePlan> plan_only(const ops::RestoreOptions& options, Reporter&
   return ops::plan_restore(source, options, reporter, stop);
 }
 
+// Of what --before-drop found; else the one that psql would take.
+std::string database_of(const std::optional<ops::WalFinding>& found) {
+  const bool known = found && !found->dropped.empty() && !found->dropped.front().database.empty();
+  return known ? found->dropped.front().database : "postgres";
+}
+
 Result<int> handle(const Invocation& invocation) {
   TRY_ASSIGN(ops::RestoreOptions options, restore_options(invocation));
   OutputReporter reporter(invocation.output());
   TRY_ASSIGN(std::optional<ops::WalFinding> found, stop_before_transaction(invocation, options, reporter));
   bool dry_run = invocation.flag("dry-run");
-  if (restores_tables(invocation) && !dry_run) return restore_tables(invocation, options);
+  if (restores_tables(invocation) && !dry_run)
+    return restore_tables(invocation, options, database_of(found));
   if (invocation.flag("instant") && !dry_run) {
     bool target_given = found || has_target(invocation);
     return restore_instantly(invocation, options, target_given);

@@ -65,11 +65,12 @@ bool restores_tables(const Invocation& invocation) {
   return !invocation.list("table").empty() || invocation.has("database");
 }
 
-Result<int> restore_tables(const Invocation& invocation, const ops::RestoreOptions& restore) {
+Result<int> restore_tables(const Invocation& invocation, const ops::RestoreOptions& restore,
+                           const std::string& usual) {
   ops::TableRestoreOptions options;
   TRY_ASSIGN(options.scratch, scratch_for(invocation, restore));
   TRY_ASSIGN(ops::GivenTables given,
-             ops::read_given_tables(invocation.list("table"), invocation.text("database"), "postgres"));
+             ops::read_given_tables(invocation.list("table"), invocation.text("database"), usual));
   options.tables = std::move(given.tables);
   options.database = std::move(given.database);
   options.destination = invocation.conninfo();

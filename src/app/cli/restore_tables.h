@@ -8,7 +8,9 @@ namespace lifeboat::app {
 
 // Whether one of them was given.
 bool restores_tables(const Invocation& invocation);
-// `restore`: directory (of the scratch copy), target and what else a restore needs.
-Result<int> restore_tables(const Invocation& invocation, const ops::RestoreOptions& restore);
+// `restore`: directory (of the scratch copy), target and what else a restore needs. `usual`: the database
+// that is meant where none is named.
+Result<int> restore_tables(const Invocation& invocation, const ops::RestoreOptions& restore,
+                           const std::string& usual);
 
 }  // namespace lifeboat::app

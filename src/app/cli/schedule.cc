@@ -203,7 +203,7 @@ constinit const Command kScheduleCronCommand = {
     .danger = Danger::write,
     .groups = {&kGroup, &kRepoOptions, &kServerOptions, &kGeneralOptions},
     .creates = "to",
-    .examples = "lifeboat schedule cron --cluster main | crontab -u postgres -",
+    .examples = "(crontab -u postgres -l; lifeboat schedule cron --cluster main) | crontab -u postgres -",
     .schema = LIFEBOAT_FILES_SCHEMA,
     .handler = cron,
 };

@@ -212,7 +212,9 @@ void look_at_slots(const DoctorFacts& facts, Finding& finding) {
 }
 
 void look_at_leftovers(const DoctorFacts& facts, Finding& finding) {
-  if (!facts.leftovers) return skip(finding, "the data directory is not on this host");
+  if (!facts.leftovers)
+    return skip(finding, facts.data_problem ? facts.data_problem->to_string()
+                                            : std::string("the data directory is not on this host"));
   std::vector<std::string> found;
   std::vector<std::string> fix;
   for (const std::string& line : facts.leftovers->recovery_set) {

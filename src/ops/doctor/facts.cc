@@ -7,6 +7,7 @@
 
 #include "ops/catalogue/proof.h"
 #include "ops/doctor/continuity.h"
+#include "ops/restore/marker.h"
 #include "ops/wal/commands.h"
 #include "pg/client/client.h"
 #include "pg/client/ping.h"
@@ -138,6 +139,10 @@ void gather_data_directory(const DoctorRequest& request, DoctorFacts& facts) {
   auto data = read_data_dir(path);
   if (!data) {
     facts.data_problem = std::move(data).error();
+    if (auto marked = path_exists(join_path(path, kMarkerName)); marked && *marked)
+      facts.data_problem = make_error(ErrorKind::precondition, path,
+                                      "holds an unfinished restore that PostgreSQL cannot start")
+                               .with_hint("the command that made it goes on, or starts over");
     if (!request.pgdata) facts.data_problem->hint = "run lifeboat on the database's host for these checks";
     return;
   }

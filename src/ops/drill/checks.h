@@ -27,6 +27,7 @@ struct DrillCheck {
   // A failure says nothing of the backup: a target that was missed, an answer to the operator's own question
   // (an error may be damage), something that this host lacks.
   bool beside_the_backup = false;
+  bool slip = false;  // of whoever asked: no SQL, or no condition
 };
 
 // All but template0, as a rule.

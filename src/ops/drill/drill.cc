@@ -186,6 +186,9 @@ Status ask_operators_checks(const DrillOptions& options, const AskedDatabase& as
   }
   for (const std::string& sql : options.assertions) {
     TRY_ASSIGN(DrillCheck check, check_assertion(server, options.assertion_database, sql, stop));
+    if (check.slip)
+      return make_error(ErrorKind::usage, "--sql", check.detail)
+          .with_hint("one row with a condition, such as: SELECT count(*) > 0 FROM orders");
     outcome.checks.push_back(std::move(check));
   }
   for (const DrillProgram& program : options.programs) {

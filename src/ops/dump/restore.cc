@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <set>
 
+#include "ops/apart.h"
 #include "ops/dump/dump.h"
 #include "ops/dump/globals.h"
 #include "ops/dump/load.h"
@@ -231,6 +232,7 @@ Result<ExtractedDump> extract_dump(const RepoLocation& location, const std::stri
   if (listing && !listing->empty())
     return make_error(ErrorKind::precondition, directory, "is not empty")
         .with_hint("--to takes a directory that is absent or empty");
+  TRY(check_apart_from_others(directory));
   TRY_ASSIGN(repo::Repository repository, open_repository(location));
   TRY_ASSIGN(FoundDump found,
              find_dump(repository, location.cluster, id, {.every_database = true, .sound = true}));

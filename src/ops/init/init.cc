@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "ops/apart.h"
 #include "pg/client/client.h"
 #include "util/clock.h"
 #include "util/files.h"
@@ -248,6 +249,7 @@ Result<InitSummary> init_repository(const InitRequest& request) {
   TRY_ASSIGN(summary.lineage, identify(summary.facts, request.pgdata.has_value()));
 
   const std::string directory = directory_of(request.where.url);
+  if (!directory.empty()) TRY(check_apart_from_others(directory));
   TRY_ASSIGN(bool there, path_exists(directory));
   auto opening = open_or_create(request);
   // An empty directory would look like a repository that is not mounted. One with something in it stays.

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "ops/apart.h"
 #include "ops/mount/state.h"
 #include "ops/restore/config_text.h"
 #include "ops/restore/marker.h"
@@ -71,6 +72,7 @@ class Placer {
     if (!directory.starts_with('/') || directory == "/") {
       return make_error(ErrorKind::usage, directory, "is not an absolute path of a directory");
     }
+    TRY(check_apart_from_others(directory));
     Placement place;
     place.recorded = manifest_.data_directory;
     place.final_path = directory;
@@ -143,14 +145,18 @@ class Placer {
   }
 
   // The exchange of an earlier call ended after the old directory was moved aside: what is kept of it is kept
-  // there.
+  // there, as its marker says. What earlier restores have kept is another state.
   void go_on_with_exchange(Placement& place) {
-    const std::string prefix = kept_beside(place.final_path);
+    const std::string prefix = staging_beside(place.final_path);
     auto entries = list_dir(parent_path(place.final_path));
     if (!entries) return;
     for (const DirEntry& entry : *entries) {
-      std::string path = join_path(parent_path(place.final_path), entry.name);
-      if (path.starts_with(prefix)) kept_earlier_ = std::max(kept_earlier_, path);
+      const std::string path = join_path(parent_path(place.final_path), entry.name);
+      if (!path.starts_with(prefix)) continue;
+      auto look = look_at_directory(path);
+      if (!look || !look->marker || look->marker->replaces != place.final_path) continue;
+      auto there = path_exists(look->marker->kept_as);
+      if (!look->marker->kept_as.empty() && there && *there) kept_earlier_ = look->marker->kept_as;
     }
     if (kept_earlier_.empty()) return;
     place.staging_path = cat(staging_beside(place.final_path), suffix_);

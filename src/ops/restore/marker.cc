@@ -63,12 +63,17 @@ std::string kept_inside(std::string_view directory) {
 RestoreMarker RestoreMarker::make(const BackupId& backup, Timestamp now) {
   std::array<uint8_t, 8> random{};
   codec::random_bytes(random);
-  return {to_hex(random), backup, now, "", "", ""};
+  RestoreMarker marker;
+  marker.id = to_hex(random);
+  marker.backup = backup;
+  marker.started = now;
+  return marker;
 }
 
 std::string RestoreMarker::to_text() const {
   return cat(kFirstLine, "\nid ", id, "\nbackup ", backup.text, "\nstarted_us ", started.unix_us, "\n",
              replaces.empty() ? "" : cat("replaces ", replaces, "\n"),
+             kept_as.empty() ? "" : cat("kept_as ", kept_as, "\n"),
              part_of.empty() ? "" : cat("part_of ", part_of, "\n"),
              overwrites.empty() ? "" : cat("overwrites ", overwrites, "\n"));
 }
@@ -82,9 +87,13 @@ std::optional<RestoreMarker> RestoreMarker::parse(std::string_view text) {
   auto backup = BackupId::parse(lines[2].substr(7));
   auto started = parse_i64(lines[3].substr(11));
   if (!backup || !started) return std::nullopt;
-  RestoreMarker marker{std::string(lines[1].substr(3)), *backup, {*started}, "", "", ""};
+  RestoreMarker marker;
+  marker.id = lines[1].substr(3);
+  marker.backup = *backup;
+  marker.started = {*started};
   for (std::string_view line : lines) {
     if (line.starts_with("replaces ")) marker.replaces = line.substr(9);
+    if (line.starts_with("kept_as ")) marker.kept_as = line.substr(8);
     if (line.starts_with("part_of ")) marker.part_of = line.substr(8);
     if (line.starts_with("overwrites ")) marker.overwrites = line.substr(11);
   }

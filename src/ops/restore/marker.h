@@ -35,6 +35,7 @@ struct RestoreMarker {
   BackupId backup;
   Timestamp started;
   std::string replaces;  // the directory whose place this one is to take; "": none
+  std::string kept_as;   // where what is there goes, or went already, when it takes that place
   std::string part_of;   // of a tablespace: the data directory that needs it; "": this is one
   // Of a directory that is brought back by block: the system identifier of what was there; "": it was new.
   // Such a one is never cleared.

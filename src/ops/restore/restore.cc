@@ -181,12 +181,23 @@ class Execution {
 
   Status prepare_directories() {
     const std::vector<std::string> staging = staging_paths();
+    auto used_again = [&](const std::string& left) {
+      return std::ranges::find(staging, left) != staging.end();
+    };
+    for (const std::string& left : plan().clears)
+      if (used_again(left)) TRY(clear_incomplete(left));
+    TRY(mark_directories());
+    // What an earlier call left goes when the new marker says what it said: where the old directory went.
     for (const std::string& left : plan().clears) {
+      if (used_again(left)) continue;
       TRY(clear_incomplete(left));
-      bool used_again = std::ranges::find(staging, left) != staging.end();
-      if (!used_again) TRY(remove_temporary_files(left));
-      if (!used_again && rmdir(left.c_str()) != 0) return errno_error(errno, left, "remove");
+      TRY(remove_temporary_files(left));
+      if (rmdir(left.c_str()) != 0) return errno_error(errno, left, "remove");
     }
+    return {};
+  }
+
+  Status mark_directories() {
     RestoreMarker marker = RestoreMarker::make(plan().backup.id, {Clock::system().unix_us()});
     for (const Placement& place : plan().placements) {
       const std::string& path = place.staging_path;
@@ -200,6 +211,7 @@ class Execution {
       TRY(remove_temporary_files(path));
       marker.overwrites = place.overwrites ? plan().lineage.system_id.to_string() : "";
       marker.replaces = place.kept_as.empty() ? "" : place.final_path;
+      marker.kept_as = place.kept_as;
       marker.part_of = place.tablespace == 0 ? "" : data().staging_path;
       uint64_t point = fault::point("restore.marker");
       TRY_ASSIGN(Fd lock, write_marker(path, marker));

@@ -31,8 +31,8 @@ Runbook primary_loss(const RunbookFacts& facts) {
       {"Then do it. An old data directory is kept aside, and its WAL that was not archived is stored first.",
        {ours(facts, "recover", Needs::server, "--failure primary-lost", Effect::changes)}},
       {"On another host: install PostgreSQL and lifeboat, bring the key, and restore into a new directory.",
-       {ours(facts, "restore", Needs::repository, cat("--to ", shell_quote(facts.pgdata), " --start"),
-             Effect::changes)}}};
+       {ours(facts, "restore", Needs::repository,
+             cat("--to ", shell_quote(facts.pgdata), " --start --archive-mode keep"), Effect::changes)}}};
   book.afterwards = {
       {"Is archiving on, and does it reach the repository?",
        {ours(facts, "doctor", Needs::server), ours(facts, "wal check", Needs::server, "", Effect::changes)}},
@@ -102,10 +102,10 @@ Runbook region_lost(const RunbookFacts& facts) {
            format_bytes(facts.bytes), " of room and some for WAL. First what would be done:"),
        {ours(facts, "restore", Needs::repository, cat("--to ", shell_quote(facts.pgdata), " --dry-run"))}},
       {"Then restore; it can answer queries within seconds while the rest arrives (--instant).",
-       {ours(facts, "restore", Needs::repository, cat("--to ", shell_quote(facts.pgdata), " --start"),
-             Effect::changes),
-        ours(facts, "restore", Needs::repository, cat("--to ", shell_quote(facts.pgdata), " --instant"),
-             Effect::changes)}},
+       {ours(facts, "restore", Needs::repository,
+             cat("--to ", shell_quote(facts.pgdata), " --start --archive-mode keep"), Effect::changes),
+        ours(facts, "restore", Needs::repository,
+             cat("--to ", shell_quote(facts.pgdata), " --instant --archive-mode keep"), Effect::changes)}},
       {"Fence the lost site before clients are let in: its server must not come back as a primary.", {}}};
   book.afterwards = {
       {"Register the new host, turn archiving on, back up.",
