@@ -4,11 +4,12 @@ pass-through), and a `wal get`, which recovery runs for every segment, does not 
 import os
 import re
 import sys
+import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from system import harness  # noqa: E402
-from system.harness import MOUNTER, Cluster, give, main, run, skip  # noqa: E402
+from system.harness import MOUNTER, Background, Cluster, give, main, run, skip, wait_until  # noqa: E402
 from system.mount_test import MountCase  # noqa: E402
 
 MB = 1 << 20
@@ -66,6 +67,23 @@ class MountKernelTest(MountCase):
         self.assertLess(written, MB)
         self.assertLess(again, MB)
         command.stop(60)
+
+    def test_a_mount_namespace_that_was_copied_does_not_keep_a_mount_alive(self):
+        if os.geteuid() != 0:
+            skip("a mount namespace of one's own needs CAP_SYS_ADMIN")
+        _, lb, _ = self.source(15)
+        data = self.place()
+        command = self.mount(lb, "latest", data)
+        other = Background(["unshare", "--mount", "--propagation", "private", "sleep", "600"], user="root")
+        wait_until(lambda: os.readlink(f"/proc/{other.process.pid}/ns/mnt") != os.readlink("/proc/self/ns/mnt")
+                   and Path(f"/proc/{other.process.pid}/comm").read_text().strip() == "sleep", "the other namespace")
+        began = time.monotonic()
+        command.stop(60)
+        self.assertLess(time.monotonic() - began, 30)
+        self.assertTrue(other.running)
+        self.assertIn(str(data), Path(f"/proc/{other.process.pid}/mountinfo").read_text(), "it holds the mount still")
+        self.assertNotIn(str(data), Path("/proc/self/mountinfo").read_text())
+        other.kill()
 
     def test_wal_of_a_server_is_the_kernels_own(self):
         """The same with PostgreSQL, which makes its segments itself and renames them."""

@@ -52,14 +52,15 @@ fuse_attr to_attr(const struct stat& status) {
   return attr;
 }
 
-bool FuseConnection::receive(RequestBuffer& buffer) const {
-  for (;;) {
+bool FuseConnection::receive(RequestBuffer& buffer, const std::atomic<bool>& gives_up) const {
+  while (!gives_up) {
     ssize_t size = read(device_.get(), buffer.bytes.get(), kRequestRoom);
     if (size < 0 && (errno == EINTR || errno == EAGAIN || errno == ENOENT)) continue;
     if (size < static_cast<ssize_t>(sizeof(fuse_in_header))) return false;  // ENODEV: unmounted
     buffer.size = static_cast<size_t>(size);
     return true;
   }
+  return false;
 }
 
 void FuseConnection::answer(const Request& request, int error, std::span<const ByteView> parts) const {

@@ -3,6 +3,7 @@
 
 #include <linux/fuse.h>
 #include <sys/stat.h>
+#include <atomic>
 #include <span>
 
 #include <algorithm>
@@ -58,8 +59,8 @@ class FuseConnection {
   explicit FuseConnection(Fd device) : device_(std::move(device)) {}
   int device() const { return device_.get(); }
 
-  // Waits for a request; false once the tree is unmounted.
-  bool receive(RequestBuffer& buffer) const;
+  // Waits for a request; false once the tree is unmounted, or when a signal comes after `gives_up` was set.
+  bool receive(RequestBuffer& buffer, const std::atomic<bool>& gives_up) const;
   // `error` is an errno. Every request but the few that have none is answered once.
   void answer(const Request& request, int error, std::initializer_list<ByteView> parts = {}) const {
     answer(request, error, std::span<const ByteView>(parts.begin(), parts.size()));

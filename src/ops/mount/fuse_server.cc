@@ -8,6 +8,8 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
+#include <csignal>
 #include <cstring>
 #include <mutex>
 
@@ -55,6 +57,8 @@ bool is_own_program(uint32_t pid) {
 
 enum class Handled : uint8_t { yes, needs_hands };
 
+const int kWake = SIGRTMIN + 5;  // of nobody else here
+
 }  // namespace
 
 class FuseServer::Impl {
@@ -69,7 +73,25 @@ class FuseServer::Impl {
         initialised_(initialised) {}
 
   void start(int count) {
-    for (int i = 0; i < count; ++i) threads_.emplace_back([this] { serve(); });
+    serving_ = count;
+    for (int i = 0; i < count; ++i)
+      threads_.emplace_back([this] {
+        serve();
+        --serving_;
+      });
+  }
+
+  // A signal that comes before a thread waits is lost, so it is sent until all have ended.
+  void cut_off() {
+    struct sigaction action = {};
+    action.sa_handler = [](int) {};  // without SA_RESTART: read(2) returns
+    sigemptyset(&action.sa_mask);
+    sigaction(kWake, &action, nullptr);
+    gives_up_ = true;
+    while (serving_ > 0) {
+      for (std::thread& thread : threads_) pthread_kill(thread.native_handle(), kWake);
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
   }
 
   void join() {
@@ -82,7 +104,7 @@ class FuseServer::Impl {
   // --- requests and answers
   void serve() {
     auto buffer = std::make_shared<RequestBuffer>();
-    while (kernel_.receive(*buffer)) {
+    while (kernel_.receive(*buffer, gives_up_)) {
       if (dispatch(read_request(*buffer, nullptr)) == Handled::yes) continue;
       engine_.pool.submit_first(
           [this, buffer](FetchHands& hands) { (void)dispatch(read_request(*buffer, &hands)); });
@@ -744,6 +766,8 @@ class FuseServer::Impl {
   std::shared_mutex names_;
   Listings listings_;
   std::atomic<bool> may_pass_{false};
+  std::atomic<bool> gives_up_{false};
+  std::atomic<int> serving_{0};  // threads that have not ended
   std::vector<std::thread> threads_;
 };
 
@@ -760,6 +784,10 @@ void FuseServer::start(int threads) {
 
 void FuseServer::join() {
   impl_->join();
+}
+
+void FuseServer::cut_off() {
+  impl_->cut_off();
 }
 
 }  // namespace lifeboat::ops

@@ -49,6 +49,9 @@ class FuseServer {
   bool initialised() const { return initialised_; }  // the kernel's first request was answered
   // Waits for the threads; they end when the tree is unmounted.
   void join();
+  // Ends them although the kernel has not ended the connection. It does so when the device is closed, with
+  // this object: whoever has the tree mounted still, in another mount namespace, gets ENOTCONN.
+  void cut_off();
 
  private:
   class Impl;

@@ -31,6 +31,7 @@ namespace {
 constexpr int kFetchThreads = 16;  // requests to the store under way: what hides 20 ms of each
 constexpr int kServeThreads = 3;   // of each tree
 constexpr int64_t kPollUs = 50'000;
+constexpr int64_t kOtherNamespacesUs = 3'000'000;
 constexpr int64_t kMountWaitUs = 10'000'000;
 constexpr int64_t kUsersEndUs = 10'000'000;
 constexpr int64_t kBringAgainUs = 5'000'000;
@@ -225,6 +226,7 @@ class Serving {
     }
     Status unmounted = unmount_all();
     if ((is_left_ || !unmounted) && options_.left) options_.left(engine.files.shared().fetched_bytes);
+    if (unmounted && !is_left_) cut_off_others();
     for (auto& server : servers_) {
       if (server) server->join();
     }
@@ -371,6 +373,22 @@ class Serving {
       }
     }
     return {};
+  }
+
+  // Unmounted here, a tree may be mounted still in a mount namespace that was copied meanwhile (unshare, a
+  // container), for as long as that lives.
+  void cut_off_others() {
+    const int64_t began = Clock::system().monotonic_us();
+    for (size_t i = 0; i < servers_.size(); ++i) {
+      if (!servers_[i]) continue;
+      while (!servers_[i]->ended() && Clock::system().monotonic_us() - began < kOtherNamespacesUs)
+        Clock::system().sleep_us(kPollUs);
+      if (servers_[i]->ended()) continue;
+      reporter_.note(NoteLevel::warning,
+                     cat(state_.trees[i].path,
+                         " is mounted still in another mount namespace, which is cut off from it now"));
+      servers_[i]->cut_off();
+    }
   }
 
   // --- afterwards
