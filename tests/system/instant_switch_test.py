@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from system import harness  # noqa: E402
-from system.harness import Background, amcheck, checksums, main, new_directory, run, wait_until  # noqa: E402
+from system.harness import Background, amcheck, checksums, main, new_directory, run, skip, wait_until  # noqa: E402
 from system.instant_test import InstantCase  # noqa: E402
 from system.mount_test import MOUNTER, end_server, is_mounted, unmount  # noqa: E402
 
@@ -140,6 +140,36 @@ class InstantSwitchTest(InstantCase):
         done = first.wait(60)
         print(f"{time.monotonic() - began:.2f} s from the kill to the plain directory", flush=True)
         self.assertIn("mounted once more", done.err)
+        harness_forget(copy)
+        self.assert_done(server, copy, done, data)
+        amcheck(copy)
+        copy.stop()
+
+    def test_what_unmounts_is_killed_with_the_command(self):
+        """The process that serves lives on and cannot unmount: the next call does not wait for it."""
+        if os.geteuid() != 0:
+            skip("as root alone another process mounts")
+        server, lb = self.source(15)
+        data, sockets, argv = self.place_of(lb)
+        copy = self.attach(data, sockets)
+        first = Background([*argv, "--hydrate-rate", "2MB"], user=MOUNTER)
+        wait_until(lambda: "accepting queries" in first.result().err or not first.running, "queries", timeout=120)
+        serving = int((data / "lifeboat.mount.status").read_text().split()[1])
+        killed = 0
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                ours = str(data).encode() in (process / "cmdline").read_bytes() and "lifeboat" in os.readlink(process / "exe")
+                if ours and int(process.name) != serving:
+                    os.kill(int(process.name), signal.SIGKILL)
+                    killed += 1
+            except OSError:
+                continue
+        self.assertGreaterEqual(killed, 2, "the command, and what mounts for it")
+        first.wait(60, check=False)
+        began = time.monotonic()
+        done = run(argv, user=MOUNTER)
+        print(f"{time.monotonic() - began:.2f} s to go on", flush=True)
+        self.assertLess(time.monotonic() - began, 60)
         harness_forget(copy)
         self.assert_done(server, copy, done, data)
         amcheck(copy)

@@ -227,6 +227,7 @@ class Serving {
     Status unmounted = unmount_all();
     if ((is_left_ || !unmounted) && options_.left) options_.left(engine.files.shared().fetched_bytes);
     if (unmounted && !is_left_) cut_off_others();
+    if (!unmounted) cut_off_unused();
     for (auto& server : servers_) {
       if (server) server->join();
     }
@@ -388,6 +389,16 @@ class Serving {
                      cat(state_.trees[i].path,
                          " is mounted still in another mount namespace, which is cut off from it now"));
       servers_[i]->cut_off();
+    }
+  }
+
+  // What mounts for us is gone, so that nothing here can unmount it. Whoever goes on mounts it once more,
+  // which takes that this process has ended.
+  void cut_off_unused() {
+    if (!mount_users(options_.directory).empty()) return;
+    reporter_.note(NoteLevel::warning, "nobody uses it: the process that serves it ends");
+    for (auto& server : servers_) {
+      if (server) server->cut_off();
     }
   }
 
