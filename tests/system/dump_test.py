@@ -461,6 +461,21 @@ class Dumps(SystemTest):
             self.assertFails(lb("dump", "restore", "latest", "--database", "shop=back", live=True), FAILED, "later")
             self.assertEqual(server.value("SELECT count(*) FROM pg_database WHERE datname = 'back'"), "0")
 
+    def test_what_a_killed_restore_has_left_is_told_from_a_database(self):
+        server, lb = self.shop()
+        server.psql("CREATE TABLE slow AS SELECT g, repeat(md5(g::text), 8) AS what FROM generate_series(1, 200000) g;"
+                    "CREATE INDEX ON slow (what); COMMENT ON DATABASE shop IS 'ours'", "shop")
+        lb("dump", "create", "--database", "shop", live=True).ok()
+        words = ["dump", "restore", "latest", "--database", "shop=back"]
+        command = lb.background(*words, live=True)
+        comment = "SELECT coalesce(max(shobj_description(oid, 'pg_database')), 'none') FROM pg_database WHERE datname = 'back'"
+        wait_until(lambda: "not whole" in server.value(comment) or not command.running, "the load", interval=0.01)
+        command.kill()
+        self.assertFails(lb(*words, live=True), CONFLICT, "not whole", "DROP DATABASE back WITH (FORCE)")
+        server.psql("DROP DATABASE back WITH (FORCE)")
+        lb(*words, live=True).ok()
+        self.assertEqual(server.value(comment), "ours")
+
     def test_a_drill_of_what_does_not_restore_fails_with_evidence(self):
         server, lb = self.shop()
         server.psql("CREATE FUNCTION picky(int) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RETURN (SELECT count(*) >= 0 FROM public.orders);"

@@ -126,12 +126,19 @@ Result<std::vector<SqlStatement>> Loader::about_itself() const {
 Status Loader::create() {
   bool made = false;
   Status done = create_or_not(made);
+  if (done) mark();
   if (done || !made) return done;
   StopToken anyway;
   if (auto dropped = Loader(dump_, database_, options_, anyway).drop(); !dropped)
     return std::move(done).error().with_hint(cat(
         "database ", options_.target, " was made and could not be dropped: ", dropped.error().to_string()));
   return done;
+}
+
+void Loader::mark() {
+  auto client = connect("postgres");
+  marked_ = client && client->exec(cat("COMMENT ON DATABASE ", sql_identifier(options_.target), " IS ",
+                                       sql_literal(kHalfRestored)));
 }
 
 Status Loader::create_or_not(bool& made) {
@@ -161,10 +168,13 @@ Status Loader::create_or_not(bool& made) {
 Status Loader::finish() {
   TRY_ASSIGN(std::vector<SqlStatement> statements, about_itself());
   TRY_ASSIGN(pg::PgClient client, connect("postgres"));
+  // All or nothing, as the mark goes with it.
+  TRY(client.exec("BEGIN"));
+  if (marked_) TRY(client.exec(cat("COMMENT ON DATABASE ", sql_identifier(options_.target), " IS NULL")));
   for (const SqlStatement& statement : statements) {
     if (!comes_first(statement)) TRY(client.exec(statement.text));
   }
-  return {};
+  return client.exec("COMMIT");
 }
 
 Status Loader::drop() {

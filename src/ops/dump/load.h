@@ -41,6 +41,10 @@ struct LoadOptions {
   bool cut_off = false;     // as in DumpRestoreOptions
 };
 
+// The comment of a database that is being restored: what has it when nobody restores was left half-way by a
+// call that was killed.
+inline constexpr std::string_view kHalfRestored = "lifeboat dump restore: not whole";
+
 class Loader {
  public:
   Loader(const DumpReader& dump, const repo::DumpedDatabase& database, LoadOptions options,
@@ -70,6 +74,8 @@ class Loader {
  private:
   // `made`: the database is there, whatever failed behind that.
   Status create_or_not(bool& made);
+  // Its comment as it is while it is not whole; without it where the role may not.
+  void mark();
   std::string destination(const std::string& database) const;
   Result<pg::PgClient> connect(const std::string& database) const;
   Result<std::vector<SqlStatement>> about_itself() const;
@@ -86,6 +92,7 @@ class Loader {
   const repo::DumpedDatabase& database_;
   const LoadOptions options_;
   const StopToken& stop_;
+  bool marked_ = false;
   std::vector<std::string> left_out_;
 };
 

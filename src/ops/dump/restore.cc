@@ -57,8 +57,12 @@ class DumpRestore {
                                    client.major(),
                                    ", which they do "
                                    "not support"));
-    TRY_ASSIGN(pg::Rows rows, client.query("select datname from pg_catalog.pg_database"));
-    for (int i = 0; i < rows.size(); ++i) there_.emplace(rows.text(i, 0));
+    TRY_ASSIGN(pg::Rows rows, client.query("select datname, pg_catalog.shobj_description(oid, 'pg_database')"
+                                           " from pg_catalog.pg_database"));
+    for (int i = 0; i < rows.size(); ++i) {
+      there_.emplace(rows.text(i, 0));
+      if (rows.text(i, 1) == kHalfRestored) half_.emplace(rows.text(i, 0));
+    }
     return {};
   }
 
@@ -83,6 +87,12 @@ class DumpRestore {
     std::set<std::string> targets;
     for (const DatabaseChoice& choice : chosen_) {
       TRY(dump_.database(choice.name));
+      if (half_.contains(choice.target))
+        return make_error(
+                   ErrorKind::conflict, choice.target,
+                   "is there and not whole: a restore that was killed has left it, unless one is at work")
+            .with_hint(cat("DROP DATABASE ", sql_identifier(choice.target),
+                           " WITH (FORCE), then the same command starts over"));
       if (there_.contains(choice.target))
         return make_error(ErrorKind::conflict, choice.target, "is a database of that server already")
             .with_hint(cat("--database ", shell_quote(cat(choice.name, "=NEW")),
@@ -193,6 +203,7 @@ class DumpRestore {
   const bool portable_;
   pg::PgBin client_;
   std::set<std::string> there_;  // databases of the destination
+  std::set<std::string> half_;   // of them, those that an earlier call has left
   std::vector<DatabaseChoice> chosen_;
   DumpGlobals globals_ = DumpGlobals::restore;
   bool has_tablespaces_ = true;
