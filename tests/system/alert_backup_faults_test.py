@@ -95,7 +95,7 @@ class BackupFaults(FaultCase):
         self.assertIn("cannot connect", failed["error"])
         self.due(record, failed)  # as if the time of the next try had come
         daemon = self.serve(path)
-        wait_until(lambda: ("job_failures", "resolved", "warning") in self.told(), "its end", timeout=120)
+        wait_until(lambda: self.alerts() and self.last["job_failures"] == "resolved", "its end", timeout=120)
         daemon.stop()
         self.assertEqual(len(self.lb("list").ok().json["lineages"][0]["backups"]), 1)
 

@@ -636,7 +636,8 @@ class Daemon(AlertCase):
         self.addCleanup(daemon.stop)
         wait_until(lambda: ("archive_off", "firing", "critical") in self.told(), "the alert")
         self.server.archive_with(self.lb.archive_command())
-        wait_until(lambda: ("archive_off", "resolved", "critical") in self.told(), "its end")
+        # A check while the server restarts reads nothing, which is told too, so that its end may be that of a warning.
+        wait_until(lambda: self.alerts() and self.last["archive_off"] == "resolved", "its end")
         daemon.stop()
 
 

@@ -41,7 +41,8 @@ class HttpReceiver:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 status, headers = receiver.answers.pop(0) if receiver.answers else (200, {})
                 if status < 300:
-                    receiver.requests.append((self.path, dict(self.headers), json.loads(body)))
+                    request = (self.path, dict(self.headers), json.loads(body))
+                    receiver.requests.append(request)
                 self.send_response(status)
                 for name, value in headers.items():
                     self.send_header(name, value)
