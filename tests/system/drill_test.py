@@ -38,6 +38,9 @@ class Drill(SystemTest):
         self.assertIn(reason, " ".join(newest["problems"]))
         return newest["problems"]
 
+    def signals(self, status):
+        return {signal["id"]: signal for signal in status["signals"]}
+
     def checks(self, document):
         return {check["id"]: check for check in document["checks"]}
 
@@ -91,8 +94,8 @@ class Drill(SystemTest):
         return place / "pg_cron", log
 
     def test_from_outside_nothing_is_to_be_seen_of_a_drill(self):
-        """T10, T33: a subscriber with a job extension, configuration outside its data directory, archiving and a standby's
-        slot; the publisher hears nothing, the jobs run nowhere, the archive and every file stay as they are."""
+        """T10, T33: a subscriber with a job extension, configuration outside its data directory, a tablespace, archiving and a
+        standby's slot; the publisher hears nothing, the jobs run nowhere, the archive and every file stay as they are."""
         for major in self.two_majors():
             for options in ((), ("--full",)):
                 with self.subTest(major=major, options=options):
@@ -111,8 +114,14 @@ class Drill(SystemTest):
                                 " WITH (copy_data = false)")
                     publisher.psql("INSERT INTO t VALUES (-1, 'published')")
                     wait_until(lambda: server.value("SELECT count(*) FROM t WHERE n = -1") == "1", "what was published")
+                    where = server.tablespace("elsewhere")
+                    server.psql("CREATE TABLE far TABLESPACE elsewhere AS SELECT g AS n FROM generate_series(1, 1000) g")
+                    slot = "SELECT restart_lsn, active, xmin, confirmed_flush_lsn FROM pg_replication_slots WHERE slot_name = 'standby'"
+                    server.psql("SELECT pg_create_physical_replication_slot('standby', true)")
                     lb("backup", live=True).ok()
                     server.wait_archived()
+                    kept = server.rows(slot)
+                    self.assertRegex(kept[0][0], "^[0-9A-F]+/[0-9A-F]+$")
                     files, jobs, heard = tree(outside), loaded.read_text(), publisher.log_text()
                     walsender = publisher.value("SELECT string_agg(pid::text, ',') FROM pg_stat_replication")
                     stored = [name for name in lb.objects() if "/wal/" in name]
@@ -122,12 +131,24 @@ class Drill(SystemTest):
                     self.assertEqual(tree(outside), files)
                     self.assertEqual(loaded.read_text(), jobs)
                     self.assertEqual(publisher.log_text(), heard)
+                    self.assertEqual(server.rows(slot), kept)
                     self.assertEqual(publisher.value("SELECT string_agg(pid::text, ',') FROM pg_stat_replication"), walsender)
                     self.assertEqual([name for name in lb.objects() if "/wal/" in name], stored)
                     self.assertEqual(server.value("SELECT archived_count FROM pg_stat_archiver"), archived)
                     publisher.psql("INSERT INTO t VALUES (-2, 'still')")
                     wait_until(lambda: server.value("SELECT count(*) FROM t WHERE n = -2") == "1", "what is published after it")
                     server.psql("DROP SUBSCRIPTION news")
+                    # Once more while it stands still, so that every byte can be compared. What the copy knows of the publisher is
+                    # what the backup knew.
+                    server.stop()
+                    heard, jobs = publisher.log_text(), loaded.read_text()
+                    places = [server.data, where, outside]
+                    before = [tree(place) for place in places]
+                    self.assertIn("pg_replslot/standby/state", before[0])
+                    self.drill(lb, *options, live=False).ok()
+                    for place, was in zip(places, before):
+                        self.assertEqual(tree(place), was, place)
+                    self.assertEqual((publisher.log_text(), loaded.read_text()), (heard, jobs))
 
     def test_rpo_is_what_a_loss_at_the_start_would_have_cost(self):
         server, lb = self.source(15)
@@ -441,17 +462,39 @@ class Drill(SystemTest):
             self.assertIn("missing", result.out)
             self.assert_evidence(lb, wal[-2].name[:24])
 
-        key = new_directory("key") / "key"
-        encrypted = self.lifeboat(server, repo=new_directory("e") / "repo", options=("--key-file", key))
+        # Its name says nothing of what it is, so that the error does.
+        lost_file = new_directory("custody") / "main.secret"
+        encrypted = self.lifeboat(server, repo=new_directory("e") / "repo", options=("--key-file", lost_file))
         encrypted("init", "--yes", live=True).ok()
         server.archive_with(encrypted.archive_command())
         encrypted("backup", live=True).ok()
         server.wait_archived()
         self.drill(encrypted).ok()
-        key.unlink()
-        lost = self.drill(encrypted)
-        self.assertNotEqual(lost.code, 0)
-        self.assertIn("key", lost.out)
+        proven = self.history(encrypted)["drills"]
+        config = new_directory("conf", mode=0o755) / "lifeboat.toml"
+        config.write_text(f'[repo.near]\nurl = "{encrypted.repo}"\nkey-file = "{lost_file}"\n[cluster.main]\nrepo = "near"\n'
+                          f'owner = "dba"\npg = "{server.conninfo()}"\npgdata = "{server.data}"\n')
+        config.chmod(0o644)
+        asked = [harness.binary(), "status", "--config", config, "--cluster", "main", "--output", "json"]
+        self.assertEqual(self.signals(run(asked, check=False).json)["repository_down"]["verdict"], "ok")
+        secret = lost_file.read_bytes()
+        lost_file.unlink()
+        for options in ((), ("--full",)):
+            lost = self.drill(encrypted, *options)
+            self.assertFails(lost, NOT_FOUND)
+            error = lost.json["error"]
+            self.assertEqual((error["kind"], error["object"], error["message"]),
+                             ("not_found", str(lost_file), "cannot read the key file"), error)
+        status = run(asked, check=False)
+        self.assertEqual(status.code, CHECK_FAILED, status.out)
+        down = self.signals(status.json)["repository_down"]
+        self.assertEqual(down["verdict"], "critical", down)
+        self.assertIn(f"{lost_file}: cannot read the key file", down["found"])
+        # It says nothing of the backup: what was proven stays.
+        lost_file.write_bytes(secret)
+        lost_file.chmod(0o600)
+        give(lost_file)
+        self.assertEqual(self.history(encrypted)["drills"], proven)
 
     def test_a_flipped_bit_in_a_pack_fails_the_drill(self):
         server, lb = self.source(15)
@@ -463,8 +506,8 @@ class Drill(SystemTest):
         for options in ((), ("--full",)):
             result = self.drill(lb, *options)
             self.assertNotEqual(result.code, 0, result.out)
-            problem = self.assert_evidence(lb, "")
-            print(f"a flipped bit, {' '.join(options) or 'on a mount'}: {problem}", flush=True)
+            problem = self.assert_evidence(lb, str(packs[-1].relative_to(lb.repo_path)))
+            self.assertRegex(" ".join(problem), r"\.data: frame \d+ at \d+: its seal does not match its content")
         proofs = lb("show", made).json
         self.assertFalse(proofs.get("good", False), proofs)
 

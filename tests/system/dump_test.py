@@ -136,6 +136,20 @@ class Dumps(SystemTest):
             self.assertEqual(other.value("SELECT count(*) FROM pg_roles WHERE rolname IN ('boss', 'clerk')"), "0")
             self.assertEqual(other.value("SELECT tableowner FROM pg_tables WHERE tablename = 'orders'", "shop"), "postgres")
 
+    def test_a_restored_database_has_statistics(self):
+        """The planner knows its tables at once, and not when autovacuum has come round to them. The source never had any."""
+        server, lb = self.shop(conf={"autovacuum": "off"})
+        known = ("SELECT tablename, string_agg(attname, ',' ORDER BY attname) FROM pg_stats WHERE schemaname IN ('public', 'back')"
+                 " GROUP BY 1 ORDER BY 1")
+        self.assertEqual(server.rows(known, "shop"), [])
+        for format in ("custom", "directory", "plain"):
+            with self.subTest(format=format):
+                made = lb("dump", "create", "--database", "shop", "--format", format, live=True).ok().json
+                lb("dump", "restore", made["dump"], "--database", f"shop={format}", live=True).ok()
+                self.assertEqual(server.rows(known, format), [["customers", "id,name"], ["orders", "id,what"]])
+                counts = "SELECT relname, reltuples FROM pg_class WHERE relname IN ('customers', 'orders') ORDER BY 1"
+                self.assertEqual(server.rows(counts, format), [["customers", "200"], ["orders", "3000"]])
+
     def test_connections_must_be_left(self):
         server, lb = self.shop(conf={"max_connections": "12", "max_wal_senders": "3"})
         server.psql("CREATE DATABASE closed ALLOW_CONNECTIONS false")

@@ -22,6 +22,10 @@ from system.harness import (Background, Cluster, SystemTest, amcheck, checksums,
 ROOT = os.geteuid() == 0
 MOUNTER = harness.MOUNTER
 ROWS = 300_000
+# What the serving process may hold, however large the tables are (T42): 32 MiB that readers just went through
+# (FreshPieces::kMost), for each of 16 threads that fetch and 2 that bring the rest one read of the store, 4 MiB, and its
+# frame (kFetchThreads in mount.cc, kReadBytes in block_reader.cc), and the program itself.
+MEMORY_LIMIT = (32 + 18 * 4.25 + 19.5) * (1 << 20)
 
 
 def is_mounted(path):
@@ -170,8 +174,69 @@ class MountTest(MountCase):
         self.assertLess(first, 3)  # two, on a machine that does nothing else
         self.assertLess(scan, frames * 0.02 / 2)
 
+    def test_a_dump_of_a_store_that_is_far_away(self):
+        """20 ms for each read: those of one table, which pg_dump asks for one after the other, are under way together."""
+        _, lb, _ = self.source(15)
+        data = self.place()
+        command = self.mount(lb, "latest", data, env=self.slow(20))
+        copy = Cluster.attach(data, 15, start=True)
+
+        def dump(*options):
+            return run([harness.tool("pg_dump", 15), "-d", copy.conninfo("postgres"), "-f", "/dev/null", *options]).seconds
+        dump("--schema-only")  # brings the catalogue, which is no part of it
+        far = dump("--data-only", "--table", "ledger")
+        near = dump("--data-only", "--table", "ledger")
+        frames = (data / copy.value("SELECT pg_relation_filepath('ledger')")).stat().st_size / (256 << 10)
+        print(f"a dump of {frames:.0f} frames took {far:.2f} s, once they are there {near:.2f} s; one by one {frames * 0.02:.2f} s more")
+        self.assertGreater(frames, 64)
+        self.assertLess(far - near, frames * 0.02 / 2)
+        copy.stop()
+        command.stop(60)
+
+    def test_memory_is_bounded_however_large_the_tables_are(self):
+        """T42: read from front to back, and then brought whole."""
+        server = self.cluster(15)
+        # Random enough that what is read from the store at once is as large as it may be; short enough to stay in its row.
+        server.psql("CREATE TABLE large AS SELECT (SELECT string_agg(md5(g || '.' || i), '') FROM generate_series(1, 50) i) AS filler"
+                    " FROM generate_series(1, 160000) g")
+        self.assertGreater(int(server.value("SELECT pg_relation_size('large')")), 2 * MEMORY_LIMIT)
+        lb = self.lifeboat(server)
+        lb("init", "--yes", live=True).ok()
+        server.archive_with(lb.archive_command())
+        lb("backup", live=True).ok()
+        data = self.place()
+        command = self.mount(lb, "latest", data)
+        copy = Cluster.attach(data, 15, start=True)
+        copy.psql("SET max_parallel_workers_per_gather = 0; SELECT sum(length(filler)) FROM large")
+        read = self.peak_memory(command)
+        copy.stop()
+        command.stop(60)
+        command = self.mount(lb, "latest", self.place(), "--hydrate")
+        self.wait_complete(command)
+        brought = self.peak_memory(command)
+        print(f"peak memory of the serving process: {read >> 20} MiB after a scan, {brought >> 20} MiB when all was brought")
+        self.assertLess(max(read, brought), MEMORY_LIMIT)
+        command.stop(60)
+
+    def peak_memory(self, command):
+        """In bytes, of whichever of its processes had most."""
+        def peak(process):
+            return next(int(line.split()[1]) << 10 for line in Path(f"/proc/{process}/status").read_text().splitlines()
+                        if line.startswith("VmHWM:"))
+        return max(peak(process) for process in [command.process.pid, *harness._children(command.process.pid)])
+
+    def wait_complete(self, command):
+        def complete():
+            command._err.seek(0)
+            return b"every block is in the directory" in command._err.read()
+        wait_until(complete, "everything brought", timeout=120)
+
     def test_tablespaces_and_encryption(self):
-        major = self.two_majors()[-1]
+        for major in self.two_majors():
+            with self.subTest(major=major):
+                self.tablespaces_and_encryption(major)
+
+    def tablespaces_and_encryption(self, major):
         key = new_directory("key") / "main.key"
         server, lb, _ = self.source(major, options=["--key-file", key], tablespace=True)
         data = self.place()
@@ -290,11 +355,7 @@ class MountTest(MountCase):
         restored, restored_far = harness.tree(whole), harness.tree(far.path)
         subprocess.run(["rm", "-r", whole, far.path], check=True)
         command = self.mount(lb, "latest", whole, "--hydrate", *far.mapping)
-
-        def complete():
-            command._err.seek(0)
-            return b"every block is in the directory" in command._err.read()
-        wait_until(complete, "everything brought", timeout=120)
+        self.wait_complete(command)
         command.signal(signal.SIGTERM)
         self.assertIn("plain data directory", command.wait(60).out)
         hydrated, hydrated_far = harness.tree(whole), harness.tree(far.path)

@@ -17,8 +17,8 @@ def certificate():
     """(certificate, key) for localhost, in a new directory."""
     place = new_directory("tls", mode=0o755)
     crt, key = place / "server.crt", place / "server.key"
-    run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost", "-addext",
-         "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", key, "-out", crt])
+    run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj",
+         "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", key, "-out", crt])
     return crt, key
 
 
@@ -41,7 +41,8 @@ class HttpReceiver:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 status, headers = receiver.answers.pop(0) if receiver.answers else (200, {})
                 if status < 300:
-                    receiver.requests.append((self.path, dict(self.headers), json.loads(body)))
+                    request = (self.path, dict(self.headers), json.loads(body))
+                    receiver.requests.append(request)
                 self.send_response(status)
                 for name, value in headers.items():
                     self.send_header(name, value)

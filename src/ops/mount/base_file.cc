@@ -17,7 +17,6 @@ namespace lifeboat::ops {
 
 namespace {
 
-constexpr size_t kRecent = 1024;           // states that stay loaded although nobody has the file open
 constexpr uint64_t kBatchBytes = 8 << 20;  // that hydration asks for at once
 constexpr int64_t kLateUs = 100'000;       // so long after a reader waited nothing is written beside it
 constexpr size_t kMostAhead = 32;          // fetches of one file that are under way before more are begun
@@ -554,7 +553,7 @@ Result<std::shared_ptr<BaseFile>> BaseFiles::of(int fd, std::string_view path,
   }
   known_[identity] = file;
   recent_.emplace_front(identity, file);
-  if (recent_.size() > kRecent) recent_.pop_back();
+  if (recent_.size() > most_recent_) recent_.pop_back();
   return file;
 }
 

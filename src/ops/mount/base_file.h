@@ -191,7 +191,10 @@ class BaseFile : public std::enable_shared_from_this<BaseFile> {
 // were used last stay loaded. Thread rule: any thread.
 class BaseFiles {
  public:
-  BaseFiles(std::string mount, BlockMap& map) : mount_(std::move(mount)), map_(map) {}
+  static constexpr size_t kRecent = 1024;
+  // `recent`: states that stay loaded although nobody has the file open.
+  BaseFiles(std::string mount, BlockMap& map, size_t recent = kRecent)
+      : mount_(std::move(mount)), map_(map), most_recent_(recent) {}
   // null: the file has nothing to do with the backup. `fd` is any descriptor of it; `reopen` gives one for
   // reading and writing.
   Result<std::shared_ptr<BaseFile>> of(int fd, std::string_view path,
@@ -214,6 +217,7 @@ class BaseFiles {
   };
   std::string mount_;
   BlockMap& map_;
+  const size_t most_recent_;
   BaseFile::Shared shared_;
   std::mutex mutex_;
   std::unordered_map<Identity, std::weak_ptr<BaseFile>, IdentityHash> known_;

@@ -71,8 +71,7 @@ class Hydration {
         limit_(options.rate) {}
 
   Status run() {
-    TRY(pass(Pass::small));
-    TRY(bring_recent());
+    TRY(bring_first());
     for (;;) {
       found_ = 0;
       TRY(pass(Pass::all));
@@ -82,6 +81,15 @@ class Hydration {
   }
 
  private:
+  Status bring_first() {
+    // Small files are opened to bring them, and more of them than stay loaded would make it forgotten what
+    // the server used before.
+    const std::vector<std::shared_ptr<BaseFile>> in_use = large_in_use();
+    TRY(pass(Pass::small));
+    TRY(bring_each(files_.recent()));
+    return bring_each(in_use);
+  }
+
   Status pass(Pass which) {
     WorkQueue<Paths> queue(kQueuedTasks);
     batch_.clear();
@@ -201,9 +209,15 @@ class Hydration {
     return {};
   }
 
-  Status bring_recent() {
+  std::vector<std::shared_ptr<BaseFile>> large_in_use() {
+    std::vector<std::shared_ptr<BaseFile>> files = files_.recent();
+    std::erase_if(files, [](const auto& file) { return file->missing_bytes() <= kSmall; });
+    return files;
+  }
+
+  Status bring_each(const std::vector<std::shared_ptr<BaseFile>>& files) {
     FetchHands hands(repo_, block_size_, pool_);
-    for (const std::shared_ptr<BaseFile>& file : files_.recent()) {
+    for (const std::shared_ptr<BaseFile>& file : files) {
       if (Status done = bring(*file, hands); !done) {
         if (done.error().kind == ErrorKind::cancelled || done.error().kind == ErrorKind::space)
           return std::move(done).error();
