@@ -6,7 +6,7 @@ import struct
 
 from harness import MOUNTER, SystemTest, amcheck, checksums, flip_bit, main, new_directory
 
-PRECONDITION, CHECK_FAILED = 14, 17
+NOT_FOUND, PRECONDITION, CHECK_FAILED = 4, 14, 17
 PAGE = 8192
 
 
@@ -113,6 +113,104 @@ class HealTest(SystemTest):
         self.assertNotIn(3 * PAGE + 8000, different)
         server.start()
         amcheck(server)
+
+    def amcheck(self, lb, *options):
+        return lb("heal", "blocks", "--amcheck", "--pg", lb.server.conninfo(), "--pgdata", lb.server.data, *options)
+
+    def item(self, path, block, number):
+        """Where item `number` of a page begins in the file, by its line pointer (ItemIdData: offset 15 bits, flags 2, length 15)."""
+        with open(path, "rb") as file:
+            file.seek(block * PAGE + 24 + 4 * (number - 1))
+            pointer = struct.unpack("<I", file.read(4))[0]
+            self.assertEqual(pointer >> 15 & 3, 1, "a row is there")
+            return block * PAGE + (pointer & 0x7FFF)
+
+    def flip(self, path, place, bits):
+        with open(path, "r+b") as file:
+            file.seek(place)
+            byte = file.read(1)[0]
+            file.seek(place)
+            file.write(bytes([byte ^ bits]))
+
+    def test_wrong_content_is_found_by_amcheck_and_rebuilt(self):
+        """No checksum tells, and the page's header is whole: a row's header and a key of an index are wrong."""
+        for major in self.two_majors((14, 15, 16, 17, 18)):
+            with self.subTest(major=major):
+                server, lb = self.source(major, checksums=False)
+                table, index = self.path_of(server, "t"), self.path_of(server, "t_pkey")
+                refused = self.amcheck(lb)
+                self.assertFails(refused, PRECONDITION, "no database has the extension", "CREATE EXTENSION amcheck")
+                self.assertEqual(server.value("SELECT count(*) FROM pg_extension WHERE extname = 'amcheck'"), "0")
+                server.psql("CREATE EXTENSION amcheck; CREATE TABLE held (n int); CREATE DATABASE other")
+                clean = self.amcheck(lb).ok()
+                self.assertEqual((clean.json["damaged"], clean.json["amcheck"]["findings"], clean.json["next_commands"]), ([], [], []))
+                self.assertEqual(clean.json["amcheck"]["without_extension"], ["other"])
+                self.assertGreater(clean.json["amcheck"]["tables"], 50)
+                self.assertIn("CREATE EXTENSION amcheck", clean.err)
+
+                server.stop()
+                whole = {path: (server.data / path).read_bytes() for path in (table, index)}
+                # t_hoff of a row, where its data begins; the key of an entry.
+                self.flip(server.data / table, self.item(server.data / table, 3, 5) + 22, 1)
+                self.flip(server.data / index, self.item(server.data / index, 2, 9) + 8 + 2, 0x10)
+                server.start()
+                session = server.session()
+                session.execute("BEGIN")
+                session.execute("LOCK TABLE held")
+                found = self.amcheck(lb)
+                self.assertFails(found, CHECK_FAILED, "1 damaged block")
+                self.assertEqual([(one["file"], one["block"], one["state"]) for one in found.json["damaged"]], [(table, 3, "ok")])
+                findings = {one["kind"]: one for one in found.json["amcheck"]["findings"]}
+                self.assertEqual(sorted(findings), ["index", "table"], found.json["amcheck"])
+                self.assertEqual((findings["table"]["relation"], findings["table"]["blocks"], findings["table"]["database"]),
+                                 ("public.t", [3], "postgres"))
+                self.assertEqual((findings["index"]["relation"], findings["index"]["file"], findings["index"]["repair"]),
+                                 ("public.t_pkey", index, "REINDEX INDEX CONCURRENTLY public.t_pkey"))
+                self.assertEqual(findings["index"]["blocks"], [2])
+                self.assertEqual([(one["relation"], "lock timeout" in one["why"]) for one in found.json["amcheck"]["not_checked"]],
+                                 [("public.held", True)], "the others are checked all the same")
+                self.assertIn("REINDEX INDEX CONCURRENTLY public.t_pkey", found.json["next_commands"][0])
+                self.assertIn(f"--block {table}:3 --to DIR", found.json["next_commands"][1])
+                self.assertFails(self.amcheck(lb, "--relation", "held"), CHECK_FAILED, "could not be checked", "lock timeout")
+                session.close()
+                text = lb("heal", "blocks", "--amcheck", "--pg", server.conninfo(), "--pgdata", server.data, "--relation", "t", json=False)
+                self.assertFails(text, CHECK_FAILED, "postgres.public.t_pkey", "REINDEX INDEX", f"{table}:3", "content")
+                self.amcheck(lb, "--relation", "postgres.public.held").ok()
+                self.assertFails(self.amcheck(lb, "--relation", "nothing"), NOT_FOUND, "nothing")
+                alone = self.amcheck(lb, "--relation", "t_pkey")
+                self.assertEqual([one["kind"] for one in alone.json["amcheck"]["findings"]], ["index"])
+
+                server.stop()
+                # The block that the index's message names comes back the same way.
+                self.heal(lb, "--block", f"{table}:3", "--block", f"{index}:2", "--to", new_directory("healed") / "x", "--in-place", "--yes").ok()
+                for path in (table, index):
+                    self.assertTrue(meant((server.data / path).read_bytes()) == meant(whole[path]), path)
+                server.start()
+                self.assertEqual(self.amcheck(lb).ok().json["amcheck"]["findings"], [])
+
+    def test_amcheck_and_checksums_name_the_same_block_once(self):
+        server, lb = self.source(max(self.majors((14, 15, 16, 17, 18))))
+        table = self.path_of(server, "t")
+        server.psql("CREATE EXTENSION amcheck; CHECKPOINT")
+        server.stop()
+        self.damage(server, (table, 3), (table, 7))
+        server.start()
+        found = self.amcheck(lb)
+        self.assertFails(found, CHECK_FAILED, "2 damaged blocks")
+        self.assertEqual([(one["file"], one["block"]) for one in found.json["damaged"]], [(table, 3), (table, 7)])
+        blocks = [(one["relation"], one["blocks"]) for one in found.json["amcheck"]["findings"] if one["kind"] == "table"]
+        self.assertEqual(sorted(blocks), [("public.t", [3]), ("public.t", [7])], "the server stops at the first")
+        other = self.cluster(server.major)
+        asked = lb("heal", "blocks", "--amcheck", "--pg", other.conninfo(), "--pgdata", server.data)
+        self.assertFails(asked, PRECONDITION, "another server works there")
+
+    def test_13_can_check_indexes_only_and_says_so(self):
+        server, lb = self.source(max(self.majors((13,))))
+        server.psql("CREATE EXTENSION amcheck")
+        found = self.amcheck(lb).ok()
+        self.assertIn("13 has no verify_heapam", found.err)
+        self.assertEqual(found.json["amcheck"]["tables"], 0)
+        self.assertGreater(found.json["amcheck"]["indexes"], 50)
 
     def test_a_copy_of_another_state_is_not_believed(self):
         """A page beside the damaged one that WAL does not explain: the two are not one state, and nothing is written."""

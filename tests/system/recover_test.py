@@ -9,9 +9,9 @@ import shutil
 import subprocess
 import time
 
-from harness import (Cluster, MOUNTER, SystemTest, account, amcheck, binary, environment, give, main, new_directory, run, tool, tree, wait_until)
+from harness import (Background, Cluster, MOUNTER, SystemTest, account, amcheck, binary, environment, give, main, new_directory, run, tool, tree, wait_until)
 
-USAGE, NOT_FOUND, PRECONDITION, NOT_CONFIRMED = 2, 4, 14, 21
+USAGE, NOT_FOUND, SPACE, PRECONDITION, NOT_CONFIRMED = 2, 4, 7, 14, 21
 
 
 class Recover(SystemTest):
@@ -191,15 +191,64 @@ class Recover(SystemTest):
         self.assertNotEqual(taken.code, 0)
         self.assertNotIn("--replace", taken.err)
 
-    def test_a_recovery_that_fails_leaves_a_record_that_says_so(self):
+    def test_a_recovery_that_cannot_begin_touches_nothing_and_leaves_no_record(self):
         server, lb = self.source()
         server.kill9()
-        # The port is taken by somebody else's socket: the server cannot be started.
+        before = tree(server.data)
+        # The port is taken by somebody else's socket: the server could not be started.
         other = self.cluster()
+        where = new_directory("rec") / "r"
         failed = lb("recover", "--pgdata", server.data, "--pg-bin", server.bin, "--port", other.port, "--socket-dir", other.place,
-                    "--failure", "corruption", "--yes")
-        self.assertNotEqual(failed.code, 0)
-        self.assertTrue((server.data / "PG_VERSION").exists(), "the old state is there")
+                    "--failure", "corruption", "--yes", "--record", where)
+        self.assertFails(failed, PRECONDITION, "another server uses this port")
+        self.assertEqual(tree(server.data), before, "the old state is there")
+        self.assertFalse(where.exists())
+
+    def assertRecordOfFailure(self, lb, failed, where, *says):
+        record = failed.json["post_mortem"]
+        self.assertFalse(record["recovered"])
+        markdown, = where.glob("recovery-*.md")
+        document, = where.glob("recovery-*.json")
+        self.assertIn("**NOT RECOVERED**", markdown.read_text())
+        for words in says:
+            self.assertIn(words, markdown.read_text())
+        kept = json.loads(document.read_text())
+        self.assertEqual((kept["recovered"], kept["evidence"]), (False, record["evidence"]))
+        self.assertEqual(self.verdicts(kept)["server_open"], "fail")
+        rehearsals = lb("report", live=True).json["rehearsals"]
+        self.assertIn((record["evidence"], "recovery"), [(one["evidence"], one["kind"]) for one in rehearsals])
+
+    def test_a_recovery_that_fails_leaves_a_record_that_says_so(self):
+        for major in self.two_majors():
+            with self.subTest(major=major):
+                server, lb = self.source(major)
+                server.kill9()
+                where = new_directory("rec") / "r"
+                words = lb.argv("recover", "--pgdata", server.data, "--pg-bin", server.bin, "--port", server.port, "--socket-dir", server.place,
+                                "--failure", "corruption", "--yes", "--record", where)
+                # No file may be as large as what is copied.
+                failed = run(["bash", "-c", "trap '' XFSZ; ulimit -f 64; exec \"$@\"", "-", *words], check=False)
+                self.assertEqual(failed.code, SPACE, failed.err)
+                self.assertRecordOfFailure(lb, failed, where, "ulimit -f")
+                self.recover(lb, "--failure", "corruption", "--yes").ok()
+                self.assertEqual(self.said(server), "good")
+
+    def test_so_does_one_that_cannot_start_what_it_put_in_place(self):
+        """The port was free when it was looked at."""
+        server, lb = self.source()
+        other = self.cluster()
+        server.kill9()
+        where, sockets = new_directory("rec") / "r", new_directory("s")
+        command = Background(lb.argv("recover", "--pgdata", server.data, "--pg-bin", server.bin, "--port", "5557", "--socket-dir", sockets,
+                                     "--failure", "corruption", "--yes", "--record", where))
+        wait_until(lambda: list(server.data.parent.glob("*.new-*")) or not command.running, "the copy", interval=0.001)
+        lock = sockets / ".s.PGSQL.5557.lock"
+        lock.write_text(f"{other.pid}\n{other.data}\n")
+        give(lock)
+        failed = command.wait(120, check=False)
+        self.assertFails(failed, PRECONDITION, "another server uses this port")
+        self.assertTrue(list(server.data.parent.glob("*.old-*")), "it was replaced")
+        self.assertRecordOfFailure(lb, failed, where, "another server uses this port")
 
     def test_at_a_terminal_it_asks_for_what_is_open(self):
         server, lb = self.source()

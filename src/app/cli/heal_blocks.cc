@@ -1,6 +1,9 @@
 // lifeboat heal blocks: damaged blocks of a data directory, found and rebuilt.
+#include <algorithm>
 #include <nlohmann/json.hpp>
+#include <tuple>
 
+#include "app/cli/heal_amcheck.h"
 #include "app/cli/heal_output.h"
 #include "app/invocation.h"
 #include "app/location.h"
@@ -9,6 +12,7 @@
 #include "app/render.h"
 #include "app/reporter.h"
 #include "app/scratch.h"
+#include "ops/heal/amcheck.h"
 #include "ops/heal/rebuild.h"
 #include "util/strings.h"
 
@@ -20,6 +24,8 @@ using Json = nlohmann::ordered_json;
 struct Found {
   ops::DataDirFacts data_dir;
   ops::BlockScan scan;
+  std::optional<ops::AmcheckScan> amcheck;
+  std::vector<std::string> next_commands;  // with amcheck
   std::optional<ops::RebuildOutcome> rebuilt;
 };
 
@@ -56,13 +62,20 @@ Json to_json(const Found& found) {
           {"files", found.scan.files},
           {"blocks", found.scan.blocks},
           {"damaged", std::move(damaged)},
+          {"amcheck", found.amcheck ? amcheck_json(*found.amcheck) : Json(nullptr)},
+          {"next_commands", found.next_commands},
           {"rebuilt", found.rebuilt ? to_json(*found.rebuilt) : Json(nullptr)}};
 }
 
-std::string damaged_table(const ops::BlockScan& scan) {
+// "ok" would not say much of a block that amcheck complains of.
+std::string damage_text(const ops::DamagedBlock& block, bool amcheck) {
+  return amcheck && block.state == pg::PageState::ok ? "content" : std::string(pg::to_string(block.state));
+}
+
+std::string damaged_table(const ops::BlockScan& scan, bool amcheck) {
   Table table({{"file"}, {"block", Align::right}, {"offset", Align::right}, {"damage"}});
   for (const ops::DamagedBlock& block : scan.damaged)
-    table.add({block.path, cat(block.block), cat(block.offset), std::string(pg::to_string(block.state))});
+    table.add({block.path, cat(block.block), cat(block.offset), damage_text(block, amcheck)});
   return table.empty() ? "" : cat("\n", table.to_string());
 }
 
@@ -83,9 +96,34 @@ std::string rebuilt_table(const ops::RebuildOutcome& outcome) {
 std::string found_text(const Found& found) {
   Facts facts;
   facts.add("data directory", cat(found.data_dir.path, found.scan.running ? " (a server runs)" : ""));
-  facts.add("read", cat(counted(found.scan.blocks, "block"), " of ", counted(found.scan.files, "file")));
+  if (found.scan.files != 0 || !found.amcheck)
+    facts.add("read", cat(counted(found.scan.blocks, "block"), " of ", counted(found.scan.files, "file")));
   facts.add("damaged", counted(found.scan.damaged.size(), "block"));
-  return cat(facts.to_string(), damaged_table(found.scan));
+  std::string text = cat(facts.to_string(), damaged_table(found.scan, found.amcheck.has_value()));
+  if (found.amcheck) text += cat("\n", amcheck_text(*found.amcheck));
+  if (!found.next_commands.empty()) text += "\nindexes at once, blocks when the server is stopped:\n";
+  for (const std::string& command : found.next_commands) text += cat(command, "\n");
+  return text;
+}
+
+// Blocks that both ways find are listed once, as the pages say.
+Status ask_server(const Invocation& invocation, Found& found, Reporter& reporter) {
+  const std::vector<std::string> relations = invocation.list("relation");
+  if (relations.empty()) {
+    TRY_ASSIGN(found.scan, ops::scan_blocks(found.data_dir, reporter, invocation.stop()));
+  }
+  TRY_ASSIGN(found.amcheck, ops::scan_with_amcheck({found.data_dir, invocation.conninfo(), relations},
+                                                   reporter, invocation.stop()));
+  found.scan.checksums = found.data_dir.control.checksums();
+  found.scan.running = true;
+  std::vector<ops::DamagedBlock>& damaged = found.scan.damaged;
+  auto place = [](const ops::DamagedBlock& block) { return std::tie(block.path, block.block); };
+  damaged.insert(damaged.end(), found.amcheck->blocks.begin(), found.amcheck->blocks.end());
+  std::ranges::stable_sort(damaged, {}, place);
+  damaged.erase(std::ranges::unique(damaged, {}, place).begin(), damaged.end());
+  found.scan.notes.insert(found.scan.notes.end(), found.amcheck->notes.begin(), found.amcheck->notes.end());
+  found.next_commands = repair_commands(invocation, found.data_dir, damaged, *found.amcheck);
+  return {};
 }
 
 Result<Found> find_blocks(const Invocation& invocation, Reporter& reporter) {
@@ -93,6 +131,10 @@ Result<Found> find_blocks(const Invocation& invocation, Reporter& reporter) {
   if (!pgdata) return make_error(ErrorKind::usage, "--pgdata", "is needed: which data directory?");
   Found found;
   TRY_ASSIGN(found.data_dir, ops::read_data_dir(*pgdata));
+  if (invocation.flag("amcheck")) {
+    TRY(ask_server(invocation, found, reporter));
+    return found;
+  }
   const std::vector<std::string> named = invocation.list("block");
   if (named.empty()) {
     TRY_ASSIGN(found.scan, ops::scan_blocks(found.data_dir, reporter, invocation.stop()));
@@ -172,6 +214,21 @@ Status rebuild(const Invocation& invocation, Found& found, const std::string& to
   return {};
 }
 
+Result<int> amcheck_verdict(const Found& found, const ops::AmcheckScan& scan) {
+  const size_t blocks = found.scan.damaged.size();
+  const auto others = static_cast<size_t>(std::ranges::count_if(scan.findings, [](const auto& finding) {
+    return finding.kind == ops::AmcheckKind::index || finding.blocks.empty();
+  }));
+  if (blocks + others + scan.left_out != 0)
+    return make_error(ErrorKind::check_failed, found.data_dir.path,
+                      cat(counted(blocks, "damaged block"), ", and ", others, " findings of amcheck besides"))
+        .with_hint(found.next_commands.empty() ? "" : "the commands above repair what can be repaired");
+  if (scan.not_checked.empty()) return 0;
+  return make_error(ErrorKind::check_failed, found.data_dir.path,
+                    cat(counted(scan.not_checked.size(), "relation"), " could not be checked"))
+      .with_cause(scan.not_checked.front().why);
+}
+
 // What is left after this call.
 Result<int> verdict(const Found& found) {
   size_t left = found.scan.damaged.size();
@@ -182,6 +239,7 @@ Result<int> verdict(const Found& found) {
     return make_error(ErrorKind::check_failed, found.data_dir.path,
                       cat(counted(left, "block"), " could not be rebuilt"));
   }
+  if (found.amcheck) return amcheck_verdict(found, *found.amcheck);
   if (left == 0) return 0;
   return make_error(ErrorKind::check_failed, found.data_dir.path, cat(counted(left, "damaged block")))
       .with_hint("stop the server and rebuild them: heal blocks --to DIR");
@@ -191,6 +249,8 @@ Result<int> handle(const Invocation& invocation) {
   auto to = invocation.text("to");
   if (invocation.flag("in-place") && !to)
     return make_error(ErrorKind::usage, "--in-place", "needs --to, where the blocks are kept as they were");
+  if (!invocation.list("relation").empty() && !invocation.flag("amcheck"))
+    return make_error(ErrorKind::usage, "--relation", "goes with --amcheck");
   OutputReporter reporter(invocation.output());
   TRY_ASSIGN(Found found, find_blocks(invocation, reporter));
   for (const std::string& note : found.scan.notes) invocation.output().note(LogLevel::warning, note);
@@ -214,6 +274,16 @@ constexpr Option kOwn[] = {
      .placeholder = "PATH:BLOCK",
      .help = "take this block, base/5/16384:3, instead of looking for damaged ones",
      .repeatable = true},
+    {.name = "amcheck",
+     .help = "ask the running server (--pg) besides: verify_heapam of every table (from PostgreSQL 14 on), "
+             "bt_index_check with heapallindexed of every B-tree index",
+     .excludes = "to|block|in-place"},
+    {.name = "relation",
+     .kind = ValueKind::text,
+     .placeholder = "NAME",
+     .help = "with --amcheck: of this table with its TOAST table and indexes, or of this index (also "
+             "SCHEMA.NAME or DATABASE.SCHEMA.NAME), and nothing else is looked at",
+     .repeatable = true},
     {.name = "scratch-dir",
      .kind = ValueKind::path,
      .placeholder = "DIR",
@@ -231,8 +301,13 @@ constinit const Command kHealBlocksCommand = {
     .summary = "find damaged blocks of a data directory; rebuild them from a backup and WAL",
     .description =
         "Reads every page of the data directory (--pgdata) and lists those whose checksum or header is "
-        "wrong; a server may run meanwhile. Without data checksums little is seen: name the blocks that "
-        "PostgreSQL or amcheck complained about with --block.\n\n"
+        "wrong; a server may run meanwhile. Without data checksums little is seen: ask the server with "
+        "--amcheck, or name blocks that PostgreSQL complained about with --block.\n\n"
+        "--amcheck finds wrong content under a right checksum, and without one: the blocks of tables are "
+        "listed as the others, ready for --block, and broken indexes with the REINDEX that makes them new. "
+        "Every database is looked at that has the extension amcheck; it is never created. Tables are only "
+        "read, with weak locks that are waited for ten seconds; a long check holds back vacuum as any long "
+        "query does.\n\n"
         "With --to the blocks of a server that was stopped cleanly are rebuilt: its un-archived WAL is "
         "stored, a backup is recovered on a copy exactly to its last checkpoint, and each block is read "
         "there. A block is only taken when it is whole, not newer than that checkpoint, and when the "
@@ -248,13 +323,15 @@ constinit const Command kHealBlocksCommand = {
     .examples =
         "# is anything damaged?\n"
         "lifeboat heal blocks --pgdata /var/lib/postgresql/15/main\n"
+        "# a cluster without data checksums: what does the server find in its tables and indexes?\n"
+        "lifeboat heal blocks --pgdata /var/lib/postgresql/15/main --amcheck\n"
         "# rebuild it on the stopped server, and keep what was there\n"
         "lifeboat heal blocks --repo /srv/backup --pgdata /var/lib/postgresql/15/main --to /var/tmp/healed "
         "--in-place",
-    .exit_notes = "17: blocks are damaged, or could not all be rebuilt.",
+    .exit_notes = "17: blocks or indexes are damaged, could not be checked, or could not all be rebuilt.",
     .schema = R"({
   "type": "object",
-  "required": ["data_directory", "checksums", "running", "files", "blocks", "damaged", "rebuilt"],
+  "required": ["data_directory", "checksums", "running", "files", "blocks", "damaged", "amcheck", "next_commands", "rebuilt"],
   "properties": {
     "data_directory": {"type": "string"},
     "checksums": {"type": "boolean", "description": "the cluster has data checksums"},
@@ -269,9 +346,11 @@ constinit const Command kHealBlocksCommand = {
         "fork": {"type": "string"},
         "block": {"type": "integer", "description": "counted over all files of the fork"},
         "offset": {"type": "integer", "description": "in this file, bytes"},
-        "state": {"type": "string"},
+        "state": {"type": "string", "description": "of header and checksum; ok: somebody named it, or amcheck did"},
         "lsn": {"type": "string", "description": "that the page claims"}
       }}},
+    "amcheck": )" LIFEBOAT_AMCHECK_SCHEMA R"(,
+    "next_commands": {"type": "array", "items": {"type": "string"}, "description": "with --amcheck: REINDEX for psql, and what rebuilds the blocks once the server is stopped"},
     "rebuilt": {"type": ["object", "null"], "properties": {
       "backup": {"type": "string"},
       "position": {"type": "string", "description": "of the server's last checkpoint"},

@@ -346,13 +346,19 @@ Result<int> handle(const Invocation& invocation) {
   if (dry_run) return 0;
   TRY(get_consent(invocation, plan, request));
   say_step(invocation, 6, "execute");
+  bool begun = false;
+  request.restore.begins = [&](const ops::RestorePlan& restore) {
+    begun = true;
+    if (!plan) plan = ready::make_recover_plan(assessment, {restore, {}, "", {}});
+  };
   auto outcome = ops::run_rollback(request, reporter, invocation.stop());
   ready::PostMortem record;
   if (outcome) {
-    if (!plan) plan = ready::make_recover_plan(assessment, {outcome->restored.plan, {}, "", {}});
     record.outcome = std::move(*outcome);
   } else {
-    if (!plan || outcome.error().kind == ErrorKind::precondition) return std::move(outcome).error();
+    // Where nothing was touched there is nothing to tell afterwards.
+    if (!begun && (!plan || outcome.error().kind == ErrorKind::precondition))
+      return std::move(outcome).error();
     record.error = std::move(outcome).error();
   }
   record.plan = std::move(*plan);

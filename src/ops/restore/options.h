@@ -90,6 +90,9 @@ struct RestoreOptions {
   bool start = false;  // start the server and watch its recovery to the end
   std::vector<std::pair<std::string, std::string>> start_settings;  // of that start alone, above every file
   int64_t recovery_timeout_ms = 0;                                  // 0: no limit
+  // Before the first change on this host: a server is about to be stopped, or a directory written. May come
+  // twice. May be empty.
+  std::function<void(const RestorePlan& plan)> begins = {};
   // With start: where recovery had to end, asked when it has; empty: as planned.
   std::function<Result<Lsn>()> expected_stop = {};
   // With start: what the server does, at each look while it recovers. May be empty.

@@ -6,6 +6,7 @@
 #include "ops/restore/delta.h"
 #include "ops/restore/estimate.h"
 #include "ops/restore/layout.h"
+#include "ops/restore/libraries.h"
 #include "ops/restore/marker.h"
 #include "ops/restore/owner.h"
 #include "ops/restore/rescue.h"
@@ -146,6 +147,7 @@ class Planner {
     TRY(choose());
     TRY(place());
     TRY(look_at_host());
+    TRY(look_at_libraries());
     TRY(look_at_port());
     return measure();
   }
@@ -314,6 +316,19 @@ class Planner {
       plan_.warnings.push_back(
           cat("PostgreSQL ", plan_.lineage.major,
               " is not on this host: the directory can be written, but not started here"));
+    }
+    return {};
+  }
+
+  // Without one of them the server does not start, which must not turn out when the old one is stopped or
+  // moved.
+  Status look_at_libraries() {
+    if (options_.read_only) return {};
+    TRY_ASSIGN(auto missing, missing_libraries(repo_, manifest_, plan_, options_));
+    for (const MissingLibrary& one : missing) {
+      Error error = missing_library_error(one);
+      if (options_.start || options_.replace) return error;
+      plan_.warnings.push_back(cat(error.object, " ", error.message));
     }
     return {};
   }

@@ -477,6 +477,7 @@ Result<RestoreOutcome> run_restore(const RestoreOptions& options, Reporter& repo
     TRY_ASSIGN(plan, plan_restore(source, options, reporter, stop));
   }
   if (plan->port_taken) return std::move(*plan->port_taken);
+  if (options.begins) options.begins(*plan);
   TRY_ASSIGN(RestoreOutcome outcome, execute_restore(source, options, std::move(*plan), reporter, stop));
   outcome.phases.preflight = before.phases.preflight;
   outcome.phases.rescue = before.phases.rescue;

@@ -282,13 +282,16 @@ std::string preserve_command(const RestorePlan& plan, const repo::Manifest& mani
 
 // A server that has to be stopped is stopped only for a target that can be reached, and nothing is replaced
 // for questions that cannot be asked.
-Status preflight(const RollbackRequest& request, bool running, Reporter& reporter, StopToken& stop) {
-  if (!running && !asks_database(request.checks)) return {};
+// nullopt: the restore looks for itself.
+Result<std::optional<RestorePlan>> preflight(const RollbackRequest& request, bool running, Reporter& reporter,
+                                             StopToken& stop) {
+  if (!running && !asks_database(request.checks)) return std::optional<RestorePlan>();
   auto plan = plan_rollback(request, reporter, stop);
   if (plan && plan->restore.port_taken) return std::move(*plan->restore.port_taken);
-  if (plan) return {};
+  if (plan) return std::optional<RestorePlan>(std::move(plan->restore));
   // Without a server, WAL that only the old directory has is stored before the target is looked for.
-  if (!running && request.restore.replace && plan.error().kind == ErrorKind::unreachable) return {};
+  if (!running && request.restore.replace && plan.error().kind == ErrorKind::unreachable)
+    return std::optional<RestorePlan>();
   return std::move(plan).error();
 }
 
@@ -347,10 +350,11 @@ Result<RollbackOutcome> run_rollback(const RollbackRequest& request, Reporter& r
   TRY(check_is_there(request));
   TRY_ASSIGN(std::optional<pg::RunningServer> running, server_there(options));
   if (must_stop_first(request, running)) return still_running(options.directory, *running);
-  TRY(preflight(request, running.has_value(), reporter, stop));
+  TRY_ASSIGN(std::optional<RestorePlan> plan, preflight(request, running.has_value(), reporter, stop));
   const uint64_t before = control_file_in(options.directory);
   std::string stopped;
   if (running) {
+    if (plan && options.begins) options.begins(*plan);
     stopped = pg_ctl_command(options.directory, *running);
     const int64_t began = Clock::system().monotonic_us();
     reporter.note(NoteLevel::info, cat("stopping the server, process ", running->pid_file.pid));

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "ops/restore/libraries.h"
 #include "ops/restore/replay_check.h"
 #include "ops/restore/start.h"
 #include "util/strings.h"
@@ -36,14 +37,7 @@ RecoveryMinimums granted_minimums(const IsolationInput& input) {
 }
 
 std::vector<std::string> preload_libraries(const repo::Manifest& manifest) {
-  std::vector<std::string> libraries;
-  std::string value = recorded_setting(manifest, "shared_preload_libraries");
-  for (std::string_view part : split(value, ',')) {
-    part = trim(part);
-    if (part.size() >= 2 && part.front() == '"' && part.back() == '"') part = part.substr(1, part.size() - 2);
-    if (!part.empty()) libraries.emplace_back(part);
-  }
-  return libraries;
+  return library_names(recorded_setting(manifest, "shared_preload_libraries"));
 }
 
 bool runs_jobs(const std::string& library) {

@@ -45,6 +45,9 @@ RestoreOptions restore_options(const ScratchOptions& options) {
   restore.jobs = options.jobs;
   restore.port = kPort;
   restore.socket_directory = options.directory + "/run";
+  // It preloads what is there (isolate.h), which the preflight need not look for.
+  restore.settings = {
+      {"shared_preload_libraries", ""}, {"session_preload_libraries", ""}, {"local_preload_libraries", ""}};
   restore.recovery_timeout_ms = options.recovery_timeout_ms;
   restore.reads_wal_later = options.wanted && options.until == ScratchUntil::open;
   if (restore.reads_wal_later) restore.placed_wal = options.directory + "/placed";
