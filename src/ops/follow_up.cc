@@ -67,11 +67,16 @@ std::string_view port_of_copy(const std::string& conninfo) {
 
 }  // namespace
 
-std::string copy_line(const FollowUp& follow_up, std::string_view target, const std::string& directory) {
+std::string copy_line(const FollowUp& follow_up, std::string_view target, const std::string& directory,
+                      const std::vector<TablespaceAt>& tablespaces) {
+  std::string places;
+  for (const TablespaceAt& one : tablespaces)
+    places +=
+        cat(" --tablespace ", shell_quote(cat(one.location, "=", directory, "_tablespaces/", one.name)));
   auto user = OsUser::by_uid(geteuid());
   std::string who = user ? as_ourselves(person_at_keyboard(), user->name) : "";
   return cat(who, command_line(follow_up, "restore", Needs::repository,
-                               cat("--to ", shell_quote(directory), " ", target, " --port ",
+                               cat("--to ", shell_quote(directory), places, " ", target, " --port ",
                                    port_of_copy(follow_up.conninfo), " --action promote")));
 }
 

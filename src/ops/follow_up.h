@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "ops/session.h"
 
@@ -41,7 +42,13 @@ std::string command_line(const FollowUp& follow_up, std::string_view words, Need
 // "lifeboat restore … --to DIRECTORY TARGET --port PORT --action promote": a copy of a moment beside the
 // original, which is what somebody wants who has lost something. Promoted, because a paused recovery holds
 // the locks of the transaction that it stopped before.
-std::string copy_line(const FollowUp& follow_up, std::string_view target, const std::string& directory);
+// On the original's host its tablespaces are where they were: the copy's go beside it.
+struct TablespaceAt {
+  std::string name;
+  std::string location;
+};
+std::string copy_line(const FollowUp& follow_up, std::string_view target, const std::string& directory,
+                      const std::vector<TablespaceAt>& tablespaces = {});
 // Where such a copy goes when nobody said: beside the data directory when that is on this host, else below
 // /var/tmp. `what` becomes a part of the name.
 std::string copy_directory(const std::optional<std::string>& pgdata, std::string_view what);

@@ -29,7 +29,7 @@ Result<int> handle(const Invocation& invocation) {
   // By position: a recovery by name ends at the first mark of that name.
   std::string restore = ops::copy_line(
       follow_up, cat("--target-lsn ", mark.lsn.to_string(), " --exclusive --timeline ", mark.timeline.value),
-      directory);
+      directory, mark.tablespaces);
   Facts facts;
   facts.add("mark", mark.name);
   facts.add("lsn", cat(mark.lsn.to_string(), " on timeline ", mark.timeline.value));

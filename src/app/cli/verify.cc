@@ -118,10 +118,11 @@ std::string to_text(const ops::VerifySummary& summary) {
   }
   const repo::VerifyTotals& totals = summary.report.totals;
   double rate = summary.seconds > 0 ? static_cast<double>(totals.bytes) / summary.seconds : 0;
-  text += cat(summary.ok() ? "ok" : "FAILED", ": ", counted(summary.backups.size(), "backup"), ", ",
-              counted(totals.objects, "object"), ", ", counted(totals.wal_files, "WAL file"), ", ",
-              format_bytes(totals.bytes), " read in ", format_seconds(summary.seconds), " (",
-              format_bytes(static_cast<uint64_t>(rate)), "/s)\n");
+  const size_t dumps = std::ranges::count(summary.backups, true, &ops::VerifiedBackup::dump);
+  text += cat(summary.ok() ? "ok" : "FAILED", ": ", counted(summary.backups.size() - dumps, "backup"), ", ",
+              dumps == 0 ? "" : cat(counted(dumps, "dump"), ", "), counted(totals.objects, "object"), ", ",
+              counted(totals.wal_files, "WAL file"), ", ", format_bytes(totals.bytes), " read in ",
+              format_seconds(summary.seconds), " (", format_bytes(static_cast<uint64_t>(rate)), "/s)\n");
   return text;
 }
 

@@ -1,7 +1,9 @@
 // lifeboat wal find: when did it happen, and how does one come back to just before?
 #include "ops/wal/find.h"
 
+#include <map>
 #include <nlohmann/json.hpp>
+#include <vector>
 
 #include "app/before.h"
 #include "app/invocation.h"
@@ -12,6 +14,7 @@
 #include "app/reporter.h"
 #include "ops/follow_up.h"
 #include "ops/wal/commands.h"
+#include "repo/manifest.h"
 #include "util/strings.h"
 
 namespace lifeboat::app {
@@ -91,13 +94,26 @@ struct Commands {
   ops::FollowUp follow_up;
   std::optional<std::string> directory;  // --to
   std::string lineage_words;
+  std::map<BackupId, std::vector<ops::TablespaceAt>> tablespaces = {};  // of the backups that lead there
+
+  Status read_tablespaces(const repo::LineageRepo& repo, const ops::FindResult& result) {
+    for (const ops::WalFinding& finding : result.findings) {
+      if (!finding.backup || tablespaces.contains(*finding.backup)) continue;
+      TRY_ASSIGN(const repo::Manifest manifest, repo::read_manifest(repo, *finding.backup));
+      std::vector<ops::TablespaceAt>& of_it = tablespaces[*finding.backup];
+      for (const repo::TablespaceInfo& one : manifest.tablespaces)
+        if (!one.in_place) of_it.push_back({one.name, one.location});
+    }
+    return {};
+  }
 
   std::string before(const ops::FindResult& result, const ops::WalFinding& finding) const {
     if (!finding.backup) return "";
     std::string to = directory
                          ? *directory
                          : ops::copy_directory(follow_up.pgdata, cat("before-", finding.target.to_string()));
-    return ops::copy_line(follow_up, cat(lineage_words, ops::target_words(result, finding)), to);
+    return ops::copy_line(follow_up, cat(lineage_words, ops::target_words(result, finding)), to,
+                          tablespaces.at(*finding.backup));
   }
 };
 
@@ -194,6 +210,7 @@ Result<int> handle(const Invocation& invocation) {
       result.notes.push_back(cat("nothing of ", request.table, ": did you mean ", near, "?"));
   }
   for (const std::string& note : result.notes) invocation.output().note(LogLevel::warning, note);
+  TRY(commands.read_tablespaces(chosen.repo, result));
   invocation.output().text(to_text(result, commands));
   invocation.output().document(to_json_text(to_json(result, commands)));
   return 0;

@@ -93,7 +93,9 @@ AccessFacts look_at_access(const OsUser& user, const std::string& path, Use use)
     if (facts.obstacle.empty()) {
       facts.obstacle =
           cat(errno_error(err, path, "access").to_string(),
-              ", though owner and mode would allow it: SELinux, AppArmor or an access control list?");
+              err == EROFS ? ": it is mounted read-only, or was after an error of its disk (dmesg)"
+                           : ", though owner and mode would allow it: SELinux, AppArmor or an access control "
+                             "list?");
     }
     return facts;
   }

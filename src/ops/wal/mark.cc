@@ -32,7 +32,16 @@ Result<Mark> make_mark(const MarkRequest& request, const StopToken& stop) {
                                                 {request.name}));
   auto lsn = Lsn::parse(rows.text(0, 0));
   if (!lsn) return make_error(ErrorKind::server, "pg_create_restore_point", "gave no position");
-  return Mark{request.name, *lsn, {rows.i64(0, 1).value_or(0)}, writer.facts.current_timeline};
+  Mark mark{request.name, *lsn, {rows.i64(0, 1).value_or(0)}, writer.facts.current_timeline, {}};
+  // In place (13 has none): a path without a slash in front.
+  TRY_ASSIGN(
+      pg::Rows tablespaces,
+      writer.client.query("SELECT spcname, pg_catalog.pg_tablespace_location(oid) FROM "
+                          "pg_catalog.pg_tablespace WHERE pg_catalog.pg_tablespace_location(oid) LIKE '/%'"
+                          " ORDER BY spcname"));
+  for (int i = 0; i < tablespaces.size(); ++i)
+    mark.tablespaces.push_back({std::string(tablespaces.text(i, 0)), std::string(tablespaces.text(i, 1))});
+  return mark;
 }
 
 }  // namespace lifeboat::ops

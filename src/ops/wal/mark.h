@@ -6,9 +6,11 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "model/lsn.h"
 #include "model/timestamp.h"
+#include "ops/follow_up.h"
 #include "ops/session.h"
 #include "util/result.h"
 #include "util/stop.h"
@@ -32,6 +34,7 @@ struct Mark {
   Lsn lsn;         // just past its record
   Timestamp time;  // by the server's clock
   Timeline timeline;
+  std::vector<TablespaceAt> tablespaces;  // of the server
 };
 
 // Errors: usage (the name), precondition (a standby), permission (with the grant), foreign (not this
