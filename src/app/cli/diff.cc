@@ -217,7 +217,7 @@ constexpr Option kDiffOptions[] = {
     {.name = "database",
      .kind = ValueKind::text,
      .placeholder = "NAME",
-     .help = "whose tables are compared; needed where postgres has none",
+     .help = "that is compared; needed where postgres has no tables",
      .default_text = "postgres"},
     {.name = "table",
      .kind = ValueKind::text,
@@ -250,7 +250,7 @@ constinit const Command kDiffCommand = {
     .path = "diff",
     .summary = "what is different between two backups, two moments, or a backup and the server",
     .description =
-        "Compares the tables of one database in two states: `live` is the server of --pg, `latest` the end "
+        "Compares one database in two states: `live` is the server of --pg, `latest` the end "
         "of the "
         "stored WAL, a backup's id that backup, a time (with its zone) that moment. Backups are mounted (as "
         "root, "
@@ -265,8 +265,9 @@ constinit const Command kDiffCommand = {
         "them: it is up to 32 values ahead.\n\n"
         "Of the server one snapshot is read, and nothing is written there. A pg_dump that is not older than "
         "either server is needed, and rights to lock the tables for reading; without them only tables are "
-        "compared, that is said, and the two are not called equal. Keys are shown with --show-keys only, "
-        "values with --show-data only: else a key is a hash, the same for equal keys of one run.",
+        "compared, that is said, and the two are not called equal. Values are shown with "
+        "--show-data only, keys with that or --show-keys: else a key is a hash, the same for equal keys of "
+        "one run.",
     .danger = Danger::read,
     .positionals = kPositionals,
     .groups = {&kDiffGroup, &kRepoOptions, &kServerOptions, &kGeneralOptions},
