@@ -37,7 +37,7 @@ class Differences(SystemTest):
                             "INSERT INTO orders VALUES (30000, 'east', 1, now()), (30001, 'east', 1, now()), (30002, 'east', 1, now());"
                             "DELETE FROM keyless WHERE ctid = '(0,1)'; DROP TABLE dropped; CREATE TABLE added (n int);"
                             "ALTER TABLE altered ADD COLUMN m int; CREATE INDEX still_n ON still (n)")
-                found = self.diff(lb, made, "live", "--rows", "3").ok()
+                found = self.diff(lb, made, "live", "--rows", "3", "--show-keys").ok()
                 document = found.json
                 self.assertFalse(document["equal"])
                 self.assertEqual(document["removed_tables"], ['"public"."dropped"'])
@@ -56,6 +56,15 @@ class Differences(SystemTest):
                 self.assertTrue(tables['"public"."still"']["equal"])
                 keyless = tables['"public"."keyless"']
                 self.assertEqual((keyless["removed"], keyless["added"], keyless["by_key"], keyless["rows"]), (1, 0, False, []))
+                masked = self.diff(lb, made, "live", "--rows", "3").ok()
+                rows = next(one for one in masked.json["tables"] if "orders" in one["table"])["rows"]
+                self.assertEqual(len({row["key_hash"] for row in rows}), 3)
+                for row in rows:
+                    self.assertEqual(set(row), {"change", "key_hash"})
+                    self.assertRegex(row["key_hash"], "^#[0-9a-f]{12}$")
+                text = self.diff(lb, made, "live", json=False).ok().out
+                self.assertRegex(text, 'changed "public"."orders" #[0-9a-f]{12}\n')
+                self.assertNotIn("south", masked.out + text)
                 shown = self.diff(lb, made, "live", "--table", "orders", "--show-data").ok().json
                 self.assertEqual([one["table"] for one in shown["tables"]], ['"public"."orders"'])
                 changed = next(row for row in shown["tables"][0]["rows"] if row["key"] == "(17,south)")

@@ -4,7 +4,7 @@ touched unless that was asked for (T1)."""
 
 from harness import MOUNTER, SystemTest, all_majors, dump, main, new_directory
 
-CONFLICT, NOT_FOUND, USAGE, PRECONDITION, PERMISSION, SERVER = 5, 4, 2, 14, 6, 19
+CONFLICT, NOT_FOUND, USAGE, PRECONDITION, PERMISSION, SERVER, CHECK_FAILED = 5, 4, 2, 14, 6, 19, 17
 
 
 class Tables(SystemTest):
@@ -350,6 +350,64 @@ class Tables(SystemTest):
         late = bring("--table", "orders", "--schema", "s3", "--merge")
         self.assertFails(late, SERVER, "merging into", "orders", 'relation \\"audit\\" does not exist', "one of them may be the cause: audit_row",
                          "schema s3")
+
+    def test_merged_rows_are_looked_for_before_they_stay(self):
+        """R7: what triggers and rules make of rows is noticed, and then nothing is merged."""
+        server, lb = self.shop(self.two_majors()[-1])
+        server.psql("CREATE FUNCTION skip() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN IF new.id % 50 = 0 THEN RETURN NULL; END IF; RETURN new;"
+                    " END$$; CREATE FUNCTION raise_price() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN new.price = new.price + 1;"
+                    " RETURN new; END$$; CREATE FUNCTION forget() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN DELETE FROM orders WHERE"
+                    " id = 4000; RETURN NULL; END$$; CREATE TABLE papers (id int PRIMARY KEY, doc json, tags text[], cost numeric(8, 2),"
+                    " body xml, at timestamptz, spot point);"
+                    "INSERT INTO papers SELECT g, '{\"a\": 1}', '{x,y}', g, '<a/>', now(), '(1,2)' FROM generate_series(1, 100) g", "shop")
+        lb("backup", live=True).ok()
+        before = server.now()
+        server.psql("DELETE FROM orders WHERE id <= 100; DELETE FROM papers WHERE id <= 50;"
+                    "ALTER TABLE papers ALTER cost TYPE numeric(12, 4), ADD note text DEFAULT 'new'", "shop")
+        self.archived(server)
+
+        def merge(schema, table="orders"):
+            return self.bring(lb, "--database", "shop", "--target-time", before, "--table", table, "--schema", schema, "--merge")
+
+        def state():
+            return server.value("SELECT count(*), sum(hashtext(o::text)) FROM orders o", "shop")
+
+        def refused(schema, make, drop, *phrases):
+            server.psql(make, "shop")
+            was = state()
+            self.assertFails(merge(schema), CHECK_FAILED, "orders", *phrases, f"DROP SCHEMA {schema} CASCADE")
+            self.assertEqual(state(), was)
+            server.psql(drop, "shop")
+
+        refused("m1", "CREATE TRIGGER t BEFORE INSERT ON orders FOR EACH ROW EXECUTE FUNCTION skip()", "DROP TRIGGER t ON orders",
+                "of 100 rows that it lacked", "2 are still not there", "triggers: t", "nothing was merged")
+        refused("m2", "CREATE TRIGGER t BEFORE INSERT ON orders FOR EACH ROW EXECUTE FUNCTION raise_price()", "DROP TRIGGER t ON orders",
+                "100 have other values, in \\\"price\\\"", "triggers: t")
+        refused("m3", "CREATE RULE r AS ON INSERT TO orders DO INSTEAD NOTHING", "DROP RULE r ON orders", "100 are still not there")
+        refused("m4", "CREATE CONSTRAINT TRIGGER t AFTER INSERT ON orders DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION forget()",
+                "DROP TRIGGER t ON orders", "lacks 1 rows that it had")
+        # Nothing of it is left where it works, and types without an operator that says equal are no hindrance.
+        self.assertEqual(merge("m5").ok().json["tables"][0]["merged_rows"], 100)
+        self.assertEqual(server.value("SELECT string_agg(relname, ' ' ORDER BY 1) FROM pg_class WHERE relnamespace = 'm5'::regnamespace"
+                                      " AND relkind = 'r'", "shop"), "orders")
+        self.assertEqual(merge("m6", "papers").ok().json["tables"][0]["merged_rows"], 50)
+        self.assertEqual(server.value("SELECT count(*), count(note) FROM papers", "shop"), "100|100")
+
+    def test_a_table_that_does_not_come_back_as_it_was_is_told(self):
+        """R7: the comparison can fail: something on the server takes a row of what was brought."""
+        server, lb = self.shop(15)
+        lb("backup", live=True).ok()
+        self.archived(server)
+        server.psql("CREATE FUNCTION thief() RETURNS event_trigger LANGUAGE plpgsql AS $$BEGIN IF EXISTS (SELECT FROM"
+                    " pg_event_trigger_ddl_commands() WHERE schema_name = 'back') THEN EXECUTE %s; END IF; END$$;"
+                    "CREATE EVENT TRIGGER thief ON ddl_command_end WHEN TAG IN ('CREATE INDEX') EXECUTE FUNCTION thief()"
+                    % "'DELETE FROM back.orders WHERE id = 17'", "shop")
+        bring = ("--table", "orders", "--database", "shop", "--schema", "back")
+        self.assertFails(self.bring(lb, *bring), CHECK_FAILED, "is not what the backup has: 4999 rows, expected 5000")
+        server.psql("DROP SCHEMA back CASCADE; CREATE OR REPLACE FUNCTION thief() RETURNS event_trigger LANGUAGE plpgsql AS $$BEGIN IF EXISTS"
+                    " (SELECT FROM pg_event_trigger_ddl_commands() WHERE schema_name = 'back') THEN UPDATE back.orders SET price ="
+                    " price + 0.01 WHERE id = 17; END IF; END$$", "shop")
+        self.assertFails(self.bring(lb, *bring), CHECK_FAILED, "is not what the backup has: 5000 rows, expected 5000; some differ")
 
     def test_nothing_is_recovered_twice_without_need(self):
         server, lb = self.shop(15)

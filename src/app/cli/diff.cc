@@ -44,11 +44,11 @@ Result<ops::DiffSide> side_of(const Invocation& invocation, const std::string& n
   return side;
 }
 
-Json to_json(const ops::TableDiff& table, bool data) {
+Json to_json(const ops::TableDiff& table, const ops::TableDiffOptions& options) {
   Json rows = Json::array();
   for (const ops::ChangedRow& row : table.rows) {
-    Json one = {{"change", to_string(row.change)}, {"key", row.key}};
-    if (data) {
+    Json one = {{"change", to_string(row.change)}, {options.keys_shown() ? "key" : "key_hash", row.key}};
+    if (options.show_data) {
       one["before"] = row.before.empty() ? Json(nullptr) : Json(row.before);
       one["after"] = row.after.empty() ? Json(nullptr) : Json(row.after);
     }
@@ -62,21 +62,47 @@ Json to_json(const ops::TableDiff& table, bool data) {
           {"removed", table.removed},
           {"added", table.added},
           {"changed", table.changed},
+          {"left_out_columns", table.left_out_columns},
           {"rows", rows}};
 }
 
-Json to_json(const ops::DiffOutcome& outcome, bool data) {
+Json to_json(const ops::SequenceDiff& sequence, bool shown) {
+  Json one = {{"sequence", sequence.sequence}};
+  if (!shown) return one;
+  auto state = [](const ops::SequenceState& at) {
+    return Json{{"last_value", at.last_value}, {"is_called", at.is_called}};
+  };
+  one["before"] = state(sequence.before);
+  one["after"] = state(sequence.after);
+  return one;
+}
+
+Json to_json(const ops::DiffOutcome& outcome, const ops::TableDiffOptions& options) {
   Json schema = Json::array();
   for (const ops::SchemaDiff& one : outcome.schema)
     schema.push_back({{"table", one.table}, {"removed", one.removed}, {"added", one.added}});
+  Json objects = Json::array();
+  for (const ops::ObjectDiff& one : outcome.objects) {
+    objects.push_back({{"change", to_string(one.change)},
+                       {"type", one.object.type},
+                       {"schema", one.object.schema.empty() ? Json(nullptr) : Json(one.object.schema)},
+                       {"name", one.object.name}});
+  }
+  Json sequences = Json::array();
+  for (const ops::SequenceDiff& one : outcome.sequences)
+    sequences.push_back(to_json(one, options.keys_shown()));
   Json tables = Json::array();
-  for (const ops::TableDiff& table : outcome.tables) tables.push_back(to_json(table, data));
+  for (const ops::TableDiff& table : outcome.tables) tables.push_back(to_json(table, options));
   return {{"equal", outcome.equal()},
           {"before", outcome.before},
           {"after", outcome.after},
           {"removed_tables", outcome.removed_tables},
           {"added_tables", outcome.added_tables},
+          {"schema_compared", outcome.schema_problem.empty()},
+          {"schema_objects", objects},
           {"schema_changes", schema},
+          {"sequences_compared", outcome.sequences_problem.empty()},
+          {"sequences", sequences},
           {"uncompared", outcome.uncompared},
           {"unlogged", outcome.unlogged},
           {"tables", tables},
@@ -85,7 +111,30 @@ Json to_json(const ops::DiffOutcome& outcome, bool data) {
           {"notes", outcome.notes}};
 }
 
-std::string to_text(const ops::DiffOutcome& outcome, bool data) {
+// Of these a line each; a schema that was made anew has thousands.
+constexpr size_t kMostObjects = 200;
+
+void add_objects(const ops::DiffOutcome& outcome, Facts& facts) {
+  if (!outcome.schema_problem.empty()) facts.add("schema", "not compared beyond tables");
+  size_t listed = 0;
+  for (const ops::ObjectDiff& one : outcome.objects) {
+    // Tables that only one has stand above.
+    if (one.object.type == "TABLE" && one.change != ops::ObjectChange::changed) continue;
+    if (listed++ < kMostObjects) facts.add(to_string(one.change), one.to_string());
+  }
+  if (listed > kMostObjects)
+    facts.add("and", cat(listed - kMostObjects, " more objects, which --output json lists"));
+}
+
+std::string to_text(const ops::SequenceDiff& one, bool shown) {
+  if (!shown) return "stands elsewhere";
+  auto at = [](const ops::SequenceState& state) {
+    return cat(state.last_value, state.is_called ? "" : " (not taken yet)");
+  };
+  return cat("stands at ", at(one.after), ", was at ", at(one.before));
+}
+
+std::string to_text(const ops::DiffOutcome& outcome, const ops::TableDiffOptions& options) {
   Facts facts;
   facts.add("before", outcome.before);
   facts.add("after", outcome.after);
@@ -95,7 +144,15 @@ std::string to_text(const ops::DiffOutcome& outcome, bool data) {
     for (const std::string& line : one.removed) facts.add(one.table, cat("- ", line));
     for (const std::string& line : one.added) facts.add(one.table, cat("+ ", line));
   }
-  for (const std::string& table : outcome.uncompared) facts.add(table, "rows not compared: other columns");
+  add_objects(outcome, facts);
+  for (const ops::SequenceDiff& one : outcome.sequences)
+    facts.add(one.sequence, to_text(one, options.keys_shown()));
+  for (const std::string& table : outcome.uncompared)
+    facts.add(table, "rows not compared: other columns, and no key that both have");
+  for (const ops::TableDiff& table : outcome.tables) {
+    if (!table.left_out_columns.empty())
+      facts.add(table.table, cat("rows compared without ", join(table.left_out_columns, ", ")));
+  }
   for (const std::string& table : outcome.unlogged)
     facts.add(table, "rows not compared: unlogged, not in backups");
   std::string text = facts.to_string();
@@ -116,7 +173,7 @@ std::string to_text(const ops::DiffOutcome& outcome, bool data) {
                cat(one.changed)});
     for (const ops::ChangedRow& row : one.rows) {
       rows += cat(to_string(row.change), " ", one.table, " ", row.key, "\n");
-      if (!data) continue;
+      if (!options.show_data) continue;
       if (!row.before.empty()) rows += cat("  - ", row.before, "\n");
       if (!row.after.empty()) rows += cat("  + ", row.after, "\n");
     }
@@ -141,11 +198,13 @@ Result<int> handle(const Invocation& invocation) {
   options.database = std::move(given.database);
   options.rows.most_rows = static_cast<size_t>(invocation.integer("rows").value_or(10));
   options.rows.show_data = invocation.flag("show-data");
+  options.rows.show_keys = invocation.flag("show-keys");
+  options.pg_bin = invocation.pg_bin().value_or("");
   OutputReporter reporter(invocation.output());
   TRY_ASSIGN(ops::DiffOutcome outcome, ops::run_diff(options, reporter, invocation.stop()));
   for (const std::string& note : outcome.notes) invocation.output().note(LogLevel::warning, note);
-  invocation.output().text(to_text(outcome, options.rows.show_data));
-  invocation.output().document(to_json_text(to_json(outcome, options.rows.show_data)));
+  invocation.output().text(to_text(outcome, options.rows));
+  invocation.output().document(to_json_text(to_json(outcome, options.rows)));
   return 0;
 }
 
@@ -158,7 +217,7 @@ constexpr Option kDiffOptions[] = {
     {.name = "database",
      .kind = ValueKind::text,
      .placeholder = "NAME",
-     .help = "whose tables are compared; needed where postgres has none",
+     .help = "that is compared; needed where postgres has no tables",
      .default_text = "postgres"},
     {.name = "table",
      .kind = ValueKind::text,
@@ -168,11 +227,13 @@ constexpr Option kDiffOptions[] = {
     {.name = "rows",
      .kind = ValueKind::integer,
      .placeholder = "N",
-     .help = "how many rows of each table are listed, by key",
+     .help = "how many rows of each table are listed, in order of their keys",
      .default_text = "10",
      .min = 0,
      .max = 1'000'000},
-    {.name = "show-data", .help = "list the values of these rows too"},
+    {.name = "show-keys",
+     .help = "list these rows by their keys, and where sequences stand; else a key is a hash of this run"},
+    {.name = "show-data", .help = "list the values of these rows too, and their keys"},
     {.name = "scratch-dir",
      .kind = ValueKind::path,
      .placeholder = "DIR",
@@ -189,18 +250,24 @@ constinit const Command kDiffCommand = {
     .path = "diff",
     .summary = "what is different between two backups, two moments, or a backup and the server",
     .description =
-        "Compares the tables of one database in two states: `live` is the server of --pg, `latest` the end "
+        "Compares one database in two states: `live` is the server of --pg, `latest` the end "
         "of the "
         "stored WAL, a backup's id that backup, a time (with its zone) that moment. Backups are mounted (as "
         "root, "
         "or where fusermount3 and /dev/fuse are there; else restored whole), recovered, and taken away "
         "again.\n\n"
-        "Said are tables that only one of them has, differences of columns, indexes and constraints, numbers "
-        "of rows, and rows that were added, removed or changed, by primary key. Equal tables cost one pass "
-        "on "
-        "each side. Of the server one snapshot is read, and nothing is written there. Rows of unlogged "
-        "tables "
-        "are not in backups and are not compared. Values are shown with --show-data only.",
+        "Said are objects of the schema that were added, removed or changed, as pg_dump defines them: views, "
+        "functions, triggers, types, extensions, privileges, comments, defaults and all others, the "
+        "database's own too; with --table those that belong to these tables. Of tables said are columns, "
+        "indexes and constraints that differ, numbers of rows, and rows that were added, removed or changed, "
+        "by primary key, over the columns that both have. Equal tables cost one pass on each side. Rows of "
+        "unlogged tables are not in backups and are not compared. Sequences are compared as far as WAL knows "
+        "them: it is up to 32 values ahead.\n\n"
+        "Of the server one snapshot is read, and nothing is written there. A pg_dump that is not older than "
+        "either server is needed, and rights to lock the tables for reading; without them only tables are "
+        "compared, that is said, and the two are not called equal. Values are shown with "
+        "--show-data only, keys with that or --show-keys: else a key is a hash, the same for equal keys of "
+        "one run.",
     .danger = Danger::read,
     .positionals = kPositionals,
     .groups = {&kDiffGroup, &kRepoOptions, &kServerOptions, &kGeneralOptions},
@@ -215,15 +282,19 @@ constinit const Command kDiffCommand = {
     .exit_notes = "4: a database or a table was not found; there are tables in other databases only.",
     .schema = R"({
   "type": "object",
-  "required": ["equal", "before", "after", "removed_tables", "added_tables", "schema_changes", "uncompared", "unlogged", "tables"],
+  "required": ["equal", "before", "after", "removed_tables", "added_tables", "schema_compared", "schema_objects", "schema_changes", "sequences_compared", "sequences", "uncompared", "unlogged", "tables"],
   "properties": {
-    "equal": {"type": "boolean"},
+    "equal": {"type": "boolean", "description": "nothing differs, and everything was compared"},
     "before": {"type": "string"},
     "after": {"type": "string"},
     "removed_tables": {"type": "array", "items": {"type": "string"}},
     "added_tables": {"type": "array", "items": {"type": "string"}},
-    "schema_changes": {"type": "array", "items": {"type": "object", "properties": {"table": {"type": "string"}, "removed": {"type": "array", "items": {"type": "string"}}, "added": {"type": "array", "items": {"type": "string"}}}}},
-    "uncompared": {"type": "array", "items": {"type": "string"}, "description": "tables whose columns differ"},
+    "schema_compared": {"type": "boolean", "description": "false: only tables were compared, notes say why"},
+    "schema_objects": {"type": "array", "items": {"type": "object", "required": ["change", "type", "schema", "name"], "properties": {"change": {"enum": ["removed", "added", "changed"]}, "type": {"type": "string", "description": "as pg_dump calls it: VIEW, TRIGGER, ACL"}, "schema": {"type": ["string", "null"]}, "name": {"type": "string"}}}},
+    "schema_changes": {"type": "array", "description": "tables that both have", "items": {"type": "object", "properties": {"table": {"type": "string"}, "removed": {"type": "array", "items": {"type": "string"}}, "added": {"type": "array", "items": {"type": "string"}}}}},
+    "sequences_compared": {"type": "boolean", "description": "false: not all of them, notes say why"},
+    "sequences": {"type": "array", "description": "that stand elsewhere; where, with --show-keys", "items": {"type": "object", "required": ["sequence"], "properties": {"sequence": {"type": "string"}, "before": {"type": "object", "properties": {"last_value": {"type": "integer"}, "is_called": {"type": "boolean"}}}, "after": {"type": "object", "properties": {"last_value": {"type": "integer"}, "is_called": {"type": "boolean"}}}}}},
+    "uncompared": {"type": "array", "items": {"type": "string"}, "description": "tables whose columns differ, with no key that both have"},
     "unlogged": {"type": "array", "items": {"type": "string"}, "description": "tables whose rows are not in backups: neither compared nor counted"},
     "tables": {"type": "array", "items": {
       "type": "object",
@@ -237,7 +308,8 @@ constinit const Command kDiffCommand = {
         "removed": {"type": "integer"},
         "added": {"type": "integer"},
         "changed": {"type": "integer"},
-        "rows": {"type": "array", "items": {"type": "object", "properties": {"change": {"enum": ["removed", "added", "changed"]}, "key": {"type": "string"}, "before": {"type": ["string", "null"]}, "after": {"type": ["string", "null"]}}}}
+        "left_out_columns": {"type": "array", "items": {"type": "string"}, "description": "that only one has, or of another type: rows were compared without them"},
+        "rows": {"type": "array", "items": {"type": "object", "properties": {"change": {"enum": ["removed", "added", "changed"]}, "key": {"type": "string", "description": "with --show-keys"}, "key_hash": {"type": "string", "description": "else; the same for equal keys of one run"}, "before": {"type": ["string", "null"]}, "after": {"type": ["string", "null"]}}}}
       }}},
     "fetched_bytes": {"type": "integer"},
     "seconds": {"type": "number"},

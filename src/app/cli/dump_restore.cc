@@ -272,7 +272,7 @@ constinit const Command kDumpRestoreCommand = {
         "same server, and "
         "every row is compared; foreign keys stay behind. With --merge the rows that the original lacks are "
         "inserted "
-        "into it, none is changed; its triggers fire.\n\n"
+        "into it, none is changed; its triggers fire. What was inserted is compared before it stays.\n\n"
         "With --jobs 1 a dump goes through a pipe; with more, and in directory format, its archive stands in "
         "--spool "
         "meanwhile.",
@@ -293,7 +293,7 @@ constinit const Command kDumpRestoreCommand = {
         "lifeboat dump restore latest --repo /srv/backup --to /tmp/dump",
     .exit_notes =
         "4: the dump, a database or a table was not found. 5: a database of that name is there. 17: a "
-        "table has other rows than the dump.",
+        "table has other rows than the dump, or a row that was merged is not what was brought.",
     .schema = R"({
   "type": "object",
   "required": ["dump"],

@@ -208,7 +208,8 @@ constexpr Option kRestoreOptions[] = {
     {.name = "merge",
      .help =
          "then insert the rows that the original tables lack, by primary key; rows that are there are not "
-         "changed, and triggers of the tables fire"},
+         "changed, triggers of the tables fire, and rows that did not come as they were brought are an "
+         "error"},
     {.name = "start", .help = "start the server, watch its recovery, compare where it ended with the plan"},
     {.name = "instant",
      .help = "answer queries within seconds from a mount (see lifeboat mount), bring everything meanwhile, "

@@ -4,9 +4,12 @@
 #include <map>
 #include <set>
 
+#include "codec/codec.h"
+#include "ops/diff/schema_dump.h"
 #include "ops/given_names.h"
 #include "ops/scratch/for_tables.h"
 #include "ops/table/compare.h"
+#include "pg/server/pg_bin.h"
 #include "util/clock.h"
 #include "util/strings.h"
 
@@ -38,6 +41,11 @@ class Side {
   }
 
   pg::PgClient& client() { return *client_; }
+  // Of the database, as this host reaches it.
+  const std::string& conninfo() const { return conninfo_; }
+  bool is_superuser() const { return client_->parameter("is_superuser") == "on"; }
+  // A server that runs, and is no standby: its sequences stand where they stand.
+  bool is_primary() const { return has_unlogged_rows_; }
   // Of unlogged tables a backup has their init forks only, and a standby cannot read them.
   bool has_rows(const Description& table) const {
     return has_unlogged_rows_ || !table.contains(std::string(kUnlogged));
@@ -57,20 +65,27 @@ class Side {
   // `missing`.
   Result<std::map<std::string, Description>> tables(const std::vector<std::string>& wanted,
                                                     std::set<std::string>& missing) {
-    TRY_ASSIGN(std::vector<TableName> names, find_tables(*client_, wanted, &missing));
+    TRY_ASSIGN(std::vector<Found> all, find_tables(*client_, wanted, &missing));
     std::map<std::string, Description> found;
-    for (const TableName& name : names) {
-      const std::string quoted = cat(sql_identifier(name.schema), ".", sql_identifier(name.table));
+    for (const Found& one : all) {
+      const std::string quoted = cat(sql_identifier(one.name.schema), ".", sql_identifier(one.name.table));
+      chosen_.push_back(quoted);
+      if (!one.holds_rows) continue;
       TRY_ASSIGN(found[quoted], describe(quoted));
     }
     return found;
   }
+  // These, quoted, and partitioned ones; after tables().
+  const std::vector<std::string>& chosen() const { return chosen_; }
 
  private:
+  struct Found {
+    TableName name;
+    bool holds_rows = true;  // false: its partitions do
+  };
   // A table by itself, and every partition of one; by what it is called in lower case or as it was written.
-  static Result<std::vector<TableName>> find_tables(pg::PgClient& client,
-                                                    const std::vector<std::string>& wanted,
-                                                    std::set<std::string>* missing = nullptr) {
+  static Result<std::vector<Found>> find_tables(pg::PgClient& client, const std::vector<std::string>& wanted,
+                                                std::set<std::string>* missing = nullptr) {
     TRY_ASSIGN(
         pg::Rows rows,
         client.query(
@@ -80,7 +95,7 @@ class Side {
             "on a.oid = p.oid left join pg_catalog.pg_namespace an on an.oid = a.relnamespace where "
             "c.relkind in ('r', 'p') and c.relpersistence <> 't' and n.nspname not in ('pg_catalog', "
             "'information_schema') and n.nspname !~ '^pg_' order by 1, 2"));
-    std::vector<TableName> found;
+    std::vector<Found> found;
     for (int i = 0; i < rows.size(); ++i) {
       const TableName one{std::string(rows.text(i, 0)), std::string(rows.text(i, 1))};
       const TableName ancestor{std::string(rows.text(i, 2)), std::string(rows.text(i, 3))};
@@ -91,9 +106,8 @@ class Side {
         if (missing != nullptr) missing->erase(name);
       }
       const bool again =
-          !found.empty() && found.back().schema == one.schema && found.back().table == one.table;
-      const bool holds_rows = rows.text(i, 4) == "r";
-      if (is_wanted && holds_rows && !again) found.push_back(one);
+          !found.empty() && found.back().name.schema == one.schema && found.back().name.table == one.table;
+      if (is_wanted && !again) found.push_back({one, rows.text(i, 4) == "r"});
     }
     return found;
   }
@@ -107,13 +121,18 @@ class Side {
   Status open_backup(const DiffSide& side, const WantedTables& wanted, Reporter& reporter, StopToken& stop) {
     auto in_use = [&wanted](Scratch& copy) -> Result<std::vector<TableName>> {
       TRY_ASSIGN(pg::PgClient client, copy.server().connect(wanted.database));
-      return find_tables(client, wanted.tables);
+      TRY_ASSIGN(std::vector<Found> found, find_tables(client, wanted.tables));
+      std::vector<TableName> names;
+      for (const Found& one : found)
+        if (one.holds_rows) names.push_back(one.name);
+      return names;
     };
     TRY_ASSIGN(made_, copy_for_tables(*side.scratch, wanted, in_use, reporter, stop));
     Scratch& copy = *made_.copy;
     const Reach& reach = copy.plan().reach;
     name_ = cat("backup ", copy.plan().backup.id.text, " at ", reach.stop.to_string());
     if (reach.last_commit.valid()) name_ += cat(", last commit ", reach.last_commit.to_string());
+    conninfo_ = copy.server().conninfo(wanted.database);
     TRY_ASSIGN(pg::PgClient client, copy.server().connect(wanted.database));
     client_.emplace(std::move(client));
     return {};
@@ -124,6 +143,7 @@ class Side {
     connect.stop = &stop;
     TRY_ASSIGN(pg::PgClient client, connect_to_database(side.conninfo, database, kOnServer, connect));
     name_ = cat("the server at ", client.where());
+    conninfo_ = pg::with_database(side.conninfo, database);
     client_.emplace(std::move(client));
     return {};
   }
@@ -156,6 +176,8 @@ class Side {
   CopyForTables made_;
   bool has_unlogged_rows_ = false;
   std::string name_;
+  std::string conninfo_;
+  std::vector<std::string> chosen_;
   std::optional<pg::PgClient> client_;
 };
 
@@ -166,16 +188,6 @@ Status check_live(const DiffSide& side, const std::string& database, const StopT
   connect.stop = &stop;
   TRY(connect_to_database(side.conninfo, database, kOnServer, connect));
   return {};
-}
-
-bool same_columns(const Description& a, const Description& b) {
-  auto columns = [](const Description& all) {
-    Description some;
-    for (const std::string& line : all)
-      if (line.starts_with("column ")) some.insert(line.substr(0, line.find(" not null")));
-    return some;
-  };
-  return columns(a) == columns(b);
 }
 
 Error no_table(const std::string& name, const std::string& database, Side& before, Side& after) {
@@ -214,10 +226,96 @@ SchemaDiff diff_descriptions(const std::string& table, const Description& before
   return diff;
 }
 
+// --pg-bin names the programs of the backup's major, which may be older than the server's.
+Result<pg::PgBin> find_pg_dump(int major, const std::string& pg_bin) {
+  if (!pg_bin.empty()) {
+    auto given = pg::find_client_bin(major, pg_bin);
+    if (given) return given;
+  }
+  return pg::find_client_bin(major);
+}
+
+// Whether there is a subscription that pg_dump would leave out.
+Result<bool> has_subscriptions(pg::PgClient& client) {
+  TRY_ASSIGN(auto some, client.value("select exists (select from pg_catalog.pg_subscription s join "
+                                     "pg_catalog.pg_database d on d.oid = s.subdbid where d.datname = "
+                                     "pg_catalog.current_database())"));
+  return some == "t";
+}
+
+// The schema by object. An error: why it was not compared.
+Status compare_schema(const DiffOptions& options, Side& before, Side& after, DiffOutcome& outcome,
+                      const StopToken& stop) {
+  const bool superusers = before.is_superuser() && after.is_superuser();
+  SchemaDumpOptions dump;
+  TRY_ASSIGN(dump.client,
+             find_pg_dump(std::max(before.client().major(), after.client().major()), options.pg_bin));
+  dump.whole = options.tables.empty();
+  dump.subscriptions = superusers;
+  auto read = [&](Side& side) {
+    dump.conninfo = side.conninfo();
+    if (!dump.whole) dump.tables = side.chosen();
+    return dump_schema(side.client(), dump, outcome.notes, stop);
+  };
+  TRY_ASSIGN(SchemaText::Objects was, read(before));
+  TRY_ASSIGN(SchemaText::Objects is, read(after));
+  outcome.objects = compare_objects(was, is);
+  if (!outcome.objects.empty() && before.client().major() != after.client().major()) {
+    outcome.notes.push_back(cat("the servers are PostgreSQL ", before.client().major(), " and ",
+                                after.client().major(),
+                                ", which word some definitions differently: an object that is called changed "
+                                "may be the same"));
+  }
+  if (superusers || !dump.whole) return {};
+  // Others see no options of user mappings, and pg_dump leaves out their subscriptions.
+  std::vector<std::string> hidden;
+  auto mapping = [](const ObjectDiff& one) {
+    return one.object.type == "USER MAPPING" && one.change == ObjectChange::changed;
+  };
+  if (std::erase_if(outcome.objects, mapping) != 0) hidden.emplace_back("options of user mappings");
+  for (Side* side : {&before, &after}) {
+    TRY_ASSIGN(bool some, has_subscriptions(side->client()));
+    if (!some) continue;
+    hidden.emplace_back("subscriptions");
+    break;
+  }
+  if (hidden.empty()) return {};
+  return make_error(ErrorKind::permission, join(hidden, " and "), "only a superuser may compare them");
+}
+
+// Last of all: an error ends a transaction.
+Status compare_sequence_values(const DiffOptions& options, Side& before, Side& after, DiffOutcome& outcome) {
+  const bool exact = before.is_primary() && after.is_primary();
+  auto read = [&](Side& side) {
+    std::optional<std::vector<std::string>> tables;
+    if (!options.tables.empty()) tables = side.chosen();
+    return read_sequences(side.client(), tables, exact ? Unlogged::read : Unlogged::leave_out);
+  };
+  TRY_ASSIGN(SequenceStates was, read(before));
+  TRY_ASSIGN(SequenceStates is, read(after));
+  outcome.sequences =
+      compare_sequences(was, is, exact ? SequenceForm::as_it_stands : SequenceForm::as_logged);
+  for (const SequenceStates* states : {&was, &is}) {
+    if (states->forbidden.empty()) continue;
+    return make_error(ErrorKind::permission, listed_names(states->forbidden), "may not be read");
+  }
+  return {};
+}
+
+// What could not be compared is told, and does not end the rest.
+Status told(Status compared, std::string_view what, std::string& problem, DiffOutcome& outcome) {
+  if (compared) return {};
+  if (compared.error().kind == ErrorKind::cancelled) return compared;
+  problem = std::move(compared).error().to_string();
+  outcome.notes.push_back(cat(what, ", so nobody can say that both are equal: ", problem));
+  return {};
+}
+
 }  // namespace
 
 bool DiffOutcome::equal() const {
   return removed_tables.empty() && added_tables.empty() && schema.empty() && uncompared.empty() &&
+         objects.empty() && schema_problem.empty() && sequences.empty() && sequences_problem.empty() &&
          std::ranges::all_of(tables, &TableDiff::equal);
 }
 
@@ -235,6 +333,13 @@ Result<DiffOutcome> run_diff(const DiffOptions& options, Reporter& reporter, Sto
   TRY_ASSIGN(auto new_tables, after->tables(options.tables, missing));
   if (!missing.empty()) return no_table(*missing.begin(), options.database, *before, *after);
   if (old_tables.empty() && new_tables.empty()) TRY(check_database_is_meant(options, *before, *after));
+  reporter.progress("comparing the schema", 0, 0, ProgressUnit::items);
+  TRY(told(compare_schema(options, *before, *after, outcome, stop),
+           "the schema was not compared beyond tables", outcome.schema_problem, outcome));
+  TableDiffOptions rows = options.rows;
+  Bytes salt(32);
+  codec::random_bytes(salt);
+  rows.salt = as_text(salt);
   uint64_t done = 0;
   for (const auto& [table, description] : old_tables) {
     TRY(stop.check());
@@ -250,16 +355,17 @@ Result<DiffOutcome> run_diff(const DiffOptions& options, Reporter& reporter, Sto
       outcome.unlogged.push_back(table);
       continue;
     }
-    if (!same_columns(description, there->second)) {
+    TRY_ASSIGN(std::optional<TableDiff> diff, diff_table(before->client(), after->client(), table, rows));
+    if (diff)
+      outcome.tables.push_back(*std::move(diff));
+    else
       outcome.uncompared.push_back(table);
-      continue;
-    }
-    TRY_ASSIGN(TableDiff diff, diff_table(before->client(), after->client(), table, options.rows));
-    outcome.tables.push_back(std::move(diff));
   }
   for (const auto& [table, description] : new_tables)
     if (!old_tables.contains(table)) outcome.added_tables.push_back(table);
   std::ranges::stable_sort(outcome.tables, {}, &TableDiff::equal);
+  TRY(told(compare_sequence_values(options, *before, *after, outcome), "not every sequence was compared",
+           outcome.sequences_problem, outcome));
   TRY_ASSIGN(uint64_t fetched_before, before->end(outcome.notes));
   TRY_ASSIGN(uint64_t fetched_after, after->end(outcome.notes));
   outcome.fetched_bytes = fetched_before + fetched_after;

@@ -6,6 +6,7 @@
 #include <optional>
 #include <utility>
 
+#include "codec/codec.h"
 #include "util/bytes.h"
 #include "util/strings.h"
 
@@ -40,11 +41,23 @@ Result<std::vector<std::string>> names(pg::PgClient& client, const std::string& 
   return found;
 }
 
-Result<std::vector<std::string>> all_columns(pg::PgClient& client, const std::string& table) {
-  return names(client,
-               "select attname from pg_catalog.pg_attribute where attrelid = $1::pg_catalog.regclass and "
-               "attnum > 0 and not attisdropped order by attnum",
-               table);
+struct Column {
+  std::string name;
+  std::string type;
+  bool operator==(const Column&) const = default;
+};
+
+Result<std::vector<Column>> all_columns(pg::PgClient& client, const std::string& table) {
+  TRY_ASSIGN(
+      pg::Rows rows,
+      client.query("select attname, pg_catalog.format_type(atttypid, atttypmod) from "
+                   "pg_catalog.pg_attribute where attrelid = $1::pg_catalog.regclass and attnum > 0 and "
+                   "not attisdropped order by attnum",
+                   {table}));
+  std::vector<Column> found;
+  for (int i = 0; i < rows.size(); ++i)
+    found.push_back({std::string(rows.text(i, 0)), std::string(rows.text(i, 1))});
+  return found;
 }
 
 Result<std::vector<std::string>> key_columns(pg::PgClient& client, const std::string& table) {
@@ -61,17 +74,44 @@ std::string row_text(const std::vector<std::string>& columns) {
   return cat("row(", join(of_row, ", "), ")::text");
 }
 
-// The same for both servers, whatever the order of their columns.
-Result<Expressions> expressions_of(pg::PgClient& before, pg::PgClient& after, const std::string& table) {
-  Expressions made;
-  TRY_ASSIGN(std::vector<std::string> columns, all_columns(after, table));
-  made.row = row_text(columns);
-  TRY_ASSIGN(std::vector<std::string> keys, key_columns(after, table));
-  if (keys.empty()) {
-    TRY_ASSIGN(keys, key_columns(before, table));
+// The columns that both have, in the order of the second, and those that they do not.
+struct SharedColumns {
+  std::vector<std::string> shared;
+  std::vector<std::string> left_out;
+  bool has(const std::string& name) const { return std::ranges::find(shared, name) != shared.end(); }
+};
+
+Result<SharedColumns> shared_columns(pg::PgClient& before, pg::PgClient& after, const std::string& table) {
+  TRY_ASSIGN(std::vector<Column> was, all_columns(before, table));
+  TRY_ASSIGN(std::vector<Column> is, all_columns(after, table));
+  SharedColumns columns;
+  for (const Column& one : is)
+    (std::ranges::find(was, one) != was.end() ? columns.shared : columns.left_out).push_back(one.name);
+  for (const Column& one : was) {
+    const bool known =
+        columns.has(one.name) || std::ranges::find(columns.left_out, one.name) != columns.left_out.end();
+    if (!known) columns.left_out.push_back(one.name);
   }
-  made.by_key = !keys.empty();
-  made.key = made.by_key ? row_text(keys) : made.row;
+  return columns;
+}
+
+// The key of the second, else of the first; none unless both have its columns.
+Result<std::vector<std::string>> shared_key(pg::PgClient& before, pg::PgClient& after,
+                                            const std::string& table, const SharedColumns& columns) {
+  for (pg::PgClient* side : {&after, &before}) {
+    TRY_ASSIGN(std::vector<std::string> key, key_columns(*side, table));
+    if (!key.empty() && std::ranges::all_of(key, [&](const auto& name) { return columns.has(name); }))
+      return key;
+  }
+  return std::vector<std::string>();
+}
+
+// The same for both servers, whatever the order of their columns.
+Expressions expressions_of(const SharedColumns& columns, const std::vector<std::string>& key) {
+  Expressions made;
+  made.row = row_text(columns.shared);
+  made.by_key = !key.empty();
+  made.key = made.by_key ? row_text(key) : made.row;
   made.bucket = cat("('x' || substr(md5(", made.key, "), 1, 3))::bit(12)::int");
   return made;
 }
@@ -161,25 +201,38 @@ class Comparison {
   Comparison(pg::PgClient& before, pg::PgClient& after, const TableDiffOptions& options, TableDiff& diff)
       : before_(before), after_(after), options_(options), diff_(diff) {}
 
-  Status run() {
-    TRY_ASSIGN(how_, expressions_of(before_, after_, diff_.table));
+  // False: they cannot be compared.
+  Result<bool> run() {
+    TRY_ASSIGN(SharedColumns columns, shared_columns(before_, after_, diff_.table));
+    TRY_ASSIGN(std::vector<std::string> key, shared_key(before_, after_, diff_.table, columns));
+    if (key.empty() && !columns.left_out.empty()) return false;
+    how_ = expressions_of(columns, key);
     diff_.by_key = how_.by_key;
+    diff_.left_out_columns = std::move(columns.left_out);
     TRY_ASSIGN(Digest was, read_digest(before_, diff_.table, how_));
     TRY_ASSIGN(Digest is, read_digest(after_, diff_.table, how_));
     diff_.rows_before = was.rows;
     diff_.rows_after = is.rows;
     diff_.equal = was == is;
-    if (diff_.equal) return {};
+    if (diff_.equal) return true;
     TRY(compare_buckets());
     keep_first();
     diff_.left_out = found_ - listed_.size();
     if (options_.show_data) TRY(read_data());
     for (Listed& one : listed_) diff_.rows.push_back(std::move(one.row));
     std::ranges::sort(diff_.rows, {}, order_of);
-    return {};
+    if (!options_.keys_shown()) mask_keys();
+    return true;
   }
 
  private:
+  void mask_keys() {
+    for (ChangedRow& row : diff_.rows) {
+      const codec::Digest256 hash = codec::hmac_sha256(as_bytes(options_.salt), as_bytes(row.key));
+      row.key = cat("#", to_hex(ByteView(hash).first(kShownHashBytes)));
+    }
+  }
+
   Status compare_buckets() {
     TRY_ASSIGN(Buckets old_buckets, read_buckets(before_, diff_.table, how_));
     TRY_ASSIGN(Buckets new_buckets, read_buckets(after_, diff_.table, how_));
@@ -282,6 +335,7 @@ class Comparison {
   }
 
   static constexpr size_t kSpare = 1000;  // rows that are held before the first are chosen
+  static constexpr size_t kShownHashBytes = 6;
 
   pg::PgClient& before_;
   pg::PgClient& after_;
@@ -306,12 +360,13 @@ std::string_view to_string(RowChange change) {
   return "?";
 }
 
-Result<TableDiff> diff_table(pg::PgClient& before, pg::PgClient& after, const std::string& table,
-                             const TableDiffOptions& options) {
+Result<std::optional<TableDiff>> diff_table(pg::PgClient& before, pg::PgClient& after,
+                                            const std::string& table, const TableDiffOptions& options) {
   TableDiff diff;
   diff.table = table;
-  TRY(Comparison(before, after, options, diff).run());
-  return diff;
+  TRY_ASSIGN(bool compared, Comparison(before, after, options, diff).run());
+  if (!compared) return std::optional<TableDiff>();
+  return std::optional<TableDiff>(std::move(diff));
 }
 
 }  // namespace lifeboat::ops

@@ -266,7 +266,10 @@ Status Bringer::merge() {
   TRY_ASSIGN(pg::PgClient session,
              pg::PgClient::connect(pg::with_database(options_.destination, options_.into_database), connect));
   std::vector<MergePair> pairs;
-  for (const BroughtTable& table : tables_) pairs.push_back({table.brought, table.original, 0});
+  for (const BroughtTable& table : tables_) {
+    const std::string keys = qualified(options_.schema, cat("lifeboat missing keys ", pairs.size() + 1));
+    pairs.push_back({table.brought, table.original, keys, 0});
+  }
   if (Status merged = merge_missing_rows(catalogue, session, pairs); !merged) {
     Error error = std::move(merged).error();
     const std::string more =

@@ -7,7 +7,8 @@
 //             chosen is cut (ties.h)
 //   bring     pg_dump from there, pg_restore into the destination, in one transaction; then every row is
 //             compared: number of rows and a sum over every row's text, on both sides
-//   merge     on request: rows that the original lacks, by its primary key
+//   merge     on request: rows that the original lacks, by its primary key; before it is committed they are
+//             looked for by key and compared
 #pragma once
 
 #include <cstdint>

@@ -12,6 +12,7 @@ namespace lifeboat::ops {
 struct MergePair {
   std::string from;  // quoted, with its schema
   std::string into;
+  std::string keys;  // a table that is made for as long as it takes: the keys of the rows that are missing
   int64_t merged = 0;
 };
 
@@ -23,9 +24,11 @@ struct KeyColumn {
 Result<std::vector<KeyColumn>> merge_key(pg::PgClient& client, const std::string& table);
 
 // All of them in one transaction, in an order that foreign keys allow. Existing rows are not changed.
-// Triggers of the tables fire: `session` looks names up as they expect it, `catalogue` in pg_catalog only.
-// Errors: precondition (no primary key, a column that the target lacks, rows that refer to others), those of
-// the server; then nothing was merged.
+// Triggers and rules of the tables do what they do: `session` looks names up as they expect it, `catalogue`
+// in pg_catalog only. Before it is committed every row that was missing is looked for by its key, and
+// compared with what was brought, but for columns that are generated; and no other row may have gone by it.
+// Errors: precondition (no primary key, a column that the target lacks, rows that refer to others),
+// check_failed (rows are not what was brought), those of the server; then nothing was merged.
 Status merge_missing_rows(pg::PgClient& catalogue, pg::PgClient& session, std::vector<MergePair>& pairs);
 
 }  // namespace lifeboat::ops
