@@ -273,10 +273,21 @@ class FindTest(SystemTest):
 
     def test_a_mark_is_come_back_to(self):
         server, lb = self.shop(self.majors()[0])
+        location = server.tablespace("aside")
+        server.psql("CREATE TABLE far TABLESPACE aside AS SELECT 1 AS one", "app")
+        lb("backup", live=True).ok()
+        # A name that was used before: it goes back to this one, and its tablespaces beside it.
+        lb("mark", "before release 4.2", live=True).ok()
+        server.psql("CREATE TABLE between AS SELECT 2 AS two", "app")
         mark = lb("mark", "before release 4.2", live=True).ok().json
         server.psql("DROP TABLE orders", "app")
         server.wait_archived()
-        self.assertWhole(self.bring_back(server.major, mark), "orders")
+        self.assertIn(f"--tablespace {location}=", mark["restore_command"])
+        copy = self.bring_back(server.major, mark)
+        self.assertWhole(copy, "orders")
+        self.assertEqual(copy.value("SELECT two + one FROM between, far", "app"), "3")
+        found = lb("wal", "find", "--dropped", "orders").ok().json["findings"][0]
+        self.assertIn(f"--tablespace {location}=", found["restore_command"])
         for name in ("x" * 64, "a\nb", ""):
             self.assertFails(lb("mark", name, live=True), 2, "NAME")
         self.assertEqual(lb("mark", "x" * 63, live=True).ok().json["name"], "x" * 63)

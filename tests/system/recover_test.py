@@ -156,6 +156,24 @@ class Recover(SystemTest):
         self.assertIn("pg_ctl", done["preserved_command"])
         self.assertGreater(done["post_mortem"]["phases"]["stop"], 0)
 
+    def test_what_an_older_rollback_has_kept_is_not_the_state_before(self):
+        server, lb = self.source(15)
+        moment = server.now()
+        self.say(server, "mistake")
+        server.wait_archived()
+        lb("rollback", "--target-time", moment, "--pgdata", server.data, "--port", server.port, "--socket-dir", server.place,
+           "--pg-bin", server.bin, "--stop", "--yes").ok()
+        lb("backup", live=True).ok()
+        server.wait_archived()
+        server.stop("immediate")
+        shutil.rmtree(server.data)
+        kept = list(server.data.parent.glob("data.old-*"))
+        self.assertEqual(len(kept), 1)
+        done = self.recover(lb, "--failure", "primary-lost", "--yes").ok()
+        self.assertEqual(done.json["post_mortem"]["kept"], [])
+        self.assertNotIn(str(kept[0]), done.out + done.err)
+        self.assertEqual(self.said(server), "good")
+
     def test_a_lost_host_is_recovered_into_nothing(self):
         server, lb = self.source()
         noticed = server.now()

@@ -532,6 +532,8 @@ class Refusals(RestoreCase):
                 (full / "something").write_text("x")
                 refused(PRECONDITION, "not empty", "something", where=("--to", full))
                 self.assertEqual(os.listdir(full), ["something"])
+                refused(PRECONDITION, "a data directory of PostgreSQL", where=("--to", server.data / "base/copy"))
+                refused(PRECONDITION, "a repository", where=("--to", lb.repo_path / "clusters/copy"))
                 plain_file = new_directory("file") / "file"
                 plain_file.write_text("x")
                 refused(PRECONDITION, "not a directory", where=("--to", plain_file))
