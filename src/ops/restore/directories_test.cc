@@ -285,6 +285,17 @@ TEST_F(Replacing, both_clusters_are_whole_afterwards) {
   }
 }
 
+TEST_F(Replacing, what_an_older_restore_has_kept_is_of_another_exchange) {
+  ASSERT_TRUE(rename_durable(path("data"), path("data.old-t")));
+  RestoreOptions options;
+  options.directory = path("data");
+  options.replace = true;
+  auto placed = place_trees(manifest_with({}), {}, options, "u");
+  ASSERT_TRUE(placed) << placed.error().to_string();
+  EXPECT_EQ((*placed)[0].kept_as, "");
+  EXPECT_EQ((*placed)[0].staging_path, path("data"));
+}
+
 // Killed between any two of its renames, the same call again brings both clusters to their places.
 TEST_F(Replacing, an_exchange_that_was_cut_off_is_gone_on_with) {
   ASSERT_TRUE(rename_durable(path("data"), path("data.old-t")));
@@ -307,6 +318,11 @@ TEST_F(Replacing, an_exchange_that_was_cut_off_is_gone_on_with) {
        {std::function<void()>(nothing), {old_kept}, {new_there}, {linked}}) {
     happened();
     const std::string suffix = cat("u", ++call);
+    RestoreMarker cut = RestoreMarker::make({"20261120T105625Z-4f2a9c"}, {1});
+    cut.replaces = path("data");
+    cut.kept_as = path("data.old-t");
+    put("data.new-cut/PG_VERSION", "new");
+    ASSERT_TRUE(write_marker(path("data.new-cut"), cut));
     auto placed = place_trees(manifest, {}, options, suffix);
     ASSERT_TRUE(placed) << placed.error().to_string();
     EXPECT_EQ((*placed)[0].kept_as, path("data.old-t"));
