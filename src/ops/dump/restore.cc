@@ -91,7 +91,7 @@ class DumpRestore {
         return make_error(
                    ErrorKind::conflict, choice.target,
                    "is there and not whole: a restore that was killed has left it, unless one is at work")
-            .with_hint(cat("DROP DATABASE ", sql_identifier(choice.target),
+            .with_hint(cat("DROP DATABASE ", name_in_sql(choice.target),
                            " WITH (FORCE), then the same command starts over"));
       if (there_.contains(choice.target))
         return make_error(ErrorKind::conflict, choice.target, "is a database of that server already")
