@@ -194,8 +194,7 @@ Runbook connection_exhaustion(const RunbookFacts& facts) {
       {"When the reserved connections are used up too, nobody gets in; the host still shows each backend, "
        "who "
        "has it and what it does.",
-       {shell(cat("ps --ppid \"$(head -n 1 ", shell_quote(facts.pgdata),
-                  "/postmaster.pid)\" -o pid,etime,args"))}}};
+       {shell("ps -C postgres -o pid,etime,args")}}};
   book.action = {
       {"End what idles inside a transaction for more than five minutes; it holds locks and does nothing:",
        {owner_sql(
