@@ -348,6 +348,19 @@ class Stored(DoctorCase):
         self.assertEqual(found["slots"]["severity"], "ok")
         server.psql("SELECT pg_drop_replication_slot('forgotten')")
 
+    def test_an_unfinished_restore_and_a_repository_inside_the_cluster(self):
+        server, lb = self.sound(encrypted=False)
+        inside = self.lifeboat(server, repo=server.data / "backup")
+        self.assertFails(inside("init", "--yes", live=True), 14, "a data directory of PostgreSQL")
+        self.assertFalse((server.data / "backup").exists())
+        server.stop()
+        (server.data / "global/pg_control").unlink()
+        mark = server.data / "lifeboat.restore_incomplete"
+        mark.write_text("as a restore --delta that was killed leaves it")
+        give(mark)
+        found, _ = self.findings(lb)
+        self.assertIn("unfinished restore", found["restore_leftovers"]["found"])
+
     def test_leftover_target(self):
         server, lb = self.sound(encrypted=False)
         server.psql("ALTER SYSTEM SET recovery_target_name = 'before_the_change'")

@@ -533,6 +533,18 @@ class Drill(SystemTest):
         self.assertNotIn("failed its last check", plan.err)
         self.assertIn("an answer was not as expected", plan.out + plan.err)
 
+    def test_a_question_that_is_none_is_no_failed_drill(self):
+        server, lb = self.source(15)
+        lb("backup", live=True).ok()
+        server.wait_archived()
+        evidence = lambda: [name for name in lb.objects() if "/evidence/" in name]
+        before = evidence()
+        for sql, says in (("select 1", "expected true or false"), ("selec true", "syntax error")):
+            self.assertFails(self.drill(lb, "--sql", sql), USAGE, says, "a condition")
+        self.assertEqual(before, evidence())
+        self.drill(lb, "--sql", "select 1 = 1").ok()
+        self.assertEqual(len(before) + 1, len(evidence()))
+
     def test_a_database_that_was_mistyped_is_no_failed_drill(self):
         server, lb = self.source(15)
         server.psql("CREATE DATABASE shop")
